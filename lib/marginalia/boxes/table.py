@@ -1,0 +1,110 @@
+"""One table for all annotated boxes of a data set, whatever file they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class BoxWarning(UserWarning):
+    """Something about the boxes deserves a look, but the result is still defined."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a reader found to be unusual, how often, and what it did about it."""
+
+    count: int
+    kept: bool  # False: these entries were set aside and are not in the table
+    first: str  # the first entry concerned, in the file's own words: "annotation 17"
+
+    def __str__(self) -> str:
+        return f"{self.count} {'kept' if self.kept else 'set aside'}, first: {self.first}"
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """Boxes of a data set and the images they lie in; images without boxes stay in the table.
+
+    N boxes in I images. Pixels count from the top left corner of the image; a box covers
+    `x <= u < x + w`, so widths are lengths and not inclusive pixel counts.
+    """
+
+    xywh: Float[np.ndarray, "N 4"]  # top left corner, width and height, pixels
+    image: Int[np.ndarray, " N"]  # index into image_ids
+    image_ids: tuple[int | str, ...]  # the file's own ids, I of them
+    sizes: Float[np.ndarray, "I 2"]  # width and height in pixels; NaN where the file does not say
+    category: Int[np.ndarray, " N"]  # the file's own category ids
+    names: Mapping[int, str]  # category id -> name
+    crowd: Bool[np.ndarray, " N"] = None  # True: a region with many objects (COCO's iscrowd)
+    score: Float[np.ndarray, " N"] | None = None  # detections only, any monotone scale
+    area: Float[np.ndarray, " N"] | None = None  # mask area in pixels; None: take w * h
+    files: tuple[str, ...] = ()  # picture of each image, as the file names it; () when unknown
+    report: Mapping[str, Finding] = field(default_factory=dict)  # what was set aside or is unusual, and why
+
+    def __post_init__(self):
+        n = len(self.xywh)
+        settle = object.__setattr__  # the record is frozen; this only fixes types and the one default
+        settle(self, "xywh", np.asarray(self.xywh, np.float64).reshape(n, 4))
+        settle(self, "image", np.asarray(self.image, np.int64).reshape(-1))
+        settle(self, "image_ids", tuple(self.image_ids))
+        settle(self, "sizes", np.asarray(self.sizes, np.float64).reshape(-1, 2))
+        settle(self, "category", np.asarray(self.category, np.int64).reshape(-1))
+        settle(self, "crowd", np.zeros(n, bool) if self.crowd is None else np.asarray(self.crowd, bool))
+        for name in ("score", "area"):
+            value = getattr(self, name)
+            settle(self, name, None if value is None else np.asarray(value, np.float64))
+        per_box = ("image", "category", "crowd", "score", "area")
+        for name in per_box:
+            value = getattr(self, name)
+            if value is not None and value.shape != (n,):
+                raise ValueError(f"BoxTable: {name} has shape {value.shape}, but there are {n} boxes")
+        if len(self.sizes) != len(self.image_ids):
+            raise ValueError(f"BoxTable: {len(self.sizes)} sizes for {len(self.image_ids)} image_ids")
+        if self.files and len(self.files) != len(self.image_ids):
+            raise ValueError(f"BoxTable: {len(self.files)} files for {len(self.image_ids)} image_ids")
+        if n and not (self.image.min() >= 0 and self.image.max() < len(self.image_ids)):
+            raise ValueError(f"BoxTable: image must index the {len(self.image_ids)} image_ids")
+
+    def __len__(self) -> int:
+        """Number of boxes N."""
+        return len(self.xywh)
+
+    @property
+    def counts(self) -> Int[np.ndarray, " I"]:
+        """Number of boxes in each image, crowd boxes included."""
+        return np.bincount(self.image, minlength=len(self.image_ids))
+
+    def where(self, mask: Bool[np.ndarray, " N"]) -> BoxTable:
+        """The same images with only the boxes for which `mask` is True."""
+        mask = np.asarray(mask)
+        if mask.shape != (len(self),) or mask.dtype != bool:
+            raise ValueError(f"where: mask must be {len(self)} booleans, not {mask.dtype} {mask.shape}")
+        chosen = {name: getattr(self, name)[mask] for name in ("xywh", "image", "category", "crowd")}
+        optional = {n: None if (v := getattr(self, n)) is None else v[mask] for n in ("score", "area")}
+        return replace(self, **chosen, **optional)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a box: image_id, x, y, w, h (pixels), category (name), crowd, and score if there is one."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.xywh, columns=list("xywh"))
+        frame.insert(0, "image_id", np.array(self.image_ids, dtype=object)[self.image] if len(self) else [])
+        frame["category"] = [self.names.get(c, str(c)) for c in self.category.tolist()]
+        frame["crowd"] = self.crowd
+        if self.score is not None:
+            frame["score"] = self.score
+        return frame
+
+    def __repr__(self) -> str:
+        # the arrays would fill the page; what a reader wants to know is how much of what there is
+        found = "".join(f"\n  {reason}: {finding}" for reason, finding in self.report.items())
+        head = f"{len(self):,} boxes, {len(self.image_ids):,} images, {len(self.names)} categories"
+        return f"BoxTable({head}){found}"
