@@ -9,7 +9,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_PARTS = ("boxes", "explorers", "figures", "store")
+_PARTS = ("boxes", "exercises", "explorers", "figures", "store")
 
 
 def __getattr__(name: str):
@@ -20,3 +20,12 @@ def __getattr__(name: str):
 
 def __dir__():
     return sorted([*globals(), *_PARTS])
+
+
+def versions(*packages: str) -> str:
+    """One line with the versions of Python, of this library and of the named distributions."""
+    import platform
+    from importlib.metadata import version
+
+    rows = [f"Python {platform.python_version()}", f"marginalia {__version__}"]
+    return ", ".join(rows + [f"{name} {version(name)}" for name in packages])
