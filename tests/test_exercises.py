@@ -32,7 +32,7 @@ def test_check_says_what_is_wrong(capsys, answer, starts):
         (lambda x: x, "Not yet: two differs by up to 2"),
         (lambda x: [x, x], "Not yet: one has shape (2,)"),
         (lambda x: 1 / 0, "Not yet: one raised ZeroDivisionError"),
-        (lambda x: np.nan, "Not yet: one differs"),
+        (lambda x: np.nan, "Not yet: one is undefined"),
     ],
 )
 def test_check_function_names_the_case(capsys, function, starts):

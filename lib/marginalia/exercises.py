@@ -50,8 +50,12 @@ def check_function(function: Callable | None, cases: Mapping[str, tuple], tolera
         if result.shape != expected.shape:
             print(f"Not yet: {name} has shape {result.shape}, expected {expected.shape}.")
             return
-        worst = np.nanmax(np.abs(result - expected), initial=0.0)
-        if worst > tolerance or np.any(np.isnan(result) != np.isnan(expected)):
+        undefined = np.isnan(result) != np.isnan(expected)
+        worst = np.max(np.abs(result - expected), where=~np.isnan(result - expected), initial=0.0)
+        if undefined.any():
+            print(f"Not yet: {name} is undefined (NaN) where it should not be, or the other way round.")
+            return
+        if worst > tolerance:
             print(f"Not yet: {name} differs by up to {worst:.3g}.")
             return
     print(f"Right in all {len(cases)} cases.")
