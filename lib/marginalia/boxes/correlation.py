@@ -1,0 +1,182 @@
+"""Pearson correlation between the four numbers of boxes, and its mean over an image (Relation DETR).
+
+A box less its own mean lies in three dimensions; scaled to length one it is a point on a sphere, and the
+correlation of two boxes is the cosine between their points. That one picture gives the formula used here, the
+floor of chance (E|rho| = 1/2 for unrelated entries) and the lower bound (N - 3) / (3 (N - 1)) for N >= 4 boxes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from .geometry import xywh_to_cxcywh, xywh_to_xyxy
+from .table import BoxTable, BoxWarning, Finding
+
+COORDINATES = ("xywh", "cxcywh", "xyxy")
+ZERO_VARIANCE = "zero variance, no correlation"
+
+# An orthonormal basis of the vectors with mean zero (Helmert): profiles come out exactly as centred boxes do.
+_HELMERT = np.array([[1, -1, 0, 0], [1, 1, -2, 0], [1, 1, 1, -3]]) / np.sqrt([[2], [6], [12]])
+_BLOCK = 100_000  # correlations held at a time; fits a second-level cache, and bounds the memory
+
+
+def unit_profiles(boxes: Float[np.ndarray, "N 4"]) -> tuple[Float[np.ndarray, "N 3"], Bool[np.ndarray, " N"]]:
+    """Points on the sphere whose cosines are the boxes' correlations, and which boxes have one.
+
+    A box whose four numbers are equal (to 1e-12 of the largest) has zero variance and no point: a row of zeros.
+    """
+    profile = boxes @ _HELMERT.T  # (N, 3)
+    length = np.sqrt(np.einsum("nk,nk->n", profile, profile))
+    usable = length > 1e-12 * np.abs(boxes).max(axis=1, initial=0)
+    profile /= np.where(usable, length, np.inf)[:, None]
+    return profile, usable
+
+
+def pearson(xywh: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
+    """Correlation of every two boxes over their four numbers; [-1, 1], without unit.
+
+    Any four numbers a box will do, not just xywh. Rows and columns of boxes whose numbers are all equal are NaN,
+    as they have no variance. The edge weights of Relation DETR's graph of boxes are the absolute values.
+    """
+    boxes = np.asarray(xywh, np.float64)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"pearson: expected N boxes of four numbers, (N, 4), not {boxes.shape}")
+    profile, usable = unit_profiles(boxes)
+    rho = np.clip(profile @ profile.T, -1, 1)  # rounding alone goes beyond 1
+    rho[~usable] = rho[:, ~usable] = np.nan
+    return rho
+
+
+def _whereabouts(table: BoxTable, box: int) -> str:
+    return f"box {box}, in image {table.image_ids[table.image[box]]!r},"
+
+
+def measured_boxes(
+    table: BoxTable, coordinates: str = "xywh", normalized: bool = False
+) -> Float[np.ndarray, "N 4"]:
+    """The boxes in the asked coordinates: pixels, or parts of the own image's width and height.
+
+    Raises ValueError for an unknown name, for boxes that are not finite, and where a needed size is missing.
+    """
+    if coordinates not in COORDINATES:
+        raise ValueError(f"coordinates must be one of {', '.join(COORDINATES)}, not {coordinates!r}")
+    if not np.isfinite(table.xywh).all():
+        bad = int(np.flatnonzero(~np.isfinite(table.xywh).all(axis=1))[0])
+        raise ValueError(f"{_whereabouts(table, bad)} is not finite: {table.xywh[bad]}")
+    boxes = table.xywh
+    if normalized:
+        boxes = boxes / np.tile(known_sizes(table, "normalized=True")[table.image], 2)
+    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(coordinates)
+    return boxes if turn is None else turn(boxes)
+
+
+def known_sizes(table: BoxTable, purpose: str) -> Float[np.ndarray, "I 2"]:
+    """Image sizes in pixels; ValueError where an image that holds boxes has none."""
+    missing = np.flatnonzero(~(table.sizes > 0).all(axis=1) & (table.counts > 0))
+    if len(missing):
+        first = table.image_ids[missing[0]]
+        raise ValueError(
+            f"{purpose} needs image sizes, but {len(missing)} images with boxes have none, first {first!r}; "
+            "give the sizes (read_boxes takes sizes=), or choose a measure that needs none"
+        )
+    return table.sizes
+
+
+def grouped_order(group: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """Indices that put equal groups together, in their old order inside; groups are integers from 0 up.
+
+    One sort of (group, index) packed in a number is several times faster than a stable argsort.
+    """
+    bits = np.uint64(max(len(group) - 1, 1).bit_length())
+    packed = (group.astype(np.uint64) << bits) | np.arange(len(group), dtype=np.uint64)
+    packed.sort()
+    return (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+
+
+def equal_count_blocks(
+    image: Int[np.ndarray, " N"], images: int
+) -> Iterator[tuple[Int[np.ndarray, " S"], Int[np.ndarray, "S K"]]]:
+    """Images with the same number K >= 2 of boxes together: (their indices, the indices of their boxes).
+
+    A block holds so many images that K * K correlations each stay within a fixed memory.
+    """
+    count = np.bincount(image, minlength=images)
+    first = np.cumsum(count) - count
+    order = grouped_order(image)
+    by_count = grouped_order(count)
+    edges = np.searchsorted(count[by_count], np.arange(count.max(initial=0) + 2))
+    for k in range(2, len(edges) - 1):
+        members = by_count[edges[k] : edges[k + 1]]
+        step = max(1, _BLOCK // k**2)
+        for start in range(0, len(members), step):
+            some = members[start : start + step]
+            yield some, order[first[some][:, None] + np.arange(k)]
+
+
+def mean_absolute(
+    profile: Float[np.ndarray, "N 3"], blocks: list, images: int, threads: int = 1
+) -> Float[np.ndarray, " I"]:
+    """Mean |cosine| over pairs of different points of each image; NaN for images in no block."""
+    result = np.full(images, np.nan)
+
+    def fill(part):
+        for some, members in part:
+            k = members.shape[1]
+            points = profile[members]  # (S, K, 3)
+            cosine = points @ points.transpose(0, 2, 1)  # (S, K, K)
+            total = np.abs(cosine, out=cosine).reshape(len(some), -1).sum(axis=1)
+            mean = (total - k) / (k * (k - 1))  # less the diagonal, which is ones
+            result[some] = np.minimum(mean, 1)  # rounding alone goes beyond 1
+
+    if threads == 1:
+        fill(blocks)
+    else:  # numpy computes outside the interpreter lock; every image is written by one thread
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, [blocks[i::threads] for i in range(threads)]))
+    return result
+
+
+def usable_boxes(
+    table: BoxTable,
+    coordinates: str,
+    normalized: bool,
+    crowd: bool,
+    report: MutableMapping[str, Finding] | None,
+) -> tuple[Float[np.ndarray, "N 3"], Bool[np.ndarray, " N"]]:
+    """Unit profiles of all boxes, and which take part: not crowd (unless asked for), and with a variance."""
+    profile, varies = unit_profiles(measured_boxes(table, coordinates, normalized))
+    chosen = np.ones(len(table), bool) if crowd else ~table.crowd
+    flat = np.flatnonzero(chosen & ~varies)
+    if len(flat):
+        finding = Finding(len(flat), False, _whereabouts(table, flat[0]).rstrip(","))
+        if report is None:
+            warnings.warn(BoxWarning(f"{ZERO_VARIANCE}: {finding}"), stacklevel=3)
+        else:
+            report[ZERO_VARIANCE] = finding
+    return profile, chosen & varies
+
+
+def macroscopic_correlation(
+    table: BoxTable,
+    coordinates: str = "xywh",
+    normalized: bool = False,
+    crowd: bool = False,
+    report: MutableMapping[str, Finding] | None = None,
+) -> Float[np.ndarray, " I"]:
+    """Mean |Pearson correlation| over the pairs of different boxes of each image: MC of Relation DETR.
+
+    `coordinates` says which four numbers (the paper's code: "xywh"), `normalized` divides them by the image's
+    width and height, `crowd` lets crowd boxes take part (as the paper's code does). In [0, 1], and at least
+    (N - 3) / (3 (N - 1)); NaN for images with fewer than two usable boxes. A box whose four numbers are equal has
+    no correlation: it is left out, and counted in `report` when a mapping is given, in a BoxWarning otherwise.
+    Raises ValueError for unknown coordinates, boxes that are not finite, and needed sizes that are missing.
+    """
+    profile, usable = usable_boxes(table, coordinates, normalized, crowd, report)
+    images = len(table.image_ids)
+    blocks = list(equal_count_blocks(table.image[usable], images))
+    return mean_absolute(profile[usable], blocks, images)
