@@ -1,0 +1,281 @@
+"""COCO evaluation of detections, for a whole data set and for each image. pycocotools does the matching.
+
+The definitions and traps are those of section 7 of the Relation DETR sheet. What pycocotools writes as -1
+(nothing to measure) is NaN here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from .pycoco import align, cells_of, run_coco, silenced
+from .table import BoxTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pycocotools.cocoeval import COCOeval
+
+COCO_IOUS = np.linspace(0.5, 0.95, 10)  # T thresholds; linspace as in pycocotools, arange misses by an ulp
+RECALLS = np.linspace(0.0, 1.0, 101)  # R levels at which precision is read
+AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # pixels²
+
+
+def evaluate(
+    truth: BoxTable,
+    detections: BoxTable,
+    iou_thresholds: Sequence[float] | None = None,
+    max_detections: int = 100,
+) -> pd.Series:
+    """The twelve COCO figures of a data set, each in [0, 1], higher is better.
+
+    `AP` (mean over IoU .50:.05:.95), `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large` (truth area below
+    32², between, above 96² pixels²), `AR1`, `AR10`, `AR100` (recall with so many detections an image and
+    category; the last is named after `max_detections`), `AR_small`, `AR_medium`, `AR_large`.
+    The area of a truth is `truth.area` where the table has it (COCO: the mask's), else w * h.
+    Crowd truths are neither found nor missed, and a detection on one costs nothing.
+
+    NaN where no truth falls under a figure, and for AP50 or AP75 when `iou_thresholds` leaves that value out.
+    Images are matched by id. ValueError when detections have no score, name an image or category that the
+    truth does not know, or hold a number that is not finite; BoxWarning when `max_detections` cuts some off.
+    """
+    import pandas as pd
+
+    if max_detections <= 10:
+        raise ValueError(f"max_detections is {max_detections}, but must exceed 10, because AR10 is reported")
+    ious = np.asarray(COCO_IOUS if iou_thresholds is None else iou_thresholds, np.float64)
+    kept = [1, 10, max_detections]
+    run = run_coco(truth, align(truth, detections), ious, list(AREAS.values()), kept)
+    with silenced():
+        run.accumulate()
+    precision = run.eval["precision"]  # (T, R, K, A, M): IoU, recall, category, area, detections kept
+    recall = run.eval["recall"]  # (T, K, A, M)
+    figures = {
+        "AP": precision[:, :, :, 0, 2],
+        "AP50": precision[np.isclose(ious, 0.50), :, :, 0, 2],
+        "AP75": precision[np.isclose(ious, 0.75), :, :, 0, 2],
+    }
+    figures |= {f"AP_{name}": precision[:, :, :, a, 2] for a, name in enumerate(AREAS) if a}
+    figures |= {f"AR{most}": recall[:, :, 0, m] for m, most in enumerate(kept)}
+    figures |= {f"AR_{name}": recall[:, :, a, 2] for a, name in enumerate(AREAS) if a}
+    return pd.Series({name: _mean_defined(values) for name, values in figures.items()}, name="COCO")
+
+
+def evaluate_images(
+    truth: BoxTable,
+    detections: BoxTable,
+    score_threshold: float = 0.5,
+    iou_threshold: float = 0.5,
+    max_detections: int = 100,
+) -> pd.DataFrame:
+    """What a detector does on each single image: one row an image of `truth`, in its order, index `image_id`.
+
+    From all detections, whatever their score:
+      AP, AP50   as in `evaluate`, with this image as the whole data set: mean over the categories that it has
+                 truth of. [0, 1]. NaN without non-crowd truth: a clean image is never rewarded or punished.
+                 False positives of absent categories cost AP nothing. Not additive: the mean over images is
+                 not the AP of the data set, where all images share one ranking.
+    From detections with score >= `score_threshold`, matched at `iou_threshold` (tau) by falling score within
+    each category, over all categories that truth or detections have; TP, FP, FN are their counts:
+      F1         2 TP / (2 TP + FP + FN), [0, 1]; NaN when all three counts are zero.
+      LRP        (sum over TP of (1 - IoU) / (1 - tau) + FP + FN) / (TP + FP + FN), the localisation recall
+                 precision error, [0, 1], lower is better; 0: exact boxes only, 1: no TP; NaN as F1.
+      mean_iou   mean IoU of the true positives, [tau, 1]; NaN without any.
+      true_positives, false_positives, false_negatives
+      absent_class_false_positives   those false positives whose category has no non-crowd truth in the image.
+    Counts: `truths` (non-crowd), `detections` (any score), `categories` (with non-crowd truth).
+
+    Except in `detections`, at most `max_detections` an image and category count, highest scores first, and
+    detections on crowd truths count neither way. Errors and warnings as in `evaluate`.
+    """
+    import pandas as pd
+
+    detections = align(truth, detections)
+    ious = np.append(COCO_IOUS, iou_threshold)  # ten for AP, the last one for the counts
+    run = run_coco(truth, detections, ious, [AREAS["all"]], [max_detections])
+    cells = cells_of(run, truth)
+    ap = _average_precisions(cells, len(COCO_IOUS))  # (I, T)
+    found = _verdicts(run, cells)
+    sure = found.score >= score_threshold
+
+    def per_image(which, weights=1.0):
+        return np.bincount(found.image, np.where(sure & which, weights, 0.0), minlength=len(found.truths))
+
+    tp, fp, absent = (per_image(which).astype(int) for which in (found.correct, found.wrong, found.absent))
+    fn = found.truths - tp
+    iou_sum = per_image(found.correct, found.iou)
+    columns = {
+        "AP": ap.mean(1),
+        "AP50": ap[:, 0],
+        "F1": _f1(tp, fp, fn),
+        "LRP": _lrp(tp, fp, fn, iou_sum, iou_threshold),
+        "mean_iou": _divide(iou_sum, tp),
+        "truths": found.truths,
+        "detections": detections.counts,
+        "true_positives": tp,
+        "false_positives": fp,
+        "false_negatives": fn,
+        "absent_class_false_positives": absent,
+        "categories": found.categories,
+    }
+    return pd.DataFrame(columns, index=pd.Index(list(truth.image_ids), name="image_id"))
+
+
+def score_sweep(
+    truth: BoxTable, detections: BoxTable, iou_threshold: float = 0.5, max_detections: int = 100
+) -> pd.DataFrame:
+    """F1 and LRP of a whole data set at every score threshold that changes them; index `score`, falling.
+
+    Columns true_positives, false_positives, false_negatives, F1, LRP: counts are pooled over images and
+    categories, definitions as in `evaluate_images`. The smallest LRP is the optimum with one threshold for
+    all categories; the published optimal LRP (oLRP) sweeps each category on its own and takes the mean.
+    No rows without detections. Errors and warnings as in `evaluate`.
+    """
+    import pandas as pd
+
+    run = run_coco(truth, align(truth, detections), [iou_threshold], [AREAS["all"]], [max_detections])
+    found = _verdicts(run, cells_of(run, truth))
+    order = np.argsort(-found.score, kind="stable")
+    score = found.score[order]
+    last = np.flatnonzero(np.diff(score, append=-np.inf))  # equal scores come in together
+    tp, fp = (np.cumsum(which[order])[last] for which in (found.correct, found.wrong))
+    iou_sum = np.cumsum(np.where(found.correct, found.iou, 0.0)[order])[last]
+    fn = found.truths.sum() - tp
+    columns = {
+        "true_positives": tp,
+        "false_positives": fp,
+        "false_negatives": fn,
+        "F1": _f1(tp, fp, fn),
+        "LRP": _lrp(tp, fp, fn, iou_sum, iou_threshold),
+    }
+    return pd.DataFrame(columns, index=pd.Index(score[last], name="score"))
+
+
+def rank_images(frame: pd.DataFrame, min_truths: int = 1, min_categories: int = 1) -> pd.DataFrame:
+    """Rows of `evaluate_images` by falling AP; ties by `mean_iou`, then `truths`, then the order given.
+
+    Images with AP NaN, fewer truths or fewer categories than asked are left out; `attrs["left_out"]` of the
+    result says how many for each of the three reasons (the first that applies).
+    """
+    undefined = frame["AP"].isna()
+    few_truths = ~undefined & (frame["truths"] < min_truths)
+    few_categories = ~undefined & ~few_truths & (frame["categories"] < min_categories)
+    chosen = frame[~(undefined | few_truths | few_categories)]
+    ranked = chosen.sort_values(["AP", "mean_iou", "truths"], ascending=False, na_position="last")
+    ranked.attrs["left_out"] = {
+        "AP undefined": int(undefined.sum()),
+        f"fewer than {min_truths} truths": int(few_truths.sum()),
+        f"fewer than {min_categories} categories": int(few_categories.sum()),
+    }
+    return ranked
+
+
+def quantile_images(
+    frame: pd.DataFrame, quantiles: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
+) -> pd.DataFrame:
+    """The images that stand at the given quantiles of `rank_images(frame)`, with a first column `quantile`.
+
+    0 is the lowest AP, 1 the highest. The nearest rank is taken, so that each row is a real image; one image
+    may stand for two quantiles when there are few. Unlike the top of the ranking, this is no cherry-picking.
+    ValueError when no image has an AP or a quantile is outside [0, 1].
+    """
+    if not all(0 <= q <= 1 for q in quantiles):
+        raise ValueError(f"quantile_images: quantiles must lie in [0, 1], not {tuple(quantiles)}")
+    ranked = rank_images(frame)
+    if ranked.empty:
+        raise ValueError("quantile_images: no image has a defined AP; is there any non-crowd truth?")
+    rows = [round((1 - q) * (len(ranked) - 1)) for q in quantiles]
+    chosen = ranked.iloc[rows].copy()
+    chosen.insert(0, "quantile", list(quantiles))
+    return chosen
+
+
+def average_precision(
+    matched: Bool[np.ndarray, "T D"], ignored: Bool[np.ndarray, "T D"], truths: int
+) -> Float[np.ndarray, " T"]:
+    """COCO's average precision, [0, 1], of D detections in order of falling score, for T IoU thresholds.
+
+    `matched`: the detection found a truth; `ignored`: it counts neither way. `truths` > 0 can be found.
+    Precision is made monotone and read at 101 recalls: one truth found at rank r gives 1 / r.
+    """
+    tp = np.cumsum(matched & ~ignored, axis=1, dtype=float)  # (T, D)
+    fp = np.cumsum(~matched & ~ignored, axis=1, dtype=float)
+    precision = tp / (tp + fp + np.spacing(1))
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    precision = np.pad(precision, ((0, 0), (0, 1)))  # recalls that are never reached read zero
+    first = (tp[:, :, None] / truths < RECALLS).sum(1)  # (T, R): first detection that reaches the recall
+    return np.take_along_axis(precision, first, axis=1).mean(1)
+
+
+@dataclass(frozen=True)
+class _Verdicts:
+    """What became of D detections at one IoU threshold, and what there was to find in I images."""
+
+    image: Int[np.ndarray, " D"]  # index into the images of the truth
+    score: Float[np.ndarray, " D"]
+    iou: Float[np.ndarray, " D"]  # with the matched truth; NaN where not correct
+    correct: Bool[np.ndarray, " D"]
+    wrong: Bool[np.ndarray, " D"]  # neither: on a crowd truth
+    absent: Bool[np.ndarray, " D"]  # wrong, and the image has no truth of the category
+    truths: Int[np.ndarray, " I"]
+    categories: Int[np.ndarray, " I"]
+
+
+def _verdicts(run: COCOeval, cells: np.ndarray) -> _Verdicts:
+    """Read the matches at the last IoU threshold of the run."""
+    truths = np.zeros(cells.shape, int)  # (K, I)
+    columns = ([], [], [], [], [], [])
+    for (k, i), cell in np.ndenumerate(cells):
+        if cell is None:
+            continue
+        truths[k, i] = np.count_nonzero(cell["gtIgnore"] == 0)
+        match, ignored = cell["dtMatches"][-1], cell["dtIgnore"][-1]
+        correct, wrong = (match > 0) & ~ignored, (match == 0) & ~ignored
+        iou = np.full(len(match), np.nan)
+        if correct.any():
+            # run.ious has the detections by score and the truths as listed, that is by ascending id
+            column = np.searchsorted(np.sort(cell["gtIds"]), match[correct])
+            iou[correct] = run.ious[cell["image_id"], cell["category_id"]][correct, column]
+        absent = wrong & (truths[k, i] == 0)
+        parts = (np.full(len(match), i), cell["dtScores"], iou, correct, wrong, absent)
+        for collected, part in zip(columns, parts, strict=True):
+            collected.append(part)
+    kinds = (int, float, float, bool, bool, bool)
+    arrays = [np.concatenate([*c, []]).astype(kind) for c, kind in zip(columns, kinds, strict=True)]
+    return _Verdicts(*arrays, truths.sum(0), (truths > 0).sum(0))
+
+
+def _average_precisions(cells: np.ndarray, thresholds: int) -> Float[np.ndarray, "I T"]:
+    """AP of each image at the first `thresholds` IoUs, mean over its categories; NaN without truth."""
+    images = cells.shape[1]
+    total, categories = np.zeros((images, thresholds)), np.zeros((images, 1))
+    for (_, i), cell in np.ndenumerate(cells):
+        truths = 0 if cell is None else np.count_nonzero(cell["gtIgnore"] == 0)
+        if truths:
+            matched, ignored = (cell[name][:thresholds].astype(bool) for name in ("dtMatches", "dtIgnore"))
+            total[i] += average_precision(matched, ignored, truths)
+            categories[i] += 1
+    return _divide(total, categories)
+
+
+def _mean_defined(values: np.ndarray) -> float:
+    """Mean of what pycocotools could measure; -1 stands for the rest."""
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else float("nan")
+
+
+def _divide(above, below) -> np.ndarray:
+    """Quotient; NaN where nothing was counted."""
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+
+
+def _f1(tp, fp, fn) -> np.ndarray:
+    return _divide(2.0 * tp, 2 * tp + fp + fn)
+
+
+def _lrp(tp, fp, fn, iou_sum, tau: float) -> np.ndarray:
+    return _divide((tp - iou_sum) / (1 - tau) + fp + fn, tp + fp + fn)
