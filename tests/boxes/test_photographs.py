@@ -1,0 +1,173 @@
+"""Embedded photographs: what the segmentation gives, and that tiles and pictures belong together."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+import pytest
+
+from marginalia.boxes.photographs import RECIPES, cut_into_tiles, detect_photographs, photographs
+from marginalia.boxes.table import BoxTable
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return photographs()
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    return photographs(tiles=True)
+
+
+@pytest.fixture(scope="module")
+def detections() -> BoxTable:
+    return detect_photographs()
+
+
+def mean_absolute_correlation(xywh: np.ndarray) -> float:
+    # numpy's own corrcoef, so that this test does not lean on the library's correlation
+    rho = np.abs(np.corrcoef(xywh))
+    return (rho.sum() - len(rho)) / (len(rho) * (len(rho) - 1))
+
+
+def inside(table: BoxTable) -> bool:
+    low, high = table.xywh[:, :2], table.xywh[:, :2] + table.xywh[:, 2:]
+    return bool(
+        (low >= 0).all() and (high <= table.sizes[table.image]).all() and (table.xywh[:, 2:] > 0).all()
+    )
+
+
+def test_nothing_is_fetched(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("photographs() opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert len(photographs().pictures) == 5
+    assert len(detect_photographs()) > 0
+
+
+def test_whole_pictures_give_the_stated_boxes_and_correlations(whole):
+    table = whole.table
+    # another version of scipy or scikit-image may move a threshold by a grey level: some boxes, .01 of MC
+    stated = {"coins": (24, 0.658), "page": (47, 0.657), "text": (35, 0.690)}
+    stated |= {"hubble_deep_field": (381, 0.764), "brick": (88, 0.614)}
+    assert table.image_ids == tuple(stated)
+    for number, (count, correlation) in enumerate(stated.values()):
+        boxes = table.xywh[table.image == number]
+        assert len(boxes) == pytest.approx(count, rel=0.05)
+        assert mean_absolute_correlation(boxes) == pytest.approx(correlation, abs=0.01)
+
+
+def test_every_coin_has_its_box(whole):
+    # the photograph shows 24 coins in four rows of six, none smaller than 35 pixels across, the largest about 60
+    coins = whole.table.xywh[whole.table.category == 1]
+    assert len(coins) == 24
+    assert coins[:, 2:].min() >= 33  # a pixel of leeway for the threshold on each side
+    assert np.ptp(coins[:, 2] / coins[:, 3]) < 0.5
+
+
+def test_one_category_a_photograph(whole):
+    assert (whole.table.category == whole.table.image + 1).all()
+    assert list(whole.table.names.values()) == ["coin", "word", "stroke", "galaxy", "brick"]
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_pictures_fit_the_table(tiles):
+    result = photographs(tiles)
+    assert len(result.pictures) == len(result.table.image_ids)
+    for picture, size in zip(result.pictures, result.table.sizes, strict=True):
+        assert picture.dtype == np.uint8
+        assert picture.shape[1::-1] == tuple(size)
+    assert inside(result.table)
+
+
+def test_tiles_cover_each_photograph_once(whole, tiles):
+    at = 0
+    for picture, recipe in zip(whole.pictures, RECIPES, strict=True):
+        rows, columns = recipe.grid
+        mine = tiles.pictures[at : at + rows * columns]
+        assert tiles.table.image_ids[at].startswith(recipe.source)
+        joined = np.concatenate(
+            [np.concatenate(mine[r * columns : (r + 1) * columns], axis=1) for r in range(rows)]
+        )
+        np.testing.assert_array_equal(joined, picture)
+        at += rows * columns
+    assert at == len(tiles.pictures) == 90
+
+
+def test_tiles_keep_every_box_and_count_the_cut_ones(whole, tiles):
+    assert len(tiles.table) == len(whole.table)
+    assert (tiles.table.category == whole.table.category).all()
+    smaller = (tiles.table.xywh[:, 2:] < whole.table.xywh[:, 2:]).any(axis=1)
+    (finding,) = tiles.table.report.values()
+    assert finding.kept
+    assert finding.count == smaller.sum()
+    # the centre lies in the tile, so at least half of each side does
+    assert (tiles.table.xywh[:, 2:] >= whole.table.xywh[:, 2:] / 2).all()
+
+
+def test_tiles_are_enough_for_an_interval(tiles):
+    assert (tiles.table.counts >= 2).sum() >= 60
+
+
+def test_a_box_shows_the_same_pixels_on_its_tile(whole, tiles):
+    uncut = np.flatnonzero((tiles.table.xywh[:, 2:] == whole.table.xywh[:, 2:]).all(axis=1))
+    for box in uncut[::20]:
+        crops = []
+        for result in (whole, tiles):
+            x, y, w, h = result.table.xywh[box].astype(int)
+            crops.append(result.pictures[result.table.image[box]][y : y + h, x : x + w])
+        np.testing.assert_array_equal(*crops)
+
+
+def test_things_stand_out_from_their_surroundings(whole):
+    # a word is darker than the paper around it, a galaxy brighter than the sky
+    sign = {1: 1, 2: -1, 3: -1, 4: 1, 5: -1}
+    for number, picture in enumerate(whole.pictures):
+        grey = picture.mean(axis=-1) if picture.ndim == 3 else picture.astype(float)
+        covered = np.zeros(grey.shape, bool)
+        for x, y, w, h in whole.table.xywh[whole.table.image == number].astype(int):
+            covered[y : y + h, x : x + w] = True
+        assert sign[number + 1] * (grey[covered].mean() - grey[~covered].mean()) > 5
+
+
+def test_cutting_refuses_a_table_of_other_images(whole):
+    other = BoxTable([[0, 0, 4, 4]], [0], ("coins",), [(10, 10)], [1], {1: "coin"})
+    with pytest.raises(ValueError, match="five images"):
+        cut_into_tiles(other)
+
+
+def test_detections_match_the_table_of_references(whole, tiles, detections):
+    assert detections.image_ids == whole.table.image_ids
+    assert detections.names == whole.table.names
+    assert set(detections.category) <= set(whole.table.names)
+    assert ((detections.score > 0) & (detections.score < 1)).all()
+    assert inside(detections)
+    cut = detect_photographs(tiles=True)
+    assert cut.image_ids == tiles.table.image_ids
+    np.testing.assert_array_equal(cut.sizes, tiles.table.sizes)
+    np.testing.assert_array_equal(cut.score, detections.score)
+
+
+def test_detections_are_repeatable(detections):
+    again = detect_photographs()
+    np.testing.assert_array_equal(again.xywh, detections.xywh)
+    np.testing.assert_array_equal(again.category, detections.category)
+
+
+def test_the_detector_finds_coins_and_fails_elsewhere(whole, detections):
+    def found(number: int) -> float:
+        truth, guess = (t.xywh[t.image == number] for t in (whole.table, detections))
+        low = np.maximum(truth[:, None, :2], guess[None, :, :2])
+        high = np.minimum((truth[:, :2] + truth[:, 2:])[:, None], (guess[:, :2] + guess[:, 2:])[None])
+        shared = (high - low).clip(0).prod(axis=-1)
+        union = truth[:, 2:].prod(axis=1)[:, None] + guess[:, 2:].prod(axis=1) - shared
+        return float((shared / union > 0.5).any(axis=1).mean())
+
+    assert found(0) > 0.9  # measured: every coin
+    assert found(1) < 0.7  # words fall apart
+    absent = detections.category != detections.image + 1
+    assert 0.1 < absent.mean() < 0.5  # categories that the photograph does not hold: measured 0.25
