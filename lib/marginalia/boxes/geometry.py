@@ -122,8 +122,7 @@ def iou_elementwise(a: Float[Array, "... 4"], b: Float[Array, "... 4"]) -> Float
 def giou_elementwise(a: Float[Array, "... 4"], b: Float[Array, "... 4"]) -> Float[Array, ...]:
     """Generalised IoU of box pairs, both `xyxy`: IoU minus the empty part of the smallest box around both.
 
-    In (-1, 1]. Where the surrounding box has no area either (two equal points, two flat boxes on one line), it
-    is 0.
+    In (-1, 1]; 0 where the surrounding box has no area either (two equal points, two flat boxes on one line).
     Raises ValueError where a second corner lies left of or above the first.
     """
     (a, module), (b, _) = _corners(a, "a"), _corners(b, "b")

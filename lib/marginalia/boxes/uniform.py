@@ -1,7 +1,7 @@
 """Boxes put down at random, without any relation: what a layout statistic shows when there is nothing to see.
 
-Positions come from a counter-based 32-bit hash instead of a generator with a state, so that a browser draws the
-very same boxes from the same seed, and draw 57 does not need the 56 draws before it.
+Positions come from a counter-based 32-bit hash instead of a generator with a state, so that a browser draws
+the very same boxes from the same seed, and draw 57 does not need the 56 draws before it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def uniform_boxes(
 ) -> Float[np.ndarray, "N 4"]:
     """Boxes of the given widths and heights at uniformly random places fully inside an image of `size`; xywh.
 
-    Units are those of `size` (width, height). Each coordinate depends on (seed, draw, box, axis) alone; seed and
+    Units are those of `size` (width, height). A coordinate depends on (seed, draw, box, axis) alone; seed and
     draw count modulo 2^32. A box larger than the image starts at 0.
     """
     return _uniform_draws(wh, size, seed, np.array([draw % 2**32]))[0]
