@@ -1,0 +1,9 @@
+"""One interactive widget per idea: a Python model with traits and a JavaScript view each, without network.
+
+The views work in JupyterLab and, saved as a page by `save_html`, without a kernel.
+"""
+
+from .base import Explorer
+from .box import BoxExplorer
+
+__all__ = ["BoxExplorer", "Explorer"]

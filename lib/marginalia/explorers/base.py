@@ -1,0 +1,126 @@
+"""What explorers share in Python: one module for the browser, a still picture, a page without a kernel."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anywidget
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STATIC = Path(__file__).parent / "static"
+_OWN_IMPORT = re.compile(r'^import \{[^}]*\} from "\./[\w.]+\.js";\n', re.MULTILINE)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  body {{ margin: 16px; background: #ffffff; }}
+  @media (prefers-color-scheme: dark) {{ body {{ background: #15181c; }} }}
+</style>
+</head>
+<body>
+<div id="explorer"></div>
+<noscript>{sentence}</noscript>
+<script type="module">
+{module}
+// The widget model's four methods, for a page without a kernel.
+const state = {state};
+for (const [name, text] of Object.entries({binary})) {{
+  state[name] = new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+}}
+const heard = new Map();
+const model = {{
+  get: (name) => state[name],
+  set(name, value) {{
+    state[name] = value;
+    for (const act of heard.get(`change:${{name}}`) ?? []) act();
+  }},
+  on: (name, act) => heard.set(name, [...(heard.get(name) ?? []), act]),
+  off: (name, act) => heard.set(name, (heard.get(name) ?? []).filter((other) => other !== act)),
+  save_changes() {{}},
+}};
+render({{ model, el: document.getElementById("explorer") }});
+</script>
+</body>
+</html>
+"""
+
+
+def joined(*parts: str) -> str:
+    """The files of `static/` as one module that imports nothing: each may use the names of those before it.
+
+    The files import from each other by name, so that editors understand them; here those lines go.
+    """
+    return "\n".join(_OWN_IMPORT.sub("", (STATIC / part).read_text(encoding="utf-8")) for part in parts)
+
+
+class Explorer(anywidget.AnyWidget):
+    """A widget that shows one idea: a kind of explorer joins its `_esm`, draws `static`, tells its `summary`.
+
+    In a notebook's committed output it is its picture (`static`) and its sentence (`summary`).
+    """
+
+    def static(self) -> Figure:
+        """The same picture, drawn by matplotlib."""
+        raise NotImplementedError(f"{type(self).__name__} has no still picture yet")
+
+    def summary(self) -> str:
+        """One sentence with the numbers that the picture shows."""
+        raise NotImplementedError(f"{type(self).__name__} has no sentence yet")
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data["text/plain"] = self.summary()
+        data["image/png"] = base64.b64encode(_png(self.static())).decode("ascii")
+        return data, metadata
+
+    def save_html(self, path: str | Path) -> Path:
+        """Write a page that shows the explorer as it is now, without kernel and network; returns its path.
+
+        What is changed on the page stays there. Raises FileNotFoundError where the folder is missing.
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"save_html: no folder {path.parent} for {path.name}; make it first")
+        own = set(self.keys) - set(anywidget.AnyWidget.class_traits()) - {"_esm", "_anywidget_id"}
+        state = self.get_state(own)
+        binary = {k: base64.b64encode(v).decode("ascii") for k, v in state.items() if isinstance(v, bytes)}
+        plain = {k: v for k, v in state.items() if k not in binary}
+        page = _PAGE.format(
+            title=html.escape(type(self).__name__),
+            sentence=html.escape(self.summary()),
+            module=self._esm,
+            state=_script_json(plain),
+            binary=_script_json(binary),
+        )
+        path.write_text(page, encoding="utf-8")
+        return path
+
+
+def _script_json(value) -> str:
+    """JSON that can stand inside a script element whatever the strings say."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as PNG of 256 colours, a third of the bytes: it is committed with a notebook's outputs."""
+    from PIL import Image
+
+    drawn, buffer = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
+    Image.open(drawn).convert("RGB").quantize(256).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

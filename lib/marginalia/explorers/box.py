@@ -1,0 +1,212 @@
+"""Boxes on a picture that can be moved, and what their Pearson correlations and MC make of it."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import traitlets
+from jaxtyping import Float, UInt8
+
+from marginalia.boxes.correlation import COORDINATES, macroscopic_correlation, unit_profiles
+from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
+from marginalia.boxes.table import BoxTable, BoxWarning
+from marginalia.boxes.uniform import uniform_boxes
+
+from .base import Explorer, joined
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DRAWS = 200  # random layouts behind the band, here and in the view
+QUANTILES = (0.05, 0.95)
+_EMPTY = (640.0, 480.0)  # size of the ground when neither picture nor boxes tell one
+
+
+class _Boxes(traitlets.TraitType):
+    """N boxes as a list of [x, y, w, h]; takes whatever numpy makes an (N, 4) array of."""
+
+    default_value = ()
+    info_text = "N boxes x, y, w, h in pixels, with finite numbers and w, h > 0"
+
+    def validate(self, obj, value):
+        try:
+            boxes = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            self.error(obj, value)
+        boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise traitlets.TraitError(f"boxes: expected {self.info_text}, not the shape {boxes.shape}")
+        bad = np.flatnonzero(~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] <= 0).any(axis=1))
+        if len(bad):
+            first = f"box {bad[0]} is {boxes[bad[0]].tolist()}"
+            raise traitlets.TraitError(f"boxes: expected {self.info_text}; {first}")
+        return boxes.tolist()
+
+    def get(self, obj, cls=None):
+        # A copy: changing a number in place would otherwise change the boxes without anybody being told.
+        return [list(box) for box in super().get(obj, cls)]
+
+
+class BoxExplorer(Explorer):
+    """Boxes to drag, resize, add and remove on a picture; their correlation matrix, MC and its null band.
+
+    `boxes` are N of x, y, w, h in pixels, (N, 4), or a BoxTable of which the image with index `image` is
+    shown, its crowd regions left out as MC leaves them out. `picture` is an uint8 array, (H, W), (H, W, 3) or
+    (H, W, 4); `size` its (width, height) where there is none. `labels` name the boxes, which else go by their
+    index. `coordinates` says which four numbers are correlated, as in `macroscopic_correlation`.
+
+    The traits `boxes`, `size`, `selected` (an index, -1: none), `labels` and `coordinates` can be read and
+    set. Boxes are shown as they are given; one that is moved by hand stays inside the picture. The band
+    answers: what MC (Relation DETR) do as many boxes of the same sizes have, put down at random?
+
+    Raises ValueError for a picture of another kind or an image not in the table, TraitError for bad boxes.
+    """
+
+    _esm = joined("canvas.js", "box_maths.js", "box_drawing.js", "box.js")
+
+    boxes = _Boxes().tag(sync=True)
+    size = traitlets.Tuple(traitlets.CFloat(), traitlets.CFloat(), default_value=_EMPTY).tag(sync=True)
+    selected = traitlets.Int(-1).tag(sync=True)
+    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    coordinates = traitlets.Enum(COORDINATES, "xywh").tag(sync=True)
+    png = traitlets.Bytes().tag(sync=True)  # the picture, encoded; b"": none
+
+    def __init__(
+        self,
+        boxes: Float[np.ndarray, "N 4"] | BoxTable | None = None,
+        image: int = 0,
+        picture: UInt8[np.ndarray, "H W *channels"] | None = None,
+        size: tuple[float, float] | None = None,
+        labels: Sequence[str] | None = None,
+        coordinates: str = "xywh",
+    ):
+        if isinstance(boxes, BoxTable):
+            boxes, told = _of_image(boxes, image)
+            size = told if size is None else size
+        png = b""
+        if picture is not None:
+            png = _encoded(picture)
+            size = picture.shape[1::-1] if size is None else size
+        super().__init__(
+            boxes=() if boxes is None else boxes,
+            labels=[] if labels is None else [str(label) for label in labels],
+            coordinates=coordinates,
+            png=png,
+        )
+        self.size = _extent(self.boxes) if size is None else tuple(size)
+
+    @traitlets.validate("size")
+    def _positive(self, proposal):
+        if not all(0 < side < np.inf for side in proposal.value):
+            raise traitlets.TraitError(f"size: expected a width and a height in pixels, not {proposal.value}")
+        return proposal.value
+
+    @traitlets.validate("selected")
+    def _existing(self, proposal):
+        if not -1 <= proposal.value < len(self.boxes):
+            last = len(self.boxes) - 1
+            raise traitlets.TraitError(f"selected: expected -1 (none) to {last}, not {proposal.value}")
+        return proposal.value
+
+    @traitlets.observe("boxes")
+    def _keep_selection(self, change):
+        if self.selected >= len(change.new):
+            self.selected = -1
+
+    @property
+    def _usable(self) -> Float[np.ndarray, "N 4"]:
+        """Boxes whose four numbers are not all equal, as x, y, w, h."""
+        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
+        turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.coordinates, np.asarray)
+        return boxes[unit_profiles(turn(boxes))[1]]
+
+    def _mc(self, layouts: list[np.ndarray]) -> Float[np.ndarray, " I"]:
+        """MC of each layout of x, y, w, h."""
+        image = np.repeat(np.arange(len(layouts)), [len(layout) for layout in layouts])
+        sizes = np.tile(self.size, (len(layouts), 1))
+        xywh = np.concatenate(layouts)
+        table = BoxTable(xywh, image, tuple(range(len(layouts))), sizes, np.zeros_like(image), {0: "box"})
+        return macroscopic_correlation(table, self.coordinates, report={})
+
+    @property
+    def correlation(self) -> float:
+        """MC of the boxes as they are now; NaN where fewer than two have a correlation."""
+        return float(self._mc([self._usable])[0])
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """5 and 95 % quantile of MC of as many random boxes of the same sizes; NaN for fewer than two."""
+        boxes = self._usable
+        if len(boxes) < 2:
+            return (float("nan"), float("nan"))
+        draws = [uniform_boxes(boxes[:, 2:], self.size, seed=0, draw=draw) for draw in range(DRAWS)]
+        low, high = np.nanquantile(self._mc(draws), QUANTILES)
+        return (float(low), float(high))
+
+    def static(self) -> Figure:
+        """Picture, matrix and MC with its band, drawn by matplotlib."""
+        from marginalia.boxes.plots.explorer import box_correlation
+
+        picture = _decoded(self.png) if self.png else None
+        band = None if np.isnan(self.band[0]) else self.band
+        names = [label or str(i) for i, label in zip(range(len(self.boxes)), self.labels, strict=False)]
+        names += [str(i) for i in range(len(names), len(self.boxes))]
+        xywh = np.asarray(self.boxes, np.float64).reshape(-1, 4)
+        return box_correlation(xywh, self.size, picture, band, names, self.coordinates)[0]
+
+    def summary(self) -> str:
+        """How many boxes, their MC and the band, in one sentence."""
+        boxes = f"{len(self.boxes)} box{'' if len(self.boxes) == 1 else 'es'}"
+        usable = len(self._usable)
+        left_out = len(self.boxes) - usable
+        if left_out:
+            boxes += f" ({left_out} left out of MC: four equal numbers)"
+        if usable < 2:
+            return f"Box explorer: {boxes}; MC needs two boxes"
+        low, high = self.band
+        random = f"5 to 95 % of random boxes: {low:.2f} to {high:.2f}"
+        return f"Box explorer: {boxes}, MC {self.correlation:.2f} ({random})"
+
+
+def _of_image(table: BoxTable, image: int) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Boxes of one image of a table, crowd regions left out, and the image's size where it is known."""
+    if not 0 <= image < len(table.image_ids):
+        raise ValueError(f"image must be an index of the table's {len(table.image_ids)} images, not {image}")
+    here = table.image == image
+    if crowd := int((here & table.crowd).sum()):
+        where = f"image {table.image_ids[image]!r}"
+        warnings.warn(BoxWarning(f"{where}: {crowd} crowd regions are left out, as in MC"), stacklevel=3)
+    size = table.sizes[image]
+    return table.xywh[here & ~table.crowd], tuple(size) if np.isfinite(size).all() else None
+
+
+def _extent(boxes: list[list[float]]) -> tuple[float, float]:
+    """The smallest whole size that holds all boxes."""
+    if not boxes:
+        return _EMPTY
+    corner = np.ceil(xywh_to_xyxy(np.asarray(boxes))[:, 2:].max(axis=0))
+    return tuple(np.maximum(corner, 1.0).tolist())
+
+
+def _encoded(picture: np.ndarray) -> bytes:
+    """The picture as PNG."""
+    from PIL import Image
+
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
+        kind = getattr(picture, "dtype", type(picture).__name__)
+        raise ValueError(f"picture: expected an array of uint8 (0 to 255), not {kind}; convert it first")
+    if picture.ndim != 2 and not (picture.ndim == 3 and picture.shape[2] in (3, 4)):
+        raise ValueError(f"picture: expected (H, W), (H, W, 3) or (H, W, 4), not {picture.shape}")
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _decoded(png: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)))

@@ -1,0 +1,320 @@
+// Boxes on a picture, their Pearson correlations, and the band of MC of random boxes of the same sizes.
+
+import { append, createRoot, createSaver, createStage } from "./canvas.js";
+import { clamp, fresh, measure, moved, resized } from "./box_maths.js";
+import { CURSORS, drawAxis, drawMatrix, drawPicture, handlePlaces, matrixView } from "./box_drawing.js";
+
+// ---- words --------------------------------------------------------------------------------------------
+
+const HELP = "Drag a box or its handles; double-click an empty place to add one. Keys: Tab or [ ] choose, arrows move "
+  + "(Shift: 10 px, Alt: resize), N adds, Delete removes, Escape lets go.";
+
+const neat = (value) => String(Math.round(value * 10) / 10);
+const signed = (value) => value.toFixed(3).replace("-", "−");
+
+// What is selected or pointed at, in one sentence; and which boxes have no correlation.
+function describe({ boxes, names, numbers, selected, lit }) {
+  const sentences = [];
+  if (lit.length === 2) {
+    const value = numbers.matrix[lit[0]][lit[1]];
+    const pair = `Boxes ${names[lit[0]]} and ${names[lit[1]]}`;
+    sentences.push(Number.isNaN(value) ? `${pair}: no correlation.` : `${pair}: correlation ${signed(value)}.`);
+  } else if (selected >= 0) {
+    const [x, y, w, h] = boxes[selected].map(neat);
+    sentences.push(`Box ${names[selected]}: x ${x}, y ${y}, w ${w}, h ${h} px.`);
+  } else sentences.push(`${boxes.length} ${boxes.length === 1 ? "box" : "boxes"}.`);
+  if (numbers.leftOut.length) {
+    const which = numbers.leftOut.map((i) => names[i]).join(", ");
+    sentences.push(`Left out of MC, as its four numbers are equal: ${which}.`);
+  }
+  return sentences.join(" ");
+}
+
+const BOX_STYLE = `
+.m-box .m-left { flex: 1.3 1 340px; } .m-box .m-right { flex: 1 1 280px; }
+.m-box .m-status { min-height: 1.45em; margin-top: 6px; font-variant-numeric: tabular-nums; }
+.m-box .m-help { font-size: 12px; margin-top: 2px; }
+.m-box .m-mc { font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; margin-right: 10px; }
+.m-box .m-title { font-size: 12px; margin: 10px 0 2px; }
+`;
+
+// ---- view ---------------------------------------------------------------------------------------------
+
+class BoxView {
+  constructor(model, host, signal) {
+    this.model = model;
+    this.saver = createSaver(model);
+    this.pointed = []; // boxes under the pointer, or the pair of a cell of the matrix
+    this.grip = null; // what the pointer holds while it drags
+    this.free = false; // Escape: the next Tab leaves the picture
+    this.stages = [];
+    this.root = createRoot(host, { label: "Boxes on a picture and their correlations", signal,
+      themed: () => this.refresh() });
+    this.root.classList.add("m-box");
+    append(this.root, "style", "", BOX_STYLE);
+    this.build(signal);
+    this.loadPicture();
+    const heard = { boxes: () => this.replaced(), selected: () => this.refresh(), size: () => this.replaced(),
+      labels: () => this.refresh(), coordinates: () => this.refresh(), png: () => this.loadPicture() };
+    for (const [name, act] of Object.entries(heard)) {
+      model.on(`change:${name}`, act);
+      signal.addEventListener("abort", () => model.off(`change:${name}`, act));
+    }
+    this.refresh();
+  }
+
+  build(signal) {
+    const row = append(this.root, "div", "m-row");
+    const left = append(row, "div", "m-left");
+    const right = append(row, "div", "m-right");
+    this.picture = createStage(left, { label: `Picture with boxes. ${HELP}`, signal,
+      height: (width) => Math.min(width / (this.size[0] / this.size[1]), 460) + 2,
+      draw: (context, place) => this.drawPicture(context, place),
+      pointer: this.pointer(), keys: (event) => this.key(event) });
+    this.status = append(left, "div", "m-status");
+    append(left, "div", "m-help m-muted", HELP);
+    this.spoken = append(left, "div", "m-unseen");
+    this.spoken.setAttribute("role", "status");
+    this.mc = append(right, "span", "m-mc");
+    this.band = append(right, "span", "m-band m-muted");
+    this.axis = createStage(right, { label: "MC on an axis from 0 to 1", signal, height: () => 76,
+      draw: (context, place) => drawAxis(context, { ...place, numbers: this.numbers }) });
+    this.axis.canvas.tabIndex = -1;
+    this.axis.canvas.setAttribute("role", "img");
+    append(right, "div", "m-title m-muted", "Correlation of every two boxes");
+    this.matrix = createStage(right, { label: "Correlation matrix; arrow keys choose a pair", signal,
+      height: (width) => Math.min(width - 40, 320),
+      draw: (context, place) => this.drawMatrix(context, place),
+      pointer: { down: (p) => this.pointAtCell(p), drag: (p) => this.pointAtCell(p), hover: (p) => this.pointAtCell(p),
+        leave: () => this.point([]) },
+      keys: (event) => this.matrixKey(event) });
+    this.stages = [this.picture, this.axis, this.matrix];
+  }
+
+  get boxes() { return this.model.get("boxes"); }
+  get size() { return this.model.get("size"); }
+  get selected() { return this.model.get("selected") < this.boxes.length ? this.model.get("selected") : -1; }
+  get names() {
+    const labels = this.model.get("labels");
+    return this.boxes.map((_, i) => labels[i] || String(i));
+  }
+
+  // Correlations of the boxes as they are now; computed again only when something they depend on changed.
+  get numbers() {
+    const [boxes, size, coordinates] = ["boxes", "size", "coordinates"].map((name) => this.model.get(name));
+    const old = this.known;
+    if (old?.boxes !== boxes || old.size !== size || old.coordinates !== coordinates) {
+      this.known = { boxes, size, coordinates, ...measure(boxes, size, coordinates, old) };
+    }
+    return this.known;
+  }
+
+  get lit() { return [...new Set(this.pointed)].filter((i) => i < this.boxes.length); }
+
+  refresh() {
+    if (!this.stages.length) return;
+    const { numbers, boxes, names, selected, lit } = this;
+    const enough = numbers.usable >= 2;
+    const set = (element, string) => element.textContent === string || (element.textContent = string);
+    set(this.mc, enough ? `MC ${numbers.mc.toFixed(3)}` : "MC needs two boxes");
+    const [low, high] = enough ? numbers.band.map((value) => value.toFixed(2)) : [];
+    set(this.band, enough ? `random boxes: ${low} to ${high}` : "");
+    set(this.status, describe({ boxes, names, numbers, selected, lit }));
+    for (const stage of this.stages) stage.redraw();
+  }
+
+  speak() { this.spoken.textContent = `${this.status.textContent} ${this.mc.textContent}.`; }
+
+  // Python, or another view, put other boxes there: a drag that still holds an old one ends.
+  replaced() {
+    if (this.grip && this.grip.ours !== this.boxes) this.grip = null;
+    this.refresh();
+  }
+
+  async loadPicture() {
+    const png = this.model.get("png");
+    this.image = png?.byteLength ? await createImageBitmap(new Blob([png], { type: "image/png" })) : null;
+    this.refresh();
+  }
+
+  // ---- changes
+
+  change(values, { last = true } = {}) {
+    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
+    this.refresh();
+    if (!last) return this.saver.soon();
+    this.saver.now();
+    this.speak();
+  }
+
+  put(box, options) {
+    const boxes = this.boxes.map((old, i) => (i === this.selected ? box : old));
+    if (this.grip) this.grip.ours = boxes;
+    this.change({ boxes }, options);
+  }
+
+  select(i) {
+    if (i !== this.selected) this.change({ selected: i });
+  }
+
+  add(x, y) {
+    const labels = this.model.get("labels");
+    const added = labels.length ? { labels: [...this.boxes.map((_, i) => labels[i] ?? ""), ""] } : {};
+    this.change({ boxes: [...this.boxes, fresh(this.boxes, x, y, this.size)], selected: this.boxes.length, ...added });
+  }
+
+  remove() {
+    const gone = this.selected;
+    const rest = (list) => list.filter((_, i) => i !== gone);
+    this.pointed = [];
+    this.change({ boxes: rest(this.boxes), labels: rest(this.model.get("labels")),
+      selected: Math.min(gone, this.boxes.length - 2) });
+  }
+
+  point(boxes) {
+    if (boxes.join() === this.pointed.join()) return;
+    this.pointed = boxes;
+    this.refresh();
+  }
+
+  // ---- pointer
+
+  place({ width, height }) {
+    const [W, H] = this.size;
+    const scale = Math.min((width - 2) / W, (height - 2) / H);
+    const [left, top] = [(width - W * scale) / 2, (height - H * scale) / 2];
+    const onScreen = ([x, y, w, h]) => [left + x * scale, top + y * scale, w * scale, h * scale];
+    this.view = { scale, left, top, W, H, onScreen };
+    return this.view;
+  }
+
+  // What lies under the pointer: a handle of the selected box, that box, or else the smallest one there.
+  under(p) {
+    const { boxes, selected, view } = this;
+    if (!view) return null;
+    const reach = p.touch ? 18 : 8;
+    const spots = selected < 0 ? [] : handlePlaces(view.onScreen(boxes[selected]));
+    const spot = spots.find(({ x, y }) => Math.abs(p.x - x) <= reach && Math.abs(p.y - y) <= reach);
+    if (spot) return { box: selected, handle: spot.handle };
+    const inside = (i) => {
+      const [x, y, w, h] = view.onScreen(boxes[i]);
+      return p.x >= x - 3 && p.x <= x + w + 3 && p.y >= y - 3 && p.y <= y + h + 3;
+    };
+    const found = boxes.map((_, i) => i).filter(inside)
+      .sort((a, b) => (b === selected) - (a === selected) || boxes[a][2] * boxes[a][3] - boxes[b][2] * boxes[b][3]);
+    return found.length ? { box: found[0], handle: null } : null;
+  }
+
+  pointer() {
+    return {
+      hover: (p) => {
+        const at = this.under(p);
+        this.picture.cursor(at?.handle ? CURSORS[at.handle] : at ? "move" : "default");
+        this.point(at ? [at.box] : []);
+      },
+      leave: () => this.point([]),
+      down: (p) => {
+        const at = this.under(p);
+        this.free = false;
+        this.select(at ? at.box : -1);
+        this.grip = at && { ...at, p, start: this.boxes[at.box], ours: this.boxes };
+        return Boolean(at);
+      },
+      drag: (p) => {
+        if (!this.grip) return;
+        const { start, handle, p: from } = this.grip;
+        const [dx, dy] = [p.x - from.x, p.y - from.y].map((shift) => Math.round(shift / this.view.scale));
+        const box = handle ? resized(start, handle, dx, dy, this.size) : moved(start, dx, dy, this.size);
+        this.put(box, { last: false });
+      },
+      drop: () => {
+        this.grip = null;
+        this.change({});
+      },
+      twice: (p) => {
+        if (this.under(p)) return false;
+        this.add((p.x - this.view.left) / this.view.scale, (p.y - this.view.top) / this.view.scale);
+        return true;
+      },
+    };
+  }
+
+  // ---- keys
+
+  key(event) {
+    const { selected, boxes, size } = this;
+    const arrow = arrowOf(event.key);
+    const plain = !(event.ctrlKey || event.altKey || event.metaKey);
+    if (event.key === "Tab") return this.tab(event.shiftKey ? -1 : 1);
+    this.free = false;
+    if (arrow && selected >= 0) {
+      const [dx, dy] = arrow.map((step) => step * (event.shiftKey ? 10 : 1));
+      const box = boxes[selected];
+      this.put(plain ? moved(box, dx, dy, size) : resized(box, [Math.abs(dx), Math.abs(dy)], dx, dy, size));
+    } else if (plain && "[]".includes(event.key) && boxes.length) {
+      const from = event.key === "]" ? selected + 1 : Math.max(selected, 0) - 1;
+      this.select((from + boxes.length) % boxes.length);
+    } else if (plain && event.key.toLowerCase() === "n") {
+      const shift = (boxes.length % 7) * 0.04; // boxes added one after the other do not hide each other
+      this.add(size[0] * (0.4 + shift), size[1] * (0.4 + shift));
+    } else if (["Delete", "Backspace"].includes(event.key) && selected >= 0) this.remove();
+    else if (event.key === "Escape") {
+      this.free = true;
+      this.select(-1);
+    } else return false;
+    return true;
+  }
+
+  // Tab goes through the boxes and then on along the page: nobody is shut in.
+  tab(step) {
+    const next = this.selected + (this.selected < 0 && step < 0 ? 0 : step);
+    if (this.free || next < 0 || next >= this.boxes.length) return false;
+    this.select(next);
+    return true;
+  }
+
+  matrixKey(event) {
+    const arrow = arrowOf(event.key);
+    const last = this.boxes.length - 1;
+    if (event.key === "Escape") this.point([]);
+    else if (arrow && last > 0) {
+      const [row, column] = this.pointed.length === 2 ? this.pointed : [0, 0];
+      this.point([clamp(row + arrow[1], 0, last), clamp(column + arrow[0], 0, last)]);
+      this.speak();
+    } else return false;
+    return true;
+  }
+
+  pointAtCell(p) {
+    if (!this.cells) return;
+    const { cell, left, top, count } = this.cells;
+    const [row, column] = [Math.floor((p.y - top) / cell), Math.floor((p.x - left) / cell)];
+    const inside = Math.min(row, column) >= 0 && Math.max(row, column) < count;
+    this.point(inside ? [row, column] : []);
+  }
+
+  // ---- drawing
+
+  drawPicture(context, { width, height, theme }) {
+    const { image, boxes, names, selected, lit, numbers } = this;
+    const view = this.place({ width, height });
+    drawPicture(context, { image, boxes, names, view, selected, lit, theme, leftOut: numbers.leftOut });
+  }
+
+  drawMatrix(context, { width, height, theme }) {
+    const { names, numbers, lit, boxes } = this;
+    this.cells = boxes.length ? matrixView(boxes.length, names, context, width, height) : null;
+    if (this.cells) drawMatrix(context, { numbers, names, view: this.cells, lit, theme });
+  }
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const arrowOf = (key) => ARROWS[key];
+
+export function render({ model, el }) {
+  const ending = new AbortController();
+  new BoxView(model, el, ending.signal);
+  return () => ending.abort();
+}
+
+export default { render };

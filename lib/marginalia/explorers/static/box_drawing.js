@@ -1,0 +1,165 @@
+// What the box explorer draws: boxes on their picture, the matrix of correlations, MC on its axis.
+
+import { css, diverging, inkOn, shorten, write } from "./canvas.js";
+import { clamp, lowerBound } from "./box_maths.js";
+
+// ---- picture ------------------------------------------------------------------------------------------
+
+const HANDLES = [[-1, -1], [1, -1], [1, 1], [-1, 1], [0, -1], [1, 0], [0, 1], [-1, 0]];
+export const CURSORS = { "1,1": "nwse-resize", "-1,-1": "nwse-resize", "1,-1": "nesw-resize", "-1,1": "nesw-resize",
+  "0,1": "ns-resize", "0,-1": "ns-resize", "1,0": "ew-resize", "-1,0": "ew-resize" };
+
+// Where handles sit on the screen: outside a small box, so that its middle can still be dragged.
+export function handlePlaces([x, y, w, h]) {
+  const out = Math.max(0, (26 - Math.min(w, h)) / 2);
+  return HANDLES.filter(([across, down]) => (across || w > 44) && (down || h > 44)).map(([across, down]) => ({
+    handle: [across, down],
+    x: x + ((across + 1) / 2) * w + across * out,
+    y: y + ((down + 1) / 2) * h + down * out,
+  }));
+}
+
+export function drawPicture(context, { image, boxes, names, view, selected, lit, theme, leftOut }) {
+  const { scale, left, top, W, H, onScreen } = view;
+  context.fillStyle = theme.panel;
+  context.fillRect(left, top, W * scale, H * scale);
+  context.imageSmoothingEnabled = scale < 2;
+  if (image) context.drawImage(image, left, top, W * scale, H * scale);
+  context.lineWidth = 1;
+  context.strokeStyle = theme.line;
+  context.strokeRect(left + 0.5, top + 0.5, W * scale - 1, H * scale - 1);
+
+  const order = boxes.map((_, i) => i).sort((a, b) => (a === selected) - (b === selected));
+  for (const i of order) {
+    const [x, y, w, h] = onScreen(boxes[i]);
+    const strong = i === selected || lit.includes(i);
+    const colour = strong ? "#ff8c1a" : "#56b4e9";
+    context.setLineDash(leftOut.includes(i) ? [5, 4] : []);
+    for (const [style, line] of [["rgba(0, 0, 0, 0.75)", strong ? 4.5 : 3.5], [colour, strong ? 2.5 : 1.75]]) {
+      context.strokeStyle = style;
+      context.lineWidth = line;
+      context.strokeRect(x, y, w, h);
+    }
+    context.setLineDash([]);
+    drawTag(context, names[i], x, y, colour, view);
+  }
+  if (selected >= 0) drawHandles(context, onScreen(boxes[selected]));
+}
+
+// The box's name on its top left corner: above it where there is room, else inside.
+function drawTag(context, name, x, y, colour, view) {
+  context.font = context.font.replace(/^.*?px/, "600 11px");
+  const string = shorten(context, name, 90);
+  const width = context.measureText(string).width + 8;
+  const left = clamp(x - 1, view.left, view.left + view.W * view.scale - width);
+  const top = y - 16 < view.top ? y + 1 : y - 16;
+  context.fillStyle = colour;
+  context.fillRect(left, top, width, 15);
+  write(context, string, left + 4, top + 8, { size: 11, weight: 600, colour: "#000000" });
+}
+
+function drawHandles(context, box) {
+  context.lineWidth = 1.5;
+  for (const { x, y } of handlePlaces(box)) {
+    context.fillStyle = "#ffffff";
+    context.strokeStyle = "#000000";
+    context.beginPath();
+    context.rect(x - 3.5, y - 3.5, 7, 7);
+    context.fill();
+    context.stroke();
+  }
+}
+
+// ---- matrix -------------------------------------------------------------------------------------------
+
+export function matrixView(count, names, context, width, height) {
+  const widest = Math.max(...names.map((name) => context.measureText(name).width), 8);
+  const gutter = Math.min(widest, 64) + 8;
+  const cell = Math.min((width - gutter - 52) / count, (height - 24) / count);
+  return { cell, left: gutter, top: 20, count };
+}
+
+export function drawMatrix(context, { numbers, names, view, lit, theme }) {
+  const { cell, left, top, count } = view;
+  for (let i = 0; i < count; i += 1) {
+    for (let j = 0; j < count; j += 1) {
+      const [x, y, value] = [left + j * cell, top + i * cell, numbers.matrix[i][j]];
+      if (i === j) continue; // no pair: the page shows through
+      const missing = Number.isNaN(value);
+      const colour = diverging(value, theme.dark);
+      context.fillStyle = missing ? theme.line : css(colour);
+      context.fillRect(x, y, cell - (cell > 8), cell - (cell > 8));
+      if (missing || count > 8) continue;
+      const string = value.toFixed(2).replace("-", "−");
+      write(context, string, x + cell / 2, y + cell / 2,
+        { size: clamp(cell / 3.2, 8, 12), align: "center", colour: inkOn(colour) });
+    }
+  }
+  const every = Math.ceil(13 / cell); // names would touch where cells are small
+  names.forEach((name, i) => {
+    const style = { size: 11, weight: lit.includes(i) ? 700 : 400, colour: lit.includes(i) ? theme.ink : theme.muted };
+    if (i % every && !lit.includes(i)) return;
+    write(context, shorten(context, name, 64), left - 6, top + (i + 0.5) * cell, { ...style, align: "right" });
+    write(context, shorten(context, name, cell * every), left + (i + 0.5) * cell, 10, { ...style, align: "center" });
+  });
+  context.lineWidth = 2;
+  context.strokeStyle = theme.accent;
+  const pairs = lit.length === 2 ? [lit, [lit[1], lit[0]]] : [];
+  for (const [i, j] of pairs) context.strokeRect(left + j * cell, top + i * cell, cell - 1, cell - 1);
+  if (lit.length === 1) context.strokeRect(left, top + lit[0] * cell, cell * count - 1, cell - 1);
+  drawScale(context, left + cell * count + 10, top, cell * count - 1, theme);
+}
+
+function drawScale(context, x, y, tall, theme) {
+  for (let row = 0; row < tall; row += 1) {
+    context.fillStyle = css(diverging(1 - (2 * row) / (tall - 1), theme.dark));
+    context.fillRect(x, y + row, 10, 1.5);
+  }
+  const middle = tall > 30 ? [[0.5, "0"]] : [];
+  for (const [part, string] of [[0, "1"], ...middle, [1, "−1"]]) {
+    write(context, string, x + 14, y + clamp(part * tall, 6, tall - 6), { size: 11, colour: theme.muted });
+  }
+}
+
+// ---- MC -----------------------------------------------------------------------------------------------
+
+export function drawAxis(context, { numbers, width, theme }) {
+  const at = (value) => 12 + value * (width - 24);
+  const line = 40;
+  const tick = (value, from, to) => context.fillRect(Math.round(at(value)) - 0.5, from, 1, to - from);
+  if (numbers.band) {
+    const [low, high] = numbers.band.map(at);
+    context.globalAlpha = 0.4;
+    context.fillStyle = theme.mark;
+    context.fillRect(low, line - 18, Math.max(high - low, 2), 17);
+    context.globalAlpha = 1;
+    const string = "5 to 95 % of random boxes";
+    const half = context.measureText(string).width / 2;
+    write(context, string, clamp((low + high) / 2, half, width - half), 11,
+      { size: 11, align: "center", colour: theme.mark });
+  }
+  context.fillStyle = theme.muted;
+  context.fillRect(at(0), line, at(1) - at(0), 1);
+  for (const value of [0, 0.25, 0.5, 0.75, 1]) {
+    context.fillStyle = theme.muted;
+    tick(value, line, line + 4);
+    write(context, String(value), at(value), line + 12, { size: 11, align: "center", colour: theme.muted });
+  }
+  context.fillStyle = theme.ink;
+  tick(0.5, line - 20, line);
+  write(context, "0.5: chance floor", at(0.5) - 3, line + 28, { size: 11, colour: theme.ink });
+  const least = lowerBound(numbers.usable);
+  if (least) {
+    tick(least, line - 8, line + 6);
+    const right = Math.max(at(least) + 3, context.measureText("lowest possible").width);
+    write(context, "lowest possible", right, line + 28, { size: 11, align: "right", colour: theme.ink });
+  }
+  if (Number.isNaN(numbers.mc)) return;
+  context.beginPath();
+  context.arc(at(numbers.mc), line - 9.5, 6, 0, 2 * Math.PI);
+  context.fillStyle = theme.accent;
+  context.fill();
+  context.strokeStyle = theme.page;
+  context.lineWidth = 1.5;
+  context.stroke();
+}

@@ -1,0 +1,127 @@
+// The maths of the box explorer: functions without any page, so that tests compare them with the library.
+
+const GOLDEN = 0x9e3779b9;
+const DRAWS = 200;
+const LEAST = 2; // pixels: a side that can still be taken hold of
+
+// A bijection of the 32-bit numbers that leaves no visible pattern in counters.
+export function lowbias32(x) {
+  x ^= x >>> 16;
+  x = Math.imul(x, 0x7feb352d);
+  x ^= x >>> 15;
+  x = Math.imul(x, 0x846ca68b);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+// Random boxes of the given widths and heights, inside a picture of size [W, H]: the library's own numbers.
+export function uniformBoxes(wh, size, seed, draw) {
+  const stream = lowbias32(lowbias32(seed ^ GOLDEN) ^ draw);
+  const unit = (box, axis) => lowbias32(stream + 2 * box + axis) / 2 ** 32;
+  return wh.map(([w, h], box) => [
+    unit(box, 0) * Math.max(size[0] - w, 0), unit(box, 1) * Math.max(size[1] - h, 0), w, h,
+  ]);
+}
+
+// Pixels x, y, w, h told in another way: the correlation of two boxes depends on it.
+export function convert([x, y, w, h], coordinates) {
+  if (coordinates === "cxcywh") return [x + w / 2, y + h / 2, w, h];
+  if (coordinates === "xyxy") return [x, y, x + w, y + h];
+  return [x, y, w, h];
+}
+
+// Four numbers less their mean, at unit length; null where all four are equal and nothing is left.
+export function profile(box) {
+  const mean = (box[0] + box[1] + box[2] + box[3]) / 4;
+  const rest = box.map((value) => value - mean);
+  const length = Math.hypot(...rest);
+  if (!(length > 1e-12 * Math.max(...box.map(Math.abs)))) return null; // the library's own threshold
+  return rest.map((value) => value / length);
+}
+
+const product = (a, b) => Math.min(Math.max(a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3], -1), 1);
+
+// Pearson's correlation of two boxes over their four numbers; NaN where one has no variance.
+export function pearson(a, b) {
+  const [p, q] = [profile(a), profile(b)];
+  return p && q ? product(p, q) : NaN;
+}
+
+// All pairs at once, N rows of N.
+export function correlationMatrix(boxes) {
+  const profiles = boxes.map(profile);
+  return profiles.map((p) => profiles.map((q) => (p && q ? product(p, q) : NaN)));
+}
+
+// Mean of |Pearson| over the pairs of usable boxes; NaN for fewer than two.
+export function macroscopicCorrelation(boxes) {
+  const profiles = boxes.map(profile).filter(Boolean);
+  let sum = 0;
+  for (let i = 1; i < profiles.length; i += 1) {
+    for (let j = 0; j < i; j += 1) sum += Math.abs(product(profiles[i], profiles[j]));
+  }
+  const pairs = (profiles.length * (profiles.length - 1)) / 2;
+  return pairs ? sum / pairs : NaN;
+}
+
+// Quantile with linear interpolation between the neighbours, numpy's default.
+export function quantile(values, q) {
+  const sorted = Float64Array.from(values).sort();
+  const at = q * (sorted.length - 1);
+  const low = Math.floor(at);
+  const high = Math.min(low + 1, sorted.length - 1);
+  return sorted[low] + (at - low) * (sorted[high] - sorted[low]);
+}
+
+// Where MC of random boxes of these sizes lies: [low, high] quantiles over `draws` draws.
+export function uniformBand(wh, size, { draws = DRAWS, seed = 0, quantiles = [0.05, 0.95], coordinates = "xywh" } = {}) {
+  const values = Array.from({ length: draws }, (_, draw) =>
+    macroscopicCorrelation(uniformBoxes(wh, size, seed, draw).map((box) => convert(box, coordinates))));
+  const known = values.filter((value) => !Number.isNaN(value));
+  return quantiles.map((q) => quantile(known, q));
+}
+
+// No N boxes can have a smaller MC: four centred numbers leave room for three directions only.
+export const lowerBound = (n) => (n < 4 ? 0 : (n - 3) / (3 * (n - 1)));
+
+export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+
+// The box shifted by whole pixels and kept inside the picture.
+export function moved([x, y, w, h], dx, dy, [W, H]) {
+  return [clamp(x + dx, 0, Math.max(W - w, 0)), clamp(y + dy, 0, Math.max(H - h, 0)), w, h];
+}
+
+// The box with the sides that a handle holds shifted; a handle is [-1 | 0 | 1, -1 | 0 | 1], left and top being -1.
+export function resized([x, y, w, h], [across, down], dx, dy, [W, H]) {
+  const side = (start, length, hold, by, most) => {
+    const end = start + length;
+    if (hold < 0) {
+      const first = clamp(start + by, 0, Math.max(end - LEAST, 0));
+      return [first, end - first];
+    }
+    return [start, hold > 0 ? Math.max(Math.min(length + by, most - start), LEAST) : length];
+  };
+  const [left, width] = side(x, w, across, dx, W);
+  const [top, height] = side(y, h, down, dy, H);
+  return [left, top, width, height];
+}
+
+// A new box around a place, as large as the middle one of those there are.
+export function fresh(boxes, x, y, [W, H]) {
+  const middle = (k, whole) => {
+    const sides = boxes.map((box) => box[k]).sort((a, b) => a - b);
+    return Math.round(clamp(sides.length ? sides[sides.length >> 1] : whole / 5, LEAST, whole));
+  };
+  const [w, h] = [middle(2, W), middle(3, H)];
+  return moved([Math.round(x - w / 2), Math.round(y - h / 2), w, h], 0, 0, [W, H]);
+}
+
+// Everything the view shows: usable boxes, matrix, MC and its band (the old band where only positions changed).
+export function measure(boxes, size, coordinates, old) {
+  const told = boxes.map((box) => convert(box, coordinates));
+  const leftOut = told.flatMap((box, i) => (profile(box) ? [] : [i]));
+  const wh = boxes.filter((_, i) => !leftOut.includes(i)).map((box) => [box[2], box[3]]);
+  const key = JSON.stringify([wh, size, coordinates]);
+  const usable = wh.length;
+  const band = old?.key === key ? old.band : usable < 2 ? null : uniformBand(wh, size, { coordinates });
+  return { key, band, usable, leftOut, matrix: correlationMatrix(told), mc: macroscopicCorrelation(told) };
+}

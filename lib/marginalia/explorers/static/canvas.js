@@ -1,0 +1,233 @@
+// What every explorer shares: a sharp canvas, pointer and keys, colours for both themes, text, frames.
+// Python joins this file and one view into a single module, so nothing is imported when it runs.
+
+// ---- frames -------------------------------------------------------------------------------------------
+
+// Calls `work` once in the next animation frame, however often it is asked for.
+export function eachFrame(work) {
+  let frame = 0;
+  const ask = () => {
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      work();
+    });
+  };
+  ask.cancel = () => {
+    cancelAnimationFrame(frame);
+    frame = 0;
+  };
+  return ask;
+}
+
+// Sends the model's changes to Python: `soon` at most once a frame while something moves, `now` at its end.
+export function createSaver(model) {
+  const soon = eachFrame(() => model.save_changes());
+  const now = () => {
+    soon.cancel();
+    model.save_changes();
+  };
+  return { soon, now };
+}
+
+// ---- colour -------------------------------------------------------------------------------------------
+
+// Categories: Okabe and Ito's set, told apart with every common form of colour vision.
+export const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442", "#000000"];
+
+const VIRIDIS = ["#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#fde725"];
+const BLUE_RED = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d",
+  "#b2182b", "#67001f"];
+const BLUE_RED_DARK = ["#a6d4ff", "#62adf0", "#3a7cb8", "#2a537c", "#243a50", "#262a30", "#4f3230", "#7d4239",
+  "#b95a48", "#ee8067", "#ffb9a3"];
+
+const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+
+// The colour at t in [0, 1] between evenly spaced stops, as [red, green, blue] in 0..255.
+export function ramp(stops, t) {
+  const at = Math.min(Math.max(t, 0), 1) * (stops.length - 1);
+  const low = Math.min(Math.floor(at), stops.length - 2);
+  const [from, to] = [channels(stops[low]), channels(stops[low + 1])];
+  return from.map((value, k) => Math.round(value + (at - low) * (to[k] - value)));
+}
+
+// Magnitude: t in [0, 1].
+export const sequential = (t) => ramp(VIRIDIS, t);
+
+// Signed values around a real zero: t in [-1, 1]; zero is the colour of the page.
+export const diverging = (t, dark) => ramp(dark ? BLUE_RED_DARK : BLUE_RED, (t + 1) / 2);
+
+export const css = ([red, green, blue]) => `rgb(${red}, ${green}, ${blue})`;
+
+// Black or white, whichever can be read on the colour (relative luminance of WCAG 2).
+export function inkOn(rgb) {
+  const [red, green, blue] = rgb.map((value) => {
+    const part = value / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000000" : "#ffffff";
+}
+
+// ---- theme --------------------------------------------------------------------------------------------
+
+const LIGHT = { dark: false, ink: "#1b1f24", muted: "#59636e", line: "#c4cad2", panel: "#f1f3f5", page: "#ffffff",
+  mark: "#0072b2", accent: "#d55e00" };
+const DARK = { dark: true, ink: "#e8eaed", muted: "#a3adb8", line: "#4a525c", panel: "#262a30", page: "#15181c",
+  mark: "#56b4e9", accent: "#ff9d4d" };
+
+const darkPreferred = () => matchMedia("(prefers-color-scheme: dark)");
+
+// JupyterLab says which theme it shows; elsewhere the system decides.
+export function readTheme() {
+  const lab = document.body.dataset.jpThemeLight;
+  const dark = lab === undefined ? darkPreferred().matches : lab === "false";
+  return dark ? DARK : LIGHT;
+}
+
+function watchTheme(changed, signal) {
+  darkPreferred().addEventListener("change", changed, { signal });
+  const observer = new MutationObserver(changed);
+  observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  signal.addEventListener("abort", () => observer.disconnect());
+}
+
+const STYLE = `
+.marginalia { font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--m-ink); padding: 4px;
+  box-sizing: border-box; width: 100%; max-width: 1100px; }
+.marginalia canvas { display: block; width: 100%; border-radius: 3px; touch-action: manipulation; outline: none; }
+.marginalia canvas:focus-visible { box-shadow: 0 0 0 2px var(--m-mark); }
+.marginalia .m-row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: flex-start; }
+.marginalia .m-row > * { min-width: 0; }
+.marginalia .m-muted { color: var(--m-muted); }
+.marginalia .m-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap; }
+`;
+
+// The element that an explorer draws into: styled, themed, its keys kept from the notebook's shortcuts.
+export function createRoot(host, { label, signal, themed }) {
+  const root = document.createElement("div");
+  root.className = "marginalia";
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", label);
+  root.dataset.lmSuppressShortcuts = "true"; // Lumino, under JupyterLab, leaves keys from here alone
+  const style = document.createElement("style");
+  style.textContent = STYLE;
+  root.append(style);
+  const paint = () => {
+    const theme = readTheme();
+    for (const name of ["ink", "muted", "line", "mark", "accent"]) root.style.setProperty(`--m-${name}`, theme[name]);
+    themed();
+  };
+  watchTheme(paint, signal);
+  paint();
+  host.append(root);
+  return root;
+}
+
+// One element, its class and its text, put at the end of `parent`.
+export function append(parent, tag, className = "", textContent = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = textContent;
+  parent.append(element);
+  return element;
+}
+
+// ---- canvas -------------------------------------------------------------------------------------------
+
+const DOUBLE = { milliseconds: 400, pixels: 8 };
+
+// A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
+//   height(width) -> CSS pixels;  draw(context, { width, height, theme })
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p) }, p = { x, y, touch }
+//   keys(event) -> true when the key was used
+// All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
+export function createStage(parent, { label, signal, height, draw, pointer = {}, keys = () => false }) {
+  const canvas = append(parent, "canvas");
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "application");
+  canvas.setAttribute("aria-label", label);
+  const context = canvas.getContext("2d");
+
+  const redraw = eachFrame(() => {
+    const width = canvas.clientWidth;
+    if (!width) return; // not on the page, or folded away
+    const tall = Math.round(height(width));
+    const ratio = window.devicePixelRatio || 1;
+    const [across, down] = [Math.round(width * ratio), Math.round(tall * ratio)];
+    if (canvas.width !== across || canvas.height !== down) {
+      canvas.style.height = `${tall}px`;
+      canvas.width = across;
+      canvas.height = down;
+    }
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, tall);
+    context.font = `12px ${getComputedStyle(canvas).fontFamily}`;
+    draw(context, { width, height: tall, theme: readTheme() });
+  });
+
+  const observer = new ResizeObserver(redraw);
+  observer.observe(canvas);
+  signal.addEventListener("abort", () => {
+    observer.disconnect();
+    redraw.cancel();
+  });
+  hearPointer(canvas, pointer, signal);
+  canvas.addEventListener("keydown", (event) => {
+    if (!keys(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, { signal });
+  return { canvas, redraw, cursor: (name) => (canvas.style.cursor = name) };
+}
+
+function hearPointer(canvas, pointer, signal) {
+  let held = false;
+  let before = { time: -Infinity, x: 0, y: 0 };
+  const place = (event) => {
+    const frame = canvas.getBoundingClientRect();
+    return { x: event.clientX - frame.left, y: event.clientY - frame.top, touch: event.pointerType === "touch" };
+  };
+  const on = (name, act, options = {}) => canvas.addEventListener(name, act, { ...options, signal });
+
+  on("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    canvas.focus({ preventScroll: true });
+    const p = place(event);
+    const near = Math.hypot(p.x - before.x, p.y - before.y) < DOUBLE.pixels;
+    const twice = near && event.timeStamp - before.time < DOUBLE.milliseconds;
+    before = { time: twice ? -Infinity : event.timeStamp, x: p.x, y: p.y };
+    if (twice && pointer.twice?.(p)) return;
+    held = Boolean(pointer.down?.(p));
+    if (held) canvas.setPointerCapture(event.pointerId);
+  });
+  on("pointermove", (event) => (held ? pointer.drag : pointer.hover)?.(place(event)));
+  const release = (event) => {
+    if (held) pointer.drop?.(place(event));
+    held = false;
+  };
+  on("pointerup", release);
+  on("pointercancel", release);
+  on("pointerleave", () => held || pointer.leave?.());
+  // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
+  on("touchstart", (event) => held && event.preventDefault(), { passive: false });
+}
+
+// ---- text ---------------------------------------------------------------------------------------------
+
+// One line of text; `size` in CSS pixels, in the page's font.
+export function write(context, string, x, y, { size = 12, weight = 400, align = "left", colour } = {}) {
+  const family = context.font.replace(/^.*?px(\/\S+)? /, "");
+  context.font = `${weight} ${size}px ${family}`;
+  context.textAlign = align;
+  context.textBaseline = "middle";
+  if (colour) context.fillStyle = colour;
+  context.fillText(string, x, y);
+}
+
+// The string, cut with an ellipsis when it is wider than `most` CSS pixels in the present font.
+export function shorten(context, string, most) {
+  if (context.measureText(string).width <= most) return string;
+  let keep = string.length;
+  while (keep > 1 && context.measureText(`${string.slice(0, keep)}…`).width > most) keep -= 1;
+  return `${string.slice(0, keep)}…`;
+}
