@@ -165,7 +165,9 @@ def rank_images(frame: pd.DataFrame, min_truths: int = 1, min_categories: int = 
     few_truths = ~undefined & (frame["truths"] < min_truths)
     few_categories = ~undefined & ~few_truths & (frame["categories"] < min_categories)
     chosen = frame[~(undefined | few_truths | few_categories)]
-    ranked = chosen.sort_values(["AP", "mean_iou", "truths"], ascending=False, na_position="last")
+    by = ["AP", "mean_iou", "truths"]
+    # equal values must tie although sums of different length round differently
+    ranked = chosen.sort_values(by, ascending=False, na_position="last", key=lambda column: column.round(12))
     ranked.attrs["left_out"] = {
         "AP undefined": int(undefined.sum()),
         f"fewer than {min_truths} truths": int(few_truths.sum()),
@@ -204,7 +206,7 @@ def average_precision(
     """
     tp = np.cumsum(matched & ~ignored, axis=1, dtype=float)  # (T, D)
     fp = np.cumsum(~matched & ~ignored, axis=1, dtype=float)
-    precision = tp / (tp + fp + np.spacing(1))
+    precision = tp / np.maximum(tp + fp, 1)  # pycocotools adds an ulp below, so that 1 becomes 1 - 2e-16
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     precision = np.pad(precision, ((0, 0), (0, 1)))  # recalls that are never reached read zero
     first = (tp[:, :, None] / truths < RECALLS).sum(1)  # (T, R): first detection that reaches the recall

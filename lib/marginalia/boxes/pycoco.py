@@ -54,7 +54,7 @@ def run_coco(
     areas: Sequence[tuple[float, float]],
     max_detections: Sequence[int],
 ) -> COCOeval:
-    """pycocotools' COCOeval after one silenced `evaluate()` of all images; `detections` as `align` gives them."""
+    """pycocotools' COCOeval after one silenced `evaluate()`; `detections` as `align` gives them."""
     from pycocotools.cocoeval import COCOeval
 
     ious = np.asarray(ious, np.float64)

@@ -1,0 +1,167 @@
+"""Measure AP, F1 and LRP per image on the real pairs of truth and detections; part of `make measure`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .evaluation import evaluate, evaluate_images, score_sweep
+from .reading import read_boxes
+from .table import BoxTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAIRS = {  # name in the tables -> truth, detections
+    "COCO val2014, made-up detections": (
+        "coco_val2014_100_gt_boxes.json.gz",
+        "coco_val2014_100_fakebbox_results.json.gz",
+    ),
+    "PASCAL VOC, unnamed detector": ("voc100_gt_boxes.json.gz", "voc100_detections.json.gz"),
+}
+SCORE, IOU = 0.5, 0.5  # where F1 and LRP are taken; lrp_by_threshold.csv shows what other scores would give
+GRID = np.arange(20) / 20  # score thresholds of that table
+RESAMPLES = 1000
+ABSENT = "absent_class_false_positives"
+
+SOURCE = """\
+# Written by: make measure
+# COCO val2014, first 100 images: annotations CC BY 4.0 (COCO Consortium). Its 734 detections were made up
+#   from the truth by the COCO authors (cocodataset/cocoapi, BSD 2-clause); no detector produced them.
+# PASCAL VOC, 100 images (2007_*), 452 detections: rafaelpadilla/review_object_detection_metrics (MIT), which
+#   does not name the detector; the list holds no score below .40. Boxes marked difficult are counted.
+"""
+NOTES = {
+    "per_image_ap": f"""\
+# F1, LRP, mean_iou, true and false positives, false negatives: score >= {SCORE}, IoU >= {IOU}.
+# Columns as in marginalia.boxes.evaluate_images.
+""",
+    "ap_summary": f"""\
+# F1, LRP, false positives: IoU >= {IOU} and score >= {SCORE}, or all detections where it says "any score".
+# low, high: 95 % bootstrap interval over images ({RESAMPLES} resamples), where given.
+""",
+    "lrp_by_threshold": f"""\
+# IoU >= {IOU}. Counts, F1 and LRP are pooled over images and categories;
+# mean_image_*: mean of the images' own; optimum: the score threshold with the smallest pooled LRP.
+""",
+}
+
+
+def measure(folder: Path, out: Path) -> list[Path]:
+    """Write per_image_ap.csv, ap_summary.csv and lrp_by_threshold.csv into `out`; returns their paths.
+
+    `folder` holds the files of `PAIRS`; FileNotFoundError names the first that is missing.
+    """
+    import pandas as pd
+
+    tables = {name: [] for name in NOTES}
+    for name, files in PAIRS.items():
+        truth = read_boxes(Path(folder) / files[0])
+        detections = read_boxes(Path(folder) / files[1], truth=truth)
+        frame = evaluate_images(truth, detections, SCORE, IOU)
+        measured = {
+            "per_image_ap": frame.reset_index(),
+            "ap_summary": summarise(truth, detections, frame),
+            "lrp_by_threshold": by_threshold(truth, detections),
+        }
+        for table, rows in measured.items():
+            rows.insert(0, "dataset", name)
+            tables[table].append(rows)
+    paths = []
+    for table, parts in tables.items():
+        path = Path(out) / f"{table}.csv"
+        body = pd.concat(parts).round(6).to_csv(index=False, lineterminator="\n")
+        path.write_text(SOURCE + NOTES[table] + body, encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def summarise(truth: BoxTable, detections: BoxTable, frame: pd.DataFrame) -> pd.DataFrame:
+    """AP of the data set beside that of its images, with ties and blind spots of the latter."""
+    import pandas as pd
+
+    images = frame[frame["AP"].notna()]
+    any_score = evaluate_images(truth, detections, 0.0, IOU).loc[images.index]
+    whole = {f"{name} of the data set": value for name, value in evaluate(truth, detections).items()}
+    plain = whole | counts(frame, images, any_score) | optima(truth, detections)
+    rows = [(figure, value, np.nan, np.nan, len(frame)) for figure, value in plain.items()]
+    for column in ("AP", "F1", "LRP"):
+        rows.append((f"mean of the images' {column}", *_interval(images, _mean(column))))
+    for suffix, measured in (("", images), (", any score", any_score)):
+        for first, second in (("AP", "F1"), ("AP", "1 - LRP"), ("F1", "1 - LRP")):
+            interval = _interval(
+                measured.assign(**{"1 - LRP": 1 - measured["LRP"]}), _spearman(first, second)
+            )
+            rows.append((f"Spearman of {first} and {second}{suffix}", *interval))
+    return pd.DataFrame(rows, columns=["figure", "value", "low", "high", "images"])
+
+
+def counts(frame: pd.DataFrame, images: pd.DataFrame, any_score: pd.DataFrame) -> dict[str, int]:
+    """How many images have no AP, a perfect one, a shared one, and what AP did not see in them."""
+    found = {
+        "images": len(frame),
+        "images without AP": len(frame) - len(images),
+        "images that share their AP with another": images["AP"].round(12).duplicated(keep=False).sum(),
+        "images with a false positive of an absent category": (images[ABSENT] > 0).sum(),
+        "images with a false positive of an absent category, any score": (any_score[ABSENT] > 0).sum(),
+    }
+    for column in ("AP", "AP50"):
+        perfect = images[images[column] == 1]
+        blind = any_score.loc[perfect.index, ABSENT] > 0
+        found |= {
+            f"images with {column} 1": len(perfect),
+            f"images with {column} 1 and one truth": (perfect["truths"] == 1).sum(),
+            f"images with {column} 1 and a false positive of an absent category, any score": blind.sum(),
+        }
+    return found
+
+
+def optima(truth: BoxTable, detections: BoxTable) -> dict[str, float]:
+    """The smallest LRP: one score threshold for all categories, and as published each category at its own."""
+    pooled = score_sweep(truth, detections, IOU)["LRP"]
+    each = []
+    for category in np.unique(truth.category[~truth.crowd]):
+        of = (table.where(table.category == category) for table in (truth, detections))
+        sweep = score_sweep(*of, IOU)["LRP"]
+        each.append(sweep.min() if len(sweep) else 1.0)  # nothing detected: all truths are missed
+    return {
+        "smallest pooled LRP": pooled.min(),
+        "score threshold of the smallest pooled LRP": pooled.idxmin(),
+        "oLRP, mean over categories": float(np.mean(each)),
+    }
+
+
+def by_threshold(truth: BoxTable, detections: BoxTable) -> pd.DataFrame:
+    """F1 and LRP over score thresholds: the grid, and the threshold where the pooled LRP is smallest."""
+    import pandas as pd
+
+    sweep = score_sweep(truth, detections, IOU)
+    best = sweep["LRP"].idxmin()
+    rows = []
+    for threshold in sorted({*GRID.tolist(), best}):
+        pooled = sweep[sweep.index >= threshold].iloc[-1]
+        images = evaluate_images(truth, detections, threshold, IOU)
+        means = {"mean_image_F1": images["F1"].mean(), "mean_image_LRP": images["LRP"].mean()}
+        rows.append({"score_threshold": threshold, **pooled, **means, "optimum": threshold == best})
+    whole = ["true_positives", "false_positives", "false_negatives"]
+    return pd.DataFrame(rows).astype(dict.fromkeys(whole, int))
+
+
+def _mean(column: str) -> Callable[[pd.DataFrame], float]:
+    return lambda frame: frame[column].mean()
+
+
+def _spearman(first: str, second: str) -> Callable[[pd.DataFrame], float]:
+    return lambda frame: frame[first].corr(frame[second], method="spearman")
+
+
+def _interval(
+    frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]
+) -> tuple[float, float, float, int]:
+    """The statistic, 2.5 % and 97.5 % of its bootstrap over images, and the number of images."""
+    draws = np.random.default_rng(0).integers(len(frame), size=(RESAMPLES, len(frame)))
+    low, high = np.quantile([statistic(frame.iloc[rows]) for rows in draws], [0.025, 0.975])
+    return statistic(frame), low, high, len(frame)
