@@ -1,0 +1,56 @@
+# Two commands matter: `make notebooks` and `make test`. Each sets up .venv first and needs only Python and make.
+PYTHON ?= python3
+PY := .venv/bin/python
+READY := .venv/.ready
+BROKEN := .venv/.installing
+
+.DEFAULT_GOAL := notebooks
+.PHONY: notebooks outputs test lab site measure bench data moved
+
+# Every notebook, run top to bottom into build/: executed notebooks, HTML, figures.
+notebooks: $(READY)
+	@$(PY) -m marginalia notebooks
+
+# Committed outputs of the notebooks whose source, library or data changed.
+outputs: $(READY)
+	@$(PY) -m marginalia outputs
+
+test: $(READY)
+	@$(PY) -m pytest -n 2
+
+lab: $(READY)
+	@$(PY) -m jupyterlab notebooks/00_tour.ipynb
+
+# build/site: the executed notebooks as plain pages behind one index.
+site: notebooks
+	@$(PY) -m marginalia site
+
+# Tables of data/measured from the real data sets, where they are here.
+measure: $(READY)
+	@$(PY) -m marginalia measure
+
+# Timings against the peers, side by side.
+bench: $(READY)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+
+# COCO 2017 annotations, from the official address into the cache.
+data: $(READY)
+	@$(PY) -m marginalia data
+
+# An editable install points at a folder: one that was renamed or copied here is installed again.
+ifneq ($(wildcard $(READY)),)
+ifneq ($(shell cat $(READY)),$(CURDIR))
+$(READY): moved
+endif
+endif
+
+# $(BROKEN) is there while pip works: an installation that was cut off starts afresh, and is never taken as good.
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
+	@echo "Setting up .venv (the first time this downloads torch and JupyterLab, and takes some minutes)"
+	@if [ -e $(BROKEN) ]; then rm -rf .venv; fi
+	@mkdir -p .venv && rm -f $(READY) && touch $(BROKEN)
+	@$(PYTHON) -m venv .venv || { echo "python -m venv failed: on Debian and Ubuntu, install python3-venv"; exit 1; }
+	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f $(BROKEN) && echo "$(CURDIR)" > $(READY)

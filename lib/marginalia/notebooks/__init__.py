@@ -1,0 +1,9 @@
+"""Run the notebooks, keep their committed outputs, and check both."""
+
+from __future__ import annotations
+
+from .pairing import find, sync
+from .refreshing import refresh
+from .running import Result, run
+
+__all__ = ["Result", "find", "refresh", "run", "sync"]

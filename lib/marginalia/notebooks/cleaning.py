@@ -1,0 +1,78 @@
+"""Outputs as they may be committed: no widget state, addresses, paths of this machine or progress bars."""
+
+from __future__ import annotations
+
+import re
+import site
+import sys
+import tempfile
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from marginalia.store import checkout
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PANEL = "Interactive panel: run the notebook to use it."
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+REPR = re.compile(r"[A-Za-z_][\w.]*\(")  # `VBox(children=...`: what a widget calls itself
+BAR = re.compile(r"\d+%\||\d+(\.\d+)?[kMG]?(it|B)/s")  # what tqdm and pooch draw
+TEMPORARY = re.compile(r"(?:/private)?(?:/tmp|/var/folders/[^\s:'\"]*?)/ipykernel_\d+/\d+\.py")
+
+
+def _machine_paths() -> list[tuple[str, str]]:
+    """Prefixes that say where this machine keeps things, and what stands for them; longest first."""
+    packages = [*site.getsitepackages(), site.getusersitepackages()]
+    pairs = [(f"{folder}/", "site-packages/") for folder in packages]
+    home = checkout()
+    if home:
+        pairs.append((f"{home}/", ""))
+    pairs += [(f"{prefix}/", "") for prefix in {sys.prefix, sys.base_prefix}]
+    pairs.append((f"{Path.home()}/", "~/"))
+    return sorted(pairs, key=lambda pair: -len(pair[0]))
+
+
+def clean_text(text: str) -> str:
+    """Text without object addresses and without the places where this machine keeps its files."""
+    text = TEMPORARY.sub("cell", ADDRESS.sub("", text))
+    work = re.escape(tempfile.gettempdir()) + r"/marginalia-\w+/(?:work/|build/)?"
+    text = re.sub(work, "", text)
+    for prefix, name in _machine_paths():
+        text = text.replace(prefix, name)
+    return text
+
+
+def clean_stream(text: str) -> str:
+    """What is left on the screen: the last state of a line drawn again and again, no progress bars."""
+    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
+    return clean_text("\n".join(line for line in lines if not BAR.search(line)))
+
+
+def _clean_bundle(data: NotebookNode) -> None:
+    """Leave a picture and a sentence where a widget was, clean text elsewhere."""
+    if data.pop(WIDGET, None) is not None:
+        text = data.get("text/plain", "")
+        if not text or REPR.match(text):
+            data["text/plain"] = PANEL
+    for kind, value in data.items():
+        if isinstance(value, str) and (kind.startswith("text/") or kind == "image/svg+xml"):
+            data[kind] = clean_text(value)
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Clean all outputs of an executed notebook in place, and drop what a run leaves in the metadata."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        kept = []
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = clean_stream(output.text)
+                if not output.text.strip():
+                    continue
+            elif output.output_type != "error":
+                _clean_bundle(output.data)
+            kept.append(output)
+        cell.outputs = kept
