@@ -364,4 +364,4 @@ def test_the_readme_shows_the_catalogue(own, root):
     text = readme.read_text(encoding="utf-8")
     start, end = (text.index(marker) for marker in catalogue.MARKERS)
     shown = text[start + len(catalogue.MARKERS[0]) : end].strip()
-    assert shown == figures.gallery_markdown().strip(), "run marginalia.figures.write_gallery('README.md')"
+    assert shown == figures.gallery_markdown().strip(), "run: python -m marginalia gallery"
