@@ -1,0 +1,165 @@
+"""Annotation files as people have them, read into a BoxTable.
+
+What happens to input that is not as it should be; the same in every format where it can occur. An **error**
+is one ValueError naming the file and the entry. **Set aside** means: not in the table, counted in its
+`report`. **Kept** means: in the table, and counted in its `report` under the phrase given.
+
+| what | what happens | phrase in the report |
+|---|---|---|
+| no such file or folder | error (FileNotFoundError) | |
+| empty file; file or folder of no known format; format that does not fit | error | |
+| JSON, gzip or archive cut off or damaged | error, names the last whole entry | |
+| XML that is broken or defines entities | error | |
+| wrong number of values in a box; text where a number belongs | error | |
+| annotation or detection for an image that is not listed | error | |
+| image id, category id or name of a label file twice | error | |
+| no size or picture for an image where `sizes` was given | error | |
+| NaN or infinity in a box | set aside | not a number |
+| width or height zero or negative | set aside | size not positive |
+| annotation with no box at all | set aside | without a box |
+| detection with a score of NaN or infinity | set aside | score not a number |
+| text file among labels that holds no numbers | set aside | text file without numbers |
+| mask value 255 beside others | set aside | part of no class (value 255) |
+| box (partly) outside its image, beyond rounding | kept as it is | outside the image |
+| x = y = w = h | kept | same coordinate four times (no correlation) |
+| annotation id used before | kept | annotation id used before |
+| one class of an image in two rows (Severstal) | kept | class of an image given again |
+| no category | kept, category -1 | without a category |
+| category missing in the list of categories | kept | category not listed |
+| VOC's `difficult` | kept | marked difficult |
+| image without usable boxes | kept | images without boxes |
+| image size missing or 0 | kept, size NaN | image size not given |
+
+Ids may be numbers or strings. In an archive only plain files count: it is read in memory and never
+unpacked, so that names such as `../x` and links lead nowhere. Hidden files are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from . import coco, defect_formats, voc, yolo
+from .sources import is_archive, walk
+from .table import BoxTable
+
+FORMATS = {
+    "coco": "COCO annotations (.json, .json.gz)",
+    "coco-results": "a list of COCO detections (.json, .json.gz; needs truth=)",
+    "voc": "PASCAL VOC XML (folder, .tar, .tar.gz)",
+    "yolo": "YOLO labels (folder, .tar, .tar.gz of .txt)",
+    "deeppcb": "DeepPCB labels (folder, .tar, .tar.gz of .txt)",
+    "severstal": "Severstal's run lengths (.csv)",
+    "masks": "class masks (folder, .tar, .tar.gz of .png)",
+}
+_FILES_ONLY = ("coco", "coco-results", "severstal")
+
+
+def read_boxes(
+    path: str | os.PathLike,
+    format: str | None = None,
+    truth: BoxTable | None = None,
+    sizes: tuple[float, float] | Mapping[str, tuple[float, float]] | str | os.PathLike | None = None,
+) -> BoxTable:
+    """Read annotated boxes, or detections, of any format in FORMATS into a table.
+
+    The format is found by looking into the files; `format` settles it where they could be read in two ways.
+    `truth` is the table whose images a list of detections is about. `sizes` gives image sizes where the
+    format has none (yolo, deeppcb): (width, height) in pixels, a mapping from image id to that, or a folder
+    of the pictures, of which only headers are read. YOLO labels without `sizes` stay in fractions of the
+    sides, with sizes (1, 1).
+
+    Image ids are the file's own, or the stem of each image's file. Files are taken in the order of their
+    names, so that the table does not depend on the disk. Images without boxes stay.
+
+    Raises ValueError or FileNotFoundError; the table in this module's text says for what, and what is kept or
+    set aside and counted in `report` instead.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"format {format!r} is not known; known are {', '.join(FORMATS)}")
+    format = format or find_format(path)
+    if format in _FILES_ONLY and not path.is_file():
+        raise ValueError(f"{path} is a folder; format {format!r} is one file: {FORMATS[format]}")
+    if (truth is not None) != (format == "coco-results"):
+        raise ValueError(
+            f"{path}: a list of detections needs truth=, the table of its images"
+            if truth is None
+            else f"{path}: truth= belongs to a list of detections, and this is {FORMATS[format]}"
+        )
+    if sizes is not None and format not in ("yolo", "deeppcb"):
+        raise ValueError(f"{path}: sizes= is for labels that give none; {FORMATS[format]} has its own")
+    match format:
+        case "coco":
+            return coco.read_coco(path)
+        case "coco-results":
+            return coco.read_results(path, truth)
+        case "voc":
+            return voc.read_voc(path)
+        case "yolo":
+            return yolo.read_yolo(path, sizes)
+        case "deeppcb":
+            return defect_formats.read_deeppcb(path, sizes)
+        case "severstal":
+            return defect_formats.read_severstal(path)
+        case "masks":
+            return defect_formats.read_masks(path)
+
+
+def find_format(path: Path) -> str:
+    """Name of the format in FORMATS that the beginning of the content fits; ValueError when none does."""
+    found = _of_file(path) if path.is_file() and not is_archive(path) else _of_members(path)
+    if found is None:
+        known = "\n".join(f"  {name}: {what}" for name, what in FORMATS.items())
+        raise ValueError(f"{path}: none of the known formats was found here; known are\n{known}")
+    return found
+
+
+def _of_file(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head:
+        raise ValueError(f"{path}: the file is empty")
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 4096)
+        except zlib.error as error:
+            raise ValueError(f"{path}: its gzip packing is damaged ({error}); fetch it again") from None
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    beginnings = {b"{": "coco", b"[": "coco-results", b"<": "voc", b"ImageId": "severstal"}
+    return next((name for start, name in beginnings.items() if head.startswith(start)), None)
+
+
+def _of_members(path: Path) -> str | None:
+    """The format of a folder or archive; the first file that decides for a format is enough for it."""
+    found = {}
+    for name, text in walk(path, (".xml", ".txt", ".png")):
+        kind = PurePosixPath(name).suffix.lower()
+        if kind in found:
+            continue
+        guess = {".xml": _of_xml, ".txt": _of_labels, ".png": defect_formats.looks_like_mask}[kind](text)
+        if guess:
+            found[kind] = guess
+    if ".xml" in found and ".txt" in found:
+        raise ValueError(f"{path} holds both {found['.xml']} and {found['.txt']}; say which one with format=")
+    # pictures beside annotations are pictures; alone, they may be masks
+    return found.get(".xml") or found.get(".txt") or found.get(".png")
+
+
+def _of_xml(text: bytes) -> str | None:
+    return "voc" if b"<annotation" in text or text.lstrip()[:2] == b"<?" else None
+
+
+def _of_labels(text: bytes) -> str | None:
+    """DeepPCB if the first line is whole numbers with one beyond 1; YOLO if it is a class and numbers."""
+    lines = text.decode("utf-8-sig", errors="replace").strip().splitlines()
+    words = lines[0].replace(",", " ").split() if lines else []
+    if len(words) == 5 and all(map(str.isdigit, words)) and any(int(word) > 1 for word in words[:4]):
+        return "deeppcb"
+    numbers = all(re.fullmatch(r"[-+]?[0-9.]+(e[-+]?\d+)?|nan", word, re.IGNORECASE) for word in words)
+    return "yolo" if len(words) > 1 and words[0].isdigit() and numbers else None

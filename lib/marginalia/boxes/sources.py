@@ -1,0 +1,129 @@
+"""Files of a folder or an archive as names and bytes, without unpacking anything to disk."""
+
+from __future__ import annotations
+
+import lzma
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
+
+import numpy as np
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file is a tar, packed or not."""
+    return path.is_file() and tarfile.is_tarfile(path)
+
+
+def members(path: Path, endings: Sequence[str]) -> dict[str, bytes]:
+    """Contents of all files with one of the endings, by name inside the folder or archive, sorted by name.
+
+    Raises ValueError for an archive that is cut off or holds the same name twice.
+    """
+    found = {}
+    for name, content in walk(path, endings):
+        if name in found:
+            raise ValueError(f"{path}: holds {name} twice; pack it again with one of them")
+        found[name] = content
+    return dict(sorted(found.items()))
+
+
+def walk(path: Path, endings: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of files with one of the endings, one at a time.
+
+    An archive is read in memory and never unpacked, so names such as `../x` lead nowhere; links and
+    devices in it are passed over, and so are hidden files (`._x.xml` is a by-product of archiving on macOS).
+    """
+    if path.is_dir():
+        for name in listing(path):
+            if name.lower().endswith(tuple(endings)):
+                yield name, (path / name).read_bytes()
+        return
+    last = "before its first file"
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if member.isfile() and _visible(name) and name.name.lower().endswith(tuple(endings)):
+                    yield str(name), archive.extractfile(member).read()
+                last = f"after {name}"
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        raise ValueError(f"{path}: the archive breaks off {last} ({error}); fetch it again") from error
+
+
+def listing(folder: Path) -> list[str]:
+    """Names of all visible files below a folder, sorted, with `/` between the parts."""
+    files = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(file.as_posix() for file in files if _visible(file))
+
+
+def _visible(name: PurePath) -> bool:
+    return not name.name.startswith(".")
+
+
+def image_ids(path: Path, names: Sequence[str]) -> list[str]:
+    """An id for each file: its stem, or, where two folders share a stem, the whole name without suffix."""
+    stems = [PurePosixPath(name).stem for name in names]
+    if len(set(stems)) == len(stems):
+        return stems
+    ids = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    twice = [i for i, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise ValueError(f"{path}: two files describe image {twice[0]!r}; leave one of them out")
+    return ids
+
+
+def image_sizes(sizes, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Width and height of each image, (I, 2) pixels, and the pictures' names where there are pictures.
+
+    `sizes` is one (width, height) for all, a mapping from id to (width, height), or a folder of pictures
+    named like the ids, of which only the headers are read. Raises ValueError for an id without a size.
+    """
+    if isinstance(sizes, (str, Path)):
+        return _picture_sizes(Path(sizes), ids, where)
+    if isinstance(sizes, Mapping):
+        missing = [i for i in ids if i not in sizes]
+        if missing:
+            raise ValueError(
+                f"{where}: sizes says nothing about image {missing[0]!r} ({len(missing)} in all)"
+            )
+        values = np.array([sizes[i] for i in ids], np.float64)
+    else:
+        values = np.tile(np.asarray(sizes, np.float64), (len(ids), 1))
+    if values.shape != (len(ids), 2) or not (values > 0).all():
+        raise ValueError(
+            "sizes: give (width, height) in pixels, a mapping from image id to that, or a folder "
+            f"of pictures; not {sizes!r:.80}"
+        )
+    return values, ()
+
+
+def _picture_sizes(folder: Path, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    from PIL import Image, UnidentifiedImageError
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"sizes: there is no folder {folder}")
+    pictures = {}
+    for name in listing(folder):
+        pure = PurePosixPath(name)
+        if pure.suffix.lower() in PICTURES:
+            # by stem, and by the whole name where labels of two folders share their stems
+            pictures.setdefault(pure.stem, name)
+            pictures.setdefault(str(pure.with_suffix("")), name)
+    missing = [i for i in ids if i not in pictures]
+    if missing:
+        raise ValueError(
+            f"{where}: no picture for {missing[0]!r} in {folder} ({len(missing)} missing in all)"
+        )
+    sizes = []
+    for i in ids:
+        try:
+            with Image.open(folder / pictures[i]) as picture:
+                sizes.append(picture.size)
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(f"{folder / pictures[i]}: not a picture that can be read ({error})") from None
+    return np.array(sizes, np.float64).reshape(-1, 2), tuple(pictures[i] for i in ids)

@@ -1,0 +1,94 @@
+"""PASCAL VOC: one XML file per image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from .checks import NO_CATEGORY, RawBoxes, settle
+from .sources import image_ids, members
+from .table import BoxTable, Finding
+
+
+def read_voc(path: Path) -> BoxTable:
+    """A folder, an archive or one file of VOC annotations.
+
+    x = xmin, y = ymin, w = xmax - xmin, h = ymax - ymin: no 1 is added, and nothing is taken off. In VOC's
+    own files corners are 1-based and inclusive, so there a box of this table lies one pixel to the right
+    and below, and is one pixel narrower; NEU-DET, BCCD and most tools write 0-based corners, which are met
+    exactly. Categories are numbered from 1 in alphabetical order of their names. `difficult` objects are
+    kept and counted.
+    """
+    texts = {path.name: path.read_bytes()} if path.suffix.lower() == ".xml" else members(path, (".xml",))
+    if not texts:
+        raise ValueError(f"{path}: no .xml file in it; VOC annotations are one XML file per image")
+    boxes, image, labels, difficult, entries, boxless = [], [], [], [], [], []
+    sizes, files = [], []
+    for i, (name, text) in enumerate(texts.items()):
+        root = _parse(f"{path}: {name}", text)
+        sizes.append(
+            [_number(root, f"size/{side}", f"{path}: {name}", missing=np.nan) for side in ("width", "height")]
+        )
+        files.append((root.findtext("filename") or "").strip())
+        for k, thing in enumerate(root.findall("object"), start=1):
+            entry = f"{name}, object {k}"
+            corners = thing.find("bndbox")
+            if corners is None:
+                boxless.append(entry)
+                continue
+            x, y, right, bottom = (
+                _number(corners, c, f"{path}: {entry}") for c in ("xmin", "ymin", "xmax", "ymax")
+            )
+            boxes.append((x, y, right - x, bottom - y))
+            image.append(i)
+            labels.append((thing.findtext("name") or "").strip())
+            difficult.append(_number(thing, "difficult", f"{path}: {entry}", missing=0) > 0)
+            entries.append(entry)
+    numbers = {label: c for c, label in enumerate(sorted(set(labels) - {""}), start=1)}
+    return settle(
+        RawBoxes(
+            np.array(boxes, np.float64).reshape(-1, 4),
+            np.array(image, np.int64),
+            image_ids(path, list(texts)),
+            sizes,
+            np.array([numbers.get(label, NO_CATEGORY) for label in labels], np.int64),
+            {c: label for label, c in numbers.items()},
+            entries.__getitem__,
+            difficult=np.array(difficult, bool),
+            files=files if any(files) else (),
+            findings={"without a box": Finding(len(boxless), False, boxless[0])} if boxless else {},
+        )
+    )
+
+
+def _parse(where: str, text: bytes) -> Element:
+    """The root of one annotation; entities are refused, since a few lines of them can fill all memory."""
+    try:
+        root = fromstring(text)
+    except DefusedXmlException as error:
+        raise ValueError(
+            f"{where} defines or fetches XML entities ({type(error).__name__}), which annotations "
+            "never need; it was not read"
+        ) from None
+    except (ParseError, ValueError, LookupError) as error:  # the last two: an encoding that is not there
+        what = "is empty" if not text.strip() else f"is not well-formed XML ({error})"
+        raise ValueError(f"{where} {what}; fetch or export it again") from None
+    if root.tag != "annotation":
+        raise ValueError(f"{where} is XML, but its root is <{root.tag}> and not VOC's <annotation>")
+    return root
+
+
+def _number(element: Element, tag: str, where: str, missing: float | None = None) -> float:
+    text = element.findtext(tag)
+    if text is None or not text.strip():
+        if missing is not None:
+            return missing
+        raise ValueError(f"{where}: no <{tag}>")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{where}: <{tag}> is {text.strip()!r:.40}, which is no number") from None

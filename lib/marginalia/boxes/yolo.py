@@ -1,0 +1,134 @@
+"""YOLO labels: a text file per image, a line `class cx cy w h` per box, in fractions of the sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from .checks import RawBoxes, settle
+from .sources import image_ids, image_sizes, members
+from .table import BoxTable, Finding
+
+NAME_FILES = ("obj.names", "classes.txt", "data.yaml", "data.yml")
+
+
+def read_yolo(path: Path, sizes=None) -> BoxTable:
+    """A folder or archive of YOLO labels; an empty label file is an image without boxes.
+
+    `sizes` is (width, height) in pixels, a mapping from image id to that, or a folder of the pictures.
+    Without it the table stays in fractions of the sides, and all sizes are (1, 1). Class names come from
+    obj.names, classes.txt or data.yaml in the same place; class numbers count from 0 and stay as they are.
+    """
+    texts = members(path, (".txt", ".names", ".yaml", ".yml"))
+    names = _class_names(path, texts)
+    labels, findings = label_files(path, texts)
+    boxes, image, category, entries = [], [], [], []
+    for i, (name, lines) in enumerate(labels.items()):
+        for number, words in lines:
+            entry = f"{name}, line {number}"
+            if len(words) != 5:
+                raise ValueError(
+                    f"{path}: {entry} has {len(words)} numbers, but a box has 5: class cx cy w h "
+                    "(outlines and scores are not read)"
+                )
+            label, *place = words
+            if not label.isdigit():
+                raise ValueError(f"{path}: {entry}: class {label!r} is not a whole number from 0 on")
+            category.append(int(label))
+            boxes.append([float(word) for word in place])
+            image.append(i)
+            entries.append(entry)
+    ids = image_ids(path, list(labels))
+    pixels, files = image_sizes((1, 1) if sizes is None else sizes, ids, path)
+    image = np.array(image, np.int64)
+    middle = np.array(boxes, np.float64).reshape(-1, 4) * np.tile(pixels[image], 2)
+    xywh = np.hstack([middle[:, :2] - middle[:, 2:] / 2, middle[:, 2:]])
+    return settle(
+        RawBoxes(
+            xywh,
+            image,
+            ids,
+            pixels,
+            np.array(category, np.int64),
+            names or {c: str(c) for c in sorted(set(category))},
+            entries.__getitem__,
+            files=files,
+            findings=findings,
+        )
+    )
+
+
+def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], dict[str, Finding]]:
+    """Text files that hold numbers, split into words; any other text file is set aside and counted.
+
+    Returns name -> [(line number, words), ...] and the findings. A file of which some lines are numbers and
+    others are not is an error.
+    """
+    labels, others = {}, []
+    for name, text in texts.items():
+        pure = PurePosixPath(name)
+        if pure.name in NAME_FILES or pure.suffix != ".txt":
+            continue
+        lines = list(_lines(f"{path}: {name}", text))
+        numeric = [all(map(_is_number, words)) for _, words in lines]
+        if lines and not any(numeric):
+            others.append(name)
+            continue
+        if not all(numeric):
+            number, words = lines[numeric.index(False)]
+            raise ValueError(
+                f"{path}: {name}, line {number} is not a line of numbers: {' '.join(words)!r:.60}"
+            )
+        labels[name] = lines
+    if not labels:
+        raise ValueError(
+            f"{path}: no text file with labels in it, only {', '.join(others[:3]) or 'other files'}"
+        )
+    return labels, {"text file without numbers": Finding(len(others), False, others[0])} if others else {}
+
+
+def _lines(where: str, text: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and words of the lines that are not blank; words stand apart by spaces or commas."""
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{where} is not a text file in UTF-8") from None
+    for number, line in enumerate(decoded.splitlines(), start=1):
+        if words := line.replace(",", " ").split():
+            yield number, words
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _class_names(path: Path, texts: dict[str, bytes]) -> dict[int, str]:
+    """Names by class number from the first file that gives them; empty when there is none."""
+    for wanted in NAME_FILES:
+        for name, text in texts.items():
+            if PurePosixPath(name).name == wanted:
+                decoded = text.decode("utf-8-sig", errors="replace")
+                if not wanted.startswith("data."):
+                    return dict(enumerate(line.strip() for line in decoded.strip().splitlines()))
+                if found := _names_of_yaml(f"{path}: {name}", decoded):
+                    return found
+    return {}
+
+
+def _names_of_yaml(where: str, text: str) -> dict[int, str]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not valid YAML: {error}") from None
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    return {int(c): str(name) for c, name in (names or {}).items()}
