@@ -1,0 +1,120 @@
+"""Are boxes of one image more alike than boxes of different images, in Relation DETR's own features?
+
+The macroscopic correlation mixes place and size and hides most of this; the relative geometry that Relation
+DETR gives to its decoder asks directly (section "position relation encoder"):
+
+    e(i, j) = log(|x_i - x_j| / w_i + 1), log(|y_i - y_j| / h_i + 1), log(w_i / w_j), log(h_i / h_j)
+
+with centres and sizes in parts of the image. The last two enter by their absolute values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from .correlation import equal_count_blocks, measured_boxes, usable_boxes
+from .nulls import Exchange, bootstrap_interval
+from .table import BoxTable
+
+FEATURES = ("x offset", "y offset", "|log w ratio|", "|log h ratio|")
+
+
+@dataclass(frozen=True)
+class PairSimilarity:
+    """Mean of one feature over box pairs of one image, and over as many pairs of exchanged boxes."""
+
+    feature: str
+    within: float
+    between: float  # mean over the shuffles
+    between_std: float  # from shuffle to shuffle
+    interval: tuple[float, float]  # central 95 % of within - between over images drawn again with replacement
+    images: int
+    pairs: int  # ordered
+
+
+def _feature_sums(boxes: np.ndarray, blocks: list, images: int) -> Float[np.ndarray, "I 4"]:
+    """Sum of each feature over the ordered pairs of different boxes of each image; boxes are cxcywh."""
+    sums = np.zeros((images, 4))
+    for some, members in blocks:
+        centre, side = np.split(boxes.take(members, axis=0), 2, axis=-1)  # (S, K, 2) each
+        offset = np.abs(centre[:, :, None] - centre[:, None])  # (S, K, K, 2), zero on the diagonal
+        sums[some, :2] = np.log1p(offset / side[:, :, None]).sum(axis=(1, 2))
+        ratio = np.abs(np.log(side[:, :, None]) - np.log(side[:, None]))
+        sums[some, 2:] = ratio.sum(axis=(1, 2))
+    return sums
+
+
+def pair_similarity(
+    table: BoxTable, null: str = "free", shuffles: int = 20, bootstrap: int = 1000, seed: int = 0
+) -> tuple[PairSimilarity, ...]:
+    """The four features (FEATURES) over pairs of one image, beside pairs of boxes exchanged under a null.
+
+    Every ordered pair counts once, so images with many boxes weigh more; the interval draws whole images
+    again, each with its pairs. Crowd boxes and boxes with a side of zero are left out (the ratio of sides
+    is not defined there). What is exchanged are parts of the own image, under any null. Raises ValueError
+    where no image has two such boxes, for an unknown null and for missing image sizes.
+    """
+    table = table.where(~table.crowd & (table.xywh[:, 2:] > 0).all(axis=1))
+    boxes = measured_boxes(table, "cxcywh", normalized=True)
+    images = len(table.image_ids)
+    blocks = list(equal_count_blocks(table.image, images, np.ones(len(table), bool)))
+    if not blocks:
+        raise ValueError("pair_similarity: no image has two boxes with a positive width and height")
+    count = table.counts
+    pairs = count * (count - 1)
+    exchange = Exchange.under(null, table)
+    within = _feature_sums(boxes, blocks, images)
+    between = np.stack(
+        [_feature_sums(boxes[exchange.source(seed, r)], blocks, images) for r in range(shuffles)]
+    )  # (R, I, 4)
+    level = between.sum(axis=1) / pairs.sum()  # (R, 4)
+    several = pairs > 1
+    difference = within - between.mean(axis=0)
+    return tuple(
+        PairSimilarity(
+            feature=name,
+            within=float(within[:, k].sum() / pairs.sum()),
+            between=float(level[:, k].mean()),
+            between_std=float(level[:, k].std(ddof=1)) if shuffles > 1 else float("nan"),
+            interval=bootstrap_interval(difference[several, k], bootstrap, seed, weights=pairs[several]),
+            images=int(several.sum()),
+            pairs=int(pairs.sum()),
+        )
+        for k, name in enumerate(FEATURES)
+    )
+
+
+@dataclass(frozen=True)
+class ClassSimilarity:
+    """Mean |Pearson correlation| of box pairs of one image, by whether they share their category."""
+
+    same: float
+    different: float  # NaN where no image has two categories
+    same_pairs: int  # unordered
+    different_pairs: int
+
+
+def class_similarity(
+    table: BoxTable, coordinates: str = "xywh", normalized: bool = False, crowd: bool = False, report=None
+) -> ClassSimilarity:
+    """Mean |Pearson correlation| over all same-class and all different-class pairs; each pair counts once.
+
+    Arguments and errors are those of macroscopic_correlation.
+    """
+    profile, usable = usable_boxes(table, coordinates, normalized, crowd, report)
+    total, pairs = np.zeros(2), np.zeros(2)  # different class, same class
+    for _, members in equal_count_blocks(table.image, len(table.image_ids), usable):
+        points = profile.take(members, axis=0)
+        rho = np.minimum(np.abs(points @ points.transpose(0, 2, 1)), 1)  # (S, K, K)
+        category = table.category[members]
+        same = category[:, :, None] == category[:, None]
+        upper = np.triu(np.ones(rho.shape[1:], bool), 1)
+        for kind, chosen in enumerate((~same & upper, same & upper)):
+            total[kind] += rho[chosen].sum()
+            pairs[kind] += chosen.sum()
+    with np.errstate(invalid="ignore"):
+        different, same = total / pairs
+    return ClassSimilarity(float(same), float(different), int(pairs[1]), int(pairs[0]))
