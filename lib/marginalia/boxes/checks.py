@@ -40,6 +40,29 @@ class RawBoxes:
     findings: dict[str, Finding] = field(default_factory=dict)
 
 
+class Rows:
+    """Boxes collected one file or line at a time; `raw` makes arrays of them."""
+
+    def __init__(self):
+        self.xywh, self.image, self.category, self.area, self.entries = [], [], [], [], []
+
+    def add(self, entry: str, image: int, category: int, xywh: Sequence[float], area: float | None = None):
+        """One box; `entry` names it in the file's own words."""
+        self.xywh.append(tuple(xywh))
+        self.image.append(image)
+        self.category.append(category)
+        self.area.append(area)
+        self.entries.append(entry)
+
+    def raw(self, image_ids: Sequence[str], sizes, names: Mapping[int, str], **others) -> RawBoxes:
+        """All boxes, with the images and the other fields of RawBoxes given by the caller."""
+        area = np.array(self.area, np.float64) if self.area and None not in self.area else None
+        xywh = np.array(self.xywh, np.float64).reshape(-1, 4)
+        image, category = np.array(self.image, np.int64), np.array(self.category, np.int64)
+        entry = self.entries.__getitem__
+        return RawBoxes(xywh, image, image_ids, sizes, category, names, entry, area=area, **others)
+
+
 def settle(raw: RawBoxes) -> BoxTable:
     """The table of the boxes that can be used, with a report on all that were set aside or are unusual."""
     xywh = np.asarray(raw.xywh, np.float64).reshape(-1, 4)

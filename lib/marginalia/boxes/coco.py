@@ -8,6 +8,7 @@ memory is bounded by the boxes, and most of the time goes into walking over the 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from .json_stream import BLOCK, JsonStream
 from .table import BoxTable, Finding
 
 Id = int | str
+CategoryId = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]  # tables hold 64-bit integers
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -24,7 +26,7 @@ class Annotation(msgspec.Struct, gc=False):
 
     image_id: Id
     bbox: tuple[float, float, float, float] | None = None
-    category_id: int | None = None
+    category_id: CategoryId | None = None
     id: Id | None = None
     area: float | None = None
     iscrowd: bool | float | None = None
@@ -42,7 +44,7 @@ class Image(msgspec.Struct, gc=False):
 class Category(msgspec.Struct, gc=False):
     """A category."""
 
-    id: int
+    id: CategoryId
     name: str | None = None
 
 
@@ -50,7 +52,7 @@ class Detection(msgspec.Struct, gc=False):
     """One entry of a list of detections."""
 
     image_id: Id
-    category_id: int
+    category_id: CategoryId
     bbox: tuple[float, float, float, float]
     score: float
 

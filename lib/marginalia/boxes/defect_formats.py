@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
-from .checks import RawBoxes, settle
+from .checks import Rows, settle
 from .sources import image_ids, image_sizes, members
 from .table import BoxTable, Finding
-from .yolo import label_files
+from .yolo import box_lines, label_files
 
 DEEPPCB_NAMES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
 DEEPPCB_SIZE = (640, 640)  # every picture of the published set
@@ -29,37 +29,14 @@ def read_deeppcb(path: Path, sizes=None) -> BoxTable:
     without numbers (the lists of the split) are set aside and counted.
     """
     labels, findings = label_files(path, members(path, (".txt",)))
-    corners, image, category, entries = [], [], [], []
-    for i, (name, lines) in enumerate(labels.items()):
-        for number, words in lines:
-            entry = f"{name}, line {number}"
-            if len(words) != 5:
-                raise ValueError(
-                    f"{path}: {entry} has {len(words)} numbers, but a defect has 5: x1 y1 x2 y2 type"
-                )
-            if not words[4].isdigit():
-                raise ValueError(f"{path}: {entry}: type {words[4]!r} is not a whole number")
-            corners.append([float(word) for word in words[:4]])
-            category.append(int(words[4]))
-            image.append(i)
-            entries.append(entry)
     ids = image_ids(path, list(labels))
     pixels, files = image_sizes(DEEPPCB_SIZE if sizes is None else sizes, ids, path)
-    corners = np.array(corners, np.float64).reshape(-1, 4)
-    xywh = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
-    return settle(
-        RawBoxes(
-            xywh,
-            np.array(image, np.int64),
-            ids,
-            pixels,
-            np.array(category, np.int64),
-            DEEPPCB_NAMES,
-            entries.__getitem__,
-            files=files,
-            findings=findings,
-        )
-    )
+    rows = Rows()
+    for i, name, line, (x, y, right, bottom, kind) in box_lines(path, labels, "x1 y1 x2 y2 type"):
+        if not kind.is_integer():
+            raise ValueError(f"{path}: {name}, line {line}: type {kind} is not a whole number")
+        rows.add(f"{name}, line {line}", i, int(kind), (x, y, right - x, bottom - y))
+    return settle(rows.raw(ids, pixels, DEEPPCB_NAMES, files=files, findings=findings))
 
 
 def read_severstal(path: Path) -> BoxTable:
@@ -70,41 +47,27 @@ def read_severstal(path: Path) -> BoxTable:
     (diagonals included) is a box**; `area` is its number of pixels. Rows without runs are pictures without
     defects. Classes have no names.
     """
-    boxes, image, category, area, entries = [], [], [], [], []
-    ids: dict[str, int] = {}
-    findings = {}
+    rows, again = Rows(), []
+    index: dict[str, int] = {}
     seen = set()
     for number, name, label, runs in _severstal_rows(path):
         where = f"row {number} ({name})"
-        i = ids.setdefault(name, len(ids))
+        i = index.setdefault(name, len(index))
         if not runs:
             continue
         if (name, label) in seen:
-            earlier = findings.get("class of an image given again")
-            findings["class of an image given again"] = Finding(
-                earlier.count + 1 if earlier else 1, True, earlier.first if earlier else where
-            )
+            again.append(where)
         seen.add((name, label))
-        xywh, pixels = component_boxes(_runs_to_mask(runs, f"{path}: {where}"))
-        boxes.append(xywh)
-        area.append(pixels)
-        image += [i] * len(xywh)
-        category += [label] * len(xywh)
-        entries += [where] * len(xywh)
-    return settle(
-        RawBoxes(
-            np.concatenate([np.zeros((0, 4)), *boxes]),
-            np.array(image, np.int64),
-            [PurePosixPath(name).stem for name in ids],
-            np.tile(SEVERSTAL_SIZE, (len(ids), 1)),
-            np.array(category, np.int64),
-            {c: str(c) for c in sorted(set(category))},
-            entries.__getitem__,
-            area=np.concatenate([np.zeros(0), *area]),
-            files=tuple(ids),
-            findings=findings,
-        )
+        for k, (xywh, pixels) in enumerate(component_boxes(_runs_to_mask(runs, f"{path}: {where}")), start=1):
+            rows.add(f"{where}, part {k}", i, label, xywh, pixels)
+    raw = rows.raw(
+        [PurePosixPath(name).stem for name in index],
+        [SEVERSTAL_SIZE] * len(index),
+        {c: str(c) for c in sorted(set(rows.category))},
+        files=tuple(index),
+        findings={"class of an image given again": Finding(len(again), True, again[0])} if again else {},
     )
+    return settle(raw)
 
 
 def read_masks(path: Path) -> BoxTable:
@@ -119,49 +82,47 @@ def read_masks(path: Path) -> BoxTable:
     pictures = {name: text for name, text in texts.items() if name.lower().endswith(".png")}
     if not pictures:
         raise ValueError(f"{path}: no .png file in it; masks are one PNG file per image")
-    boxes, image, category, area, entries, sizes = [], [], [], [], [], []
+    sizes, found = [], []
     for i, (name, text) in enumerate(pictures.items()):
         mask = _open_mask(f"{path}: {name}", text)
         sizes.append(mask.shape[::-1])
-        for value in np.unique(mask[mask > 0]).tolist():
-            xywh, pixels = component_boxes(mask == value)
-            boxes.append(xywh)
-            area.append(pixels)
-            image += [i] * len(xywh)
-            category += [value] * len(xywh)
-            entries += [f"{name}, value {value}, part {k + 1}" for k in range(len(xywh))]
-    category = np.array(category, np.int64)
-    void = (category == VOID) & (category != VOID).any()
-    rows = np.flatnonzero(~void)
-    first_void = Finding(int(void.sum()), False, entries[int(np.argmax(void))]) if void.any() else None
-    listed = next((t for n, t in texts.items() if not n.lower().endswith(".png")), b"").decode(
-        errors="replace"
+        found += [
+            (i, name, value, component_boxes(mask == value)) for value in np.unique(mask).tolist() if value
+        ]
+    borders = {value for _, _, value, _ in found} != {VOID}
+    void = [name for _, name, value, _ in found if value == VOID and borders]
+    rows = Rows()
+    for i, name, value, parts in found:
+        if value == VOID and borders:
+            continue
+        for k, (xywh, pixels) in enumerate(parts, start=1):
+            rows.add(f"{name}, value {value}, part {k}", i, value, xywh, pixels)
+    raw = rows.raw(
+        image_ids(path, list(pictures)),
+        sizes,
+        _names_by_line(texts) or {c: str(c) for c in sorted(set(rows.category))},
+        files=tuple(pictures),
+        findings={"value 255, of no class": Finding(len(void), False, void[0])} if void else {},
     )
-    names = dict(enumerate((line.strip() for line in listed.strip().splitlines()), start=1))
-    return settle(
-        RawBoxes(
-            np.concatenate([np.zeros((0, 4)), *boxes])[rows],
-            np.array(image, np.int64)[rows],
-            image_ids(path, list(pictures)),
-            sizes,
-            category[rows],
-            names or {c: str(c) for c in sorted(set(category[rows].tolist()))},
-            lambda i: entries[rows[i]],
-            area=np.concatenate([np.zeros(0), *area])[rows],
-            files=tuple(pictures),
-            findings={"part of no class (value 255)": first_void} if first_void else {},
-        )
-    )
+    return settle(raw)
 
 
-def component_boxes(mask: Bool[np.ndarray, "H W"]) -> tuple[Float[np.ndarray, "N 4"], Int[np.ndarray, " N"]]:
-    """Boxes xywh and pixel counts of the connected components of a mask, diagonal neighbours included."""
+def _names_by_line(texts: dict[str, bytes]) -> dict[int, str]:
+    """Names of classes 1, 2, ... from the lines of classes.txt; empty when there is none."""
+    text = next((text for name, text in texts.items() if name.lower().endswith(".txt")), b"")
+    return dict(enumerate(map(str.strip, text.decode(errors="replace").strip().splitlines()), start=1))
+
+
+def component_boxes(mask: Bool[np.ndarray, "H W"]) -> list[tuple[tuple[int, int, int, int], int]]:
+    """Box (x, y, w, h) and pixel count of each connected component of a mask, diagonals included."""
     from scipy import ndimage
 
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    slices = ndimage.find_objects(labels)
-    corners = [(c.start, r.start, c.stop - c.start, r.stop - r.start) for r, c in slices]
-    return np.array(corners, np.float64).reshape(-1, 4), np.bincount(labels.ravel(), minlength=1)[1:]
+    pixels = np.bincount(labels.ravel())[1:].tolist()
+    corners = (
+        (c.start, r.start, c.stop - c.start, r.stop - r.start) for r, c in ndimage.find_objects(labels)
+    )
+    return list(zip(corners, pixels, strict=True))
 
 
 def _severstal_rows(path: Path) -> Iterator[tuple[int, str, int, str]]:
@@ -216,7 +177,7 @@ def _open_mask(where: str, text: bytes) -> Int[np.ndarray, "H W"]:
         raise ValueError(f"{where} is not a picture that can be read ({error})") from None
     if mask.ndim != 2:
         raise ValueError(f"{where} has {mask.shape[2]} channels; a mask has one, whose values are classes")
-    return mask.astype(np.int64)
+    return mask
 
 
 def looks_like_mask(text: bytes) -> str | None:

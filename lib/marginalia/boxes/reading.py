@@ -19,7 +19,7 @@ is one ValueError naming the file and the entry. **Set aside** means: not in the
 | annotation with no box at all | set aside | without a box |
 | detection with a score of NaN or infinity | set aside | score not a number |
 | text file among labels that holds no numbers | set aside | text file without numbers |
-| mask value 255 beside others | set aside | part of no class (value 255) |
+| masks: value 255 beside other values | set aside | value 255, of no class |
 | box (partly) outside its image, beyond rounding | kept as it is | outside the image |
 | x = y = w = h | kept | same coordinate four times (no correlation) |
 | annotation id used before | kept | annotation id used before |
@@ -137,13 +137,16 @@ def _of_file(path: Path) -> str | None:
 
 def _of_members(path: Path) -> str | None:
     """The format of a folder or archive; the first file that decides for a format is enough for it."""
+    look = {".xml": _of_xml, ".txt": _of_labels, ".png": defect_formats.looks_like_mask}
     found = {}
-    for name, text in walk(path, (".xml", ".txt", ".png")):
+
+    def undecided(name: str) -> bool:
         kind = PurePosixPath(name).suffix.lower()
-        if kind in found:
-            continue
-        guess = {".xml": _of_xml, ".txt": _of_labels, ".png": defect_formats.looks_like_mask}[kind](text)
-        if guess:
+        return kind in look and kind not in found
+
+    for name, text in walk(path, undecided):
+        kind = PurePosixPath(name).suffix.lower()
+        if guess := look[kind](text):
             found[kind] = guess
     if ".xml" in found and ".txt" in found:
         raise ValueError(f"{path} holds both {found['.xml']} and {found['.txt']}; say which one with format=")
@@ -152,7 +155,7 @@ def _of_members(path: Path) -> str | None:
 
 
 def _of_xml(text: bytes) -> str | None:
-    return "voc" if b"<annotation" in text or text.lstrip()[:2] == b"<?" else None
+    return "voc" if b"<annotation" in text else None
 
 
 def _of_labels(text: bytes) -> str | None:

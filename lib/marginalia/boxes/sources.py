@@ -6,7 +6,7 @@ import lzma
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
@@ -25,22 +25,22 @@ def members(path: Path, endings: Sequence[str]) -> dict[str, bytes]:
     Raises ValueError for an archive that is cut off or holds the same name twice.
     """
     found = {}
-    for name, content in walk(path, endings):
+    for name, content in walk(path, lambda name: name.lower().endswith(tuple(endings))):
         if name in found:
             raise ValueError(f"{path}: holds {name} twice; pack it again with one of them")
         found[name] = content
     return dict(sorted(found.items()))
 
 
-def walk(path: Path, endings: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of files with one of the endings, one at a time.
+def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files whose name is wanted, one at a time; others are not read.
 
     An archive is read in memory and never unpacked, so names such as `../x` lead nowhere; links and
     devices in it are passed over, and so are hidden files (`._x.xml` is a by-product of archiving on macOS).
     """
     if path.is_dir():
         for name in listing(path):
-            if name.lower().endswith(tuple(endings)):
+            if wanted(name):
                 yield name, (path / name).read_bytes()
         return
     last = "before its first file"
@@ -48,7 +48,7 @@ def walk(path: Path, endings: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
-                if member.isfile() and _visible(name) and name.name.lower().endswith(tuple(endings)):
+                if member.isfile() and _visible(name) and wanted(str(name)):
                     yield str(name), archive.extractfile(member).read()
                 last = f"after {name}"
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .checks import NO_CATEGORY, RawBoxes, settle
+from .checks import NO_CATEGORY, Rows, settle
 from .sources import image_ids, members
 from .table import BoxTable, Finding
 
@@ -26,43 +26,36 @@ def read_voc(path: Path) -> BoxTable:
     texts = {path.name: path.read_bytes()} if path.suffix.lower() == ".xml" else members(path, (".xml",))
     if not texts:
         raise ValueError(f"{path}: no .xml file in it; VOC annotations are one XML file per image")
-    boxes, image, labels, difficult, entries, boxless = [], [], [], [], [], []
-    sizes, files = [], []
+    rows = Rows()
+    sizes, files, labels, difficult, boxless = [], [], [], [], []
     for i, (name, text) in enumerate(texts.items()):
-        root = _parse(f"{path}: {name}", text)
-        sizes.append(
-            [_number(root, f"size/{side}", f"{path}: {name}", missing=np.nan) for side in ("width", "height")]
-        )
-        files.append((root.findtext("filename") or "").strip())
-        for k, thing in enumerate(root.findall("object"), start=1):
+        where = f"{path}: {name}"
+        root = _parse(where, text)
+        sizes.append([_number(root, f"size/{side}", where, missing=np.nan) for side in ("width", "height")])
+        files.append(_text(root, "filename"))
+        for k, thing in enumerate(root.iterfind("object"), start=1):
             entry = f"{name}, object {k}"
             corners = thing.find("bndbox")
             if corners is None:
                 boxless.append(entry)
                 continue
-            x, y, right, bottom = (
-                _number(corners, c, f"{path}: {entry}") for c in ("xmin", "ymin", "xmax", "ymax")
-            )
-            boxes.append((x, y, right - x, bottom - y))
-            image.append(i)
-            labels.append((thing.findtext("name") or "").strip())
-            difficult.append(_number(thing, "difficult", f"{path}: {entry}", missing=0) > 0)
-            entries.append(entry)
+            where = f"{path}: {entry}"
+            x, y, right, bottom = (_number(corners, c, where) for c in ("xmin", "ymin", "xmax", "ymax"))
+            rows.add(entry, i, NO_CATEGORY, (x, y, right - x, bottom - y))
+            labels.append(_text(thing, "name"))
+            difficult.append(_number(thing, "difficult", where, missing=0) > 0)
+    # numbers can be given only when all names are known
     numbers = {label: c for c, label in enumerate(sorted(set(labels) - {""}), start=1)}
-    return settle(
-        RawBoxes(
-            np.array(boxes, np.float64).reshape(-1, 4),
-            np.array(image, np.int64),
-            image_ids(path, list(texts)),
-            sizes,
-            np.array([numbers.get(label, NO_CATEGORY) for label in labels], np.int64),
-            {c: label for label, c in numbers.items()},
-            entries.__getitem__,
-            difficult=np.array(difficult, bool),
-            files=files if any(files) else (),
-            findings={"without a box": Finding(len(boxless), False, boxless[0])} if boxless else {},
-        )
+    rows.category = [numbers.get(label, NO_CATEGORY) for label in labels]
+    raw = rows.raw(
+        image_ids(path, list(texts)),
+        sizes,
+        {c: label for label, c in numbers.items()},
+        difficult=np.array(difficult, bool),
+        files=files if any(files) else (),
+        findings={"without a box": Finding(len(boxless), False, boxless[0])} if boxless else {},
     )
+    return settle(raw)
 
 
 def _parse(where: str, text: bytes) -> Element:
@@ -80,6 +73,10 @@ def _parse(where: str, text: bytes) -> Element:
     if root.tag != "annotation":
         raise ValueError(f"{where} is XML, but its root is <{root.tag}> and not VOC's <annotation>")
     return root
+
+
+def _text(element: Element, tag: str) -> str:
+    return (element.findtext(tag) or "").strip()
 
 
 def _number(element: Element, tag: str, where: str, missing: float | None = None) -> float:

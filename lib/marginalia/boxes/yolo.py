@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from .checks import RawBoxes, settle
+from .checks import Rows, settle
 from .sources import image_ids, image_sizes, members
 from .table import BoxTable, Finding
 
@@ -24,40 +24,18 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
     texts = members(path, (".txt", ".names", ".yaml", ".yml"))
     names = _class_names(path, texts)
     labels, findings = label_files(path, texts)
-    boxes, image, category, entries = [], [], [], []
-    for i, (name, lines) in enumerate(labels.items()):
-        for number, words in lines:
-            entry = f"{name}, line {number}"
-            if len(words) != 5:
-                raise ValueError(
-                    f"{path}: {entry} has {len(words)} numbers, but a box has 5: class cx cy w h "
-                    "(outlines and scores are not read)"
-                )
-            label, *place = words
-            if not label.isdigit():
-                raise ValueError(f"{path}: {entry}: class {label!r} is not a whole number from 0 on")
-            category.append(int(label))
-            boxes.append([float(word) for word in place])
-            image.append(i)
-            entries.append(entry)
     ids = image_ids(path, list(labels))
     pixels, files = image_sizes((1, 1) if sizes is None else sizes, ids, path)
-    image = np.array(image, np.int64)
-    middle = np.array(boxes, np.float64).reshape(-1, 4) * np.tile(pixels[image], 2)
-    xywh = np.hstack([middle[:, :2] - middle[:, 2:] / 2, middle[:, 2:]])
-    return settle(
-        RawBoxes(
-            xywh,
-            image,
-            ids,
-            pixels,
-            np.array(category, np.int64),
-            names or {c: str(c) for c in sorted(set(category))},
-            entries.__getitem__,
-            files=files,
-            findings=findings,
-        )
-    )
+    rows = Rows()
+    for i, name, line, numbers in box_lines(path, labels, "class cx cy w h"):
+        if not numbers[0].is_integer() or numbers[0] < 0:
+            raise ValueError(
+                f"{path}: {name}, line {line}: class {numbers[0]} is not a whole number from 0 on"
+            )
+        cx, cy, w, h = np.array(numbers[1:]) * np.tile(pixels[i], 2)
+        rows.add(f"{name}, line {line}", i, int(numbers[0]), (cx - w / 2, cy - h / 2, w, h))
+    names = names or {c: str(c) for c in sorted(set(rows.category))}
+    return settle(rows.raw(ids, pixels, names, files=files, findings=findings))
 
 
 def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], dict[str, Finding]]:
@@ -87,6 +65,20 @@ def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], d
             f"{path}: no text file with labels in it, only {', '.join(others[:3]) or 'other files'}"
         )
     return labels, {"text file without numbers": Finding(len(others), False, others[0])} if others else {}
+
+
+def box_lines(
+    path: Path, labels: dict[str, list], meaning: str
+) -> Iterator[tuple[int, str, int, list[float]]]:
+    """Image index, file name, line number and the five numbers of each box; `meaning` names them in errors."""
+    for i, (name, lines) in enumerate(labels.items()):
+        for number, words in lines:
+            if len(words) != 5:
+                raise ValueError(
+                    f"{path}: {name}, line {number} has {len(words)} numbers, but a box has 5: {meaning} "
+                    "(outlines and scores are not read)"
+                )
+            yield i, name, number, [float(word) for word in words]
 
 
 def _lines(where: str, text: bytes) -> Iterator[tuple[int, list[str]]]:
