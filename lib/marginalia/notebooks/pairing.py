@@ -48,6 +48,9 @@ def read_source(source: Path) -> NotebookNode:
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for cell in notebook.cells:
+        for key in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):  # blank lines in the .py are its own
+            cell.metadata.pop(key, None)
     name_cells(notebook)
     return notebook
 

@@ -1,0 +1,48 @@
+"""Small notebooks for tests: written as their authors write them, as a .py file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FIRST = """\
+# %% [markdown]
+# # A small notebook
+#
+# What is shown: figure 1 of the paper. Two minutes.
+#
+# **中文摘要** 一个小例子。
+"""
+PARAMETERS = """\
+# %% tags=["parameters"]
+FAST = True
+RETRAIN = False
+"""
+LAST = """\
+# %% [markdown]
+# ## Summary
+# Sums add up.
+"""
+
+
+def text_cell(text: str) -> str:
+    return "# %% [markdown]\n" + "".join(f"# {line}\n" for line in text.split("\n"))
+
+
+def code_cell(code: str) -> str:
+    return f"# %%\n{code.strip()}\n"
+
+
+def good_notebook() -> str:
+    """A notebook that passes every check once it has outputs."""
+    beats = [
+        part for n in range(9) for part in (text_cell(f"Beat {n}."), code_cell(f"assert {n} + 1 == {n + 1}"))
+    ]
+    return "\n".join([FIRST, PARAMETERS, *beats, code_cell("print(1 + 1)"), LAST])
+
+
+def write_notebook(root: Path, name: str, text: str) -> Path:
+    """The .py of a notebook in `root`/notebooks."""
+    path = root / "notebooks" / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,23 @@
+"""All checks on all notebooks of the collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from marginalia.notebooks import find
+from marginalia.notebooks.checks import check
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = find(root=ROOT)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
+def test_committed_notebook(source):
+    assert check(source) == []
+
+
+def test_no_notebook_without_a_source():
+    pages = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert pages <= {source.stem for source in SOURCES}
