@@ -1,8 +1,8 @@
 """Macroscopic correlation of a COCO-train-sized data set: this library beside numpy.corrcoef an image.
 
-Run with `python benchmarks/correlation.py [--images 118000]`; both ways start from boxes in memory and are timed in
-turn, in the same run, on the same generated boxes. The usual way gets what it is usually given: a dict of lists
-of boxes, one list an image, and a pool of two processes.
+Run with `python benchmarks/correlation.py [--images 118000]`. Both ways start from boxes in memory and are
+timed in turn, in the same run, on the same generated boxes. The usual way gets what it is usually given: a
+dict of lists of boxes, one list an image, and a pool of two processes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def main() -> None:
     print(f"numpy.corrcoef, 2 processes   {np.median(theirs):8.3f} s")
     print(f"macroscopic_correlation       {np.median(ours):8.3f} s")
     ratios = np.array(theirs) / np.array(ours)
-    print(f"ratio                         {np.median(ratios):8.1f}   ({ratios.min():.1f} to {ratios.max():.1f})")
+    print(
+        f"ratio, median of rounds       {np.median(ratios):8.1f}   ({ratios.min():.1f} to {ratios.max():.1f})"
+    )
 
     small = generated(5_000)
     spent, _ = seconds(excess_correlation, small)

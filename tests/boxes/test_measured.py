@@ -1,0 +1,52 @@
+"""The real data sets give the numbers that a plain implementation measured on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from marginalia.boxes.correlation import macroscopic_correlation
+from marginalia.boxes.nulls import NULLS, excess_correlation
+from marginalia.boxes.reading import read_boxes
+
+SETS = ("coco_val2017", "voc2012_trainval", "neu_det", "deeppcb", "bccd")
+MEAN = dict(zip(SETS, (0.6528, 0.6107, 0.5531, 0.7709, 0.6340), strict=True))
+MEDIAN = dict(zip(SETS, (0.6598, 0.6081, 0.5368, 0.7740, 0.6263), strict=True))
+IMAGES = dict(zip(SETS, (4359, 6053, 1317, 1496, 358), strict=True))
+EXCESS = {  # over the nulls in the order of NULLS, from 20 shuffles of another generator
+    "coco_val2017": (0.029, 0.048, 0.031, 0.016, 0.027),
+    "voc2012_trainval": (0.027, 0.033, 0.022, 0.018, 0.025),
+    "neu_det": (0.022, 0.024, -0.035, 0.023, 0.023),
+    "deeppcb": (0.022, 0.021, 0.022, 0.022, 0.023),
+    "bccd": (-0.011, -0.009, -0.009, -0.009, -0.010),
+}
+SHUFFLES = 200
+
+
+@pytest.fixture(scope="module", params=SETS)
+def real(request, shared_data):
+    return request.param, read_boxes(shared_data / f"{request.param}_boxes.json.gz")
+
+
+def test_mean_correlation_to_four_digits(real):
+    name, table = real
+    value = macroscopic_correlation(table)
+    assert round(float(np.nanmean(value)), 4) == MEAN[name]
+    assert round(float(np.nanmedian(value)), 4) == MEDIAN[name]
+    assert np.isfinite(value).sum() == IMAGES[name]
+
+
+@pytest.mark.parametrize("null", NULLS)
+def test_excess_over_each_null(real, null):
+    name, table = real
+    record = excess_correlation(table, null, shuffles=SHUFFLES, bootstrap=0)
+    # both null means are averages of shuffles with this spread; 0.0005 is the rounding of the printed digits
+    error = record.null_std * np.hypot(1 / 20**0.5, 1 / SHUFFLES**0.5)
+    assert abs(record.excess - EXCESS[name][NULLS.index(null)]) < 3 * error + 0.0005
+
+
+def test_crowd_boxes_lower_the_mean_of_coco(shared_data):
+    table = read_boxes(shared_data / "coco_val2017_boxes.json.gz")
+    value = macroscopic_correlation(table, crowd=True)
+    assert round(float(np.nanmean(value)), 4) == 0.6512
+    assert round(float(np.nanmedian(value)), 4) == 0.6574
