@@ -24,7 +24,7 @@ REGISTRIES = [
     "ana" + "conda.org",
     "download.py" + "torch.org",
 ]
-HOMES = re.compile("/" + r"(?:home|root|Users|work)/\w+")
+HOMES = re.compile(r"(?<![\w.])/" + r"(?:home|root|Users|work)/\w+")
 
 
 def tracked(root: Path) -> list[Path]:

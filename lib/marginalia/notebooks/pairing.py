@@ -49,7 +49,7 @@ def read_source(source: Path) -> NotebookNode:
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
-        for key in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):  # blank lines in the .py are its own
+        for key in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):  # blank lines of the .py
             cell.metadata.pop(key, None)
     name_cells(notebook)
     return notebook
