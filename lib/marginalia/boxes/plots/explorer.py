@@ -83,7 +83,7 @@ def _draw_boxes(axes: Axes, boxes, size, picture, names, usable) -> None:
         outline.set_path_effects([withStroke(linewidth=2.8, foreground="black")])
         axes.add_patch(outline)
         tag = {"facecolor": PALETTE["sky"], "edgecolor": "none", "pad": 1.2}
-        axes.text(x, y, name, fontsize=7, color="black", va="bottom", clip_on=True, bbox=tag)
+        axes.text(x, y, name, fontsize=7, color="black", va="bottom", bbox=tag)
 
 
 def _draw_matrix(figure: Figure, axes: Axes, rho, names) -> None:
@@ -92,11 +92,11 @@ def _draw_matrix(figure: Figure, axes: Axes, rho, names) -> None:
     shown = np.where(np.eye(len(rho), dtype=bool), np.nan, rho)  # the diagonal is no pair
     axes.set_title("Pearson correlation")
     axes.grid(False)
-    if not len(rho):
-        axes.set(xticks=[], yticks=[])
+    if len(rho) < 2:
+        axes.set_axis_off()
         return
     image = axes.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1)
-    step = -(-len(rho) // 20)  # labels would touch where there are many
+    step = -(-len(rho) // 12)  # labels would touch where there are many
     places = np.arange(0, len(rho), step)
     axes.set_xticks(places, [names[i][:8] for i in places])
     axes.set_yticks(places, [names[i][:12] for i in places])

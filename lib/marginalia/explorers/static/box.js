@@ -1,13 +1,13 @@
 // Boxes on a picture, their Pearson correlations, and the band of MC of random boxes of the same sizes.
 
-import { append, createRoot, createSaver, createStage } from "./canvas.js";
+import { append, createRoot, createStage } from "./canvas.js";
 import { clamp, fresh, measure, moved, resized } from "./box_maths.js";
 import { CURSORS, drawAxis, drawMatrix, drawPicture, handlePlaces, matrixView } from "./box_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
-const HELP = "Drag a box or its handles; double-click an empty place to add one. Keys: Tab or [ ] choose, arrows move "
-  + "(Shift: 10 px, Alt: resize), N adds, Delete removes, Escape lets go.";
+const HELP = "Drag a box or its handles; double-click an empty place to add one. Keys: Tab or [ ] choose, "
+  + "arrows move (Shift: 10 px, Alt: resize), N adds, Delete removes, Escape lets go.";
 
 const neat = (value) => String(Math.round(value * 10) / 10);
 const signed = (value) => value.toFixed(3).replace("-", "−");
@@ -18,7 +18,7 @@ function describe({ boxes, names, numbers, selected, lit }) {
   if (lit.length === 2) {
     const value = numbers.matrix[lit[0]][lit[1]];
     const pair = `Boxes ${names[lit[0]]} and ${names[lit[1]]}`;
-    sentences.push(Number.isNaN(value) ? `${pair}: no correlation.` : `${pair}: correlation ${signed(value)}.`);
+    sentences.push(`${pair}: ${Number.isNaN(value) ? "no correlation" : `correlation ${signed(value)}`}.`);
   } else if (selected >= 0) {
     const [x, y, w, h] = boxes[selected].map(neat);
     sentences.push(`Box ${names[selected]}: x ${x}, y ${y}, w ${w}, h ${h} px.`);
@@ -43,7 +43,6 @@ const BOX_STYLE = `
 class BoxView {
   constructor(model, host, signal) {
     this.model = model;
-    this.saver = createSaver(model);
     this.pointed = []; // boxes under the pointer, or the pair of a cell of the matrix
     this.grip = null; // what the pointer holds while it drags
     this.free = false; // Escape: the next Tab leaves the picture
@@ -85,8 +84,7 @@ class BoxView {
     this.matrix = createStage(right, { label: "Correlation matrix; arrow keys choose a pair", signal,
       height: (width) => Math.min(width - 40, 320),
       draw: (context, place) => this.drawMatrix(context, place),
-      pointer: { down: (p) => this.pointAtCell(p), drag: (p) => this.pointAtCell(p), hover: (p) => this.pointAtCell(p),
-        leave: () => this.point([]) },
+      pointer: { down: (p) => this.pointAtCell(p), hover: (p) => this.pointAtCell(p), leave: () => this.point([]) },
       keys: (event) => this.matrixKey(event) });
     this.stages = [this.picture, this.axis, this.matrix];
   }
@@ -139,12 +137,13 @@ class BoxView {
 
   // ---- changes
 
+  // Set and sent in one go, or Python's echo of an older state could come between. A browser reports a moving
+  // pointer once a frame, and the widget manager sends no faster than the kernel answers.
   change(values, { last = true } = {}) {
     for (const [name, value] of Object.entries(values)) this.model.set(name, value);
+    this.model.save_changes();
     this.refresh();
-    if (!last) return this.saver.soon();
-    this.saver.now();
-    this.speak();
+    if (last) this.speak();
   }
 
   put(box, options) {
@@ -160,7 +159,8 @@ class BoxView {
   add(x, y) {
     const labels = this.model.get("labels");
     const added = labels.length ? { labels: [...this.boxes.map((_, i) => labels[i] ?? ""), ""] } : {};
-    this.change({ boxes: [...this.boxes, fresh(this.boxes, x, y, this.size)], selected: this.boxes.length, ...added });
+    const boxes = [...this.boxes, fresh(this.boxes, x, y, this.size)];
+    this.change({ boxes, selected: boxes.length - 1, ...added });
   }
 
   remove() {
@@ -200,8 +200,9 @@ class BoxView {
       const [x, y, w, h] = view.onScreen(boxes[i]);
       return p.x >= x - 3 && p.x <= x + w + 3 && p.y >= y - 3 && p.y <= y + h + 3;
     };
+    const area = (i) => boxes[i][2] * boxes[i][3];
     const found = boxes.map((_, i) => i).filter(inside)
-      .sort((a, b) => (b === selected) - (a === selected) || boxes[a][2] * boxes[a][3] - boxes[b][2] * boxes[b][3]);
+      .sort((a, b) => (b === selected) - (a === selected) || area(a) - area(b));
     return found.length ? { box: found[0], handle: null } : null;
   }
 
@@ -303,7 +304,7 @@ class BoxView {
 
   drawMatrix(context, { width, height, theme }) {
     const { names, numbers, lit, boxes } = this;
-    this.cells = boxes.length ? matrixView(boxes.length, names, context, width, height) : null;
+    this.cells = boxes.length > 1 ? matrixView(boxes.length, names, context, width, height) : null;
     if (this.cells) drawMatrix(context, { numbers, names, view: this.cells, lit, theme });
   }
 }

@@ -6,8 +6,10 @@ import { clamp, lowerBound } from "./box_maths.js";
 // ---- picture ------------------------------------------------------------------------------------------
 
 const HANDLES = [[-1, -1], [1, -1], [1, 1], [-1, 1], [0, -1], [1, 0], [0, 1], [-1, 0]];
-export const CURSORS = { "1,1": "nwse-resize", "-1,-1": "nwse-resize", "1,-1": "nesw-resize", "-1,1": "nesw-resize",
-  "0,1": "ns-resize", "0,-1": "ns-resize", "1,0": "ew-resize", "-1,0": "ew-resize" };
+export const CURSORS = {
+  "1,1": "nwse-resize", "-1,-1": "nwse-resize", "1,-1": "nesw-resize", "-1,1": "nesw-resize",
+  "0,1": "ns-resize", "0,-1": "ns-resize", "1,0": "ew-resize", "-1,0": "ew-resize",
+};
 
 // Where handles sit on the screen: outside a small box, so that its middle can still be dragged.
 export function handlePlaces([x, y, w, h]) {
@@ -35,9 +37,9 @@ export function drawPicture(context, { image, boxes, names, view, selected, lit,
     const strong = i === selected || lit.includes(i);
     const colour = strong ? "#ff8c1a" : "#56b4e9";
     context.setLineDash(leftOut.includes(i) ? [5, 4] : []);
-    for (const [style, line] of [["rgba(0, 0, 0, 0.75)", strong ? 4.5 : 3.5], [colour, strong ? 2.5 : 1.75]]) {
+    for (const [style, line] of [["rgba(0, 0, 0, 0.75)", 3.5], [colour, 1.75]]) { // seen on any picture
       context.strokeStyle = style;
-      context.lineWidth = line;
+      context.lineWidth = line + (strong ? 0.75 : 0);
       context.strokeRect(x, y, w, h);
     }
     context.setLineDash([]);
@@ -72,6 +74,17 @@ function drawHandles(context, box) {
 
 // ---- matrix -------------------------------------------------------------------------------------------
 
+// Colour and ink of a correlation in steps of 0.01, worked out once: 100 boxes have ten thousand cells.
+const shades = new Map();
+function shade(value, dark) {
+  const key = Math.round(value * 100) + (dark ? 1000 : 0);
+  if (!shades.has(key)) {
+    const colour = diverging(value, dark);
+    shades.set(key, { colour: css(colour), ink: inkOn(colour) });
+  }
+  return shades.get(key);
+}
+
 export function matrixView(count, names, context, width, height) {
   const widest = Math.max(...names.map((name) => context.measureText(name).width), 8);
   const gutter = Math.min(widest, 64) + 8;
@@ -86,22 +99,16 @@ export function drawMatrix(context, { numbers, names, view, lit, theme }) {
       const [x, y, value] = [left + j * cell, top + i * cell, numbers.matrix[i][j]];
       if (i === j) continue; // no pair: the page shows through
       const missing = Number.isNaN(value);
-      const colour = diverging(value, theme.dark);
-      context.fillStyle = missing ? theme.line : css(colour);
+      const { colour, ink } = missing ? { colour: theme.line } : shade(value, theme.dark);
+      context.fillStyle = colour;
       context.fillRect(x, y, cell - (cell > 8), cell - (cell > 8));
       if (missing || count > 8) continue;
-      const string = value.toFixed(2).replace("-", "−");
+      const string = (Math.round(value * 100) / 100 || 0).toFixed(2).replace("-", "−"); // no −0.00
       write(context, string, x + cell / 2, y + cell / 2,
-        { size: clamp(cell / 3.2, 8, 12), align: "center", colour: inkOn(colour) });
+        { size: clamp(cell / 3.2, 8, 12), align: "center", colour: ink });
     }
   }
-  const every = Math.ceil(13 / cell); // names would touch where cells are small
-  names.forEach((name, i) => {
-    const style = { size: 11, weight: lit.includes(i) ? 700 : 400, colour: lit.includes(i) ? theme.ink : theme.muted };
-    if (i % every && !lit.includes(i)) return;
-    write(context, shorten(context, name, 64), left - 6, top + (i + 0.5) * cell, { ...style, align: "right" });
-    write(context, shorten(context, name, cell * every), left + (i + 0.5) * cell, 10, { ...style, align: "center" });
-  });
+  drawNames(context, { names, view, lit, theme });
   context.lineWidth = 2;
   context.strokeStyle = theme.accent;
   const pairs = lit.length === 2 ? [lit, [lit[1], lit[0]]] : [];
@@ -110,11 +117,28 @@ export function drawMatrix(context, { numbers, names, view, lit, theme }) {
   drawScale(context, left + cell * count + 10, top, cell * count - 1, theme);
 }
 
+// Names beside rows and above columns; where cells are small only every so many, or they would touch.
+function drawNames(context, { names, view: { cell, left, top }, lit, theme }) {
+  const widest = Math.max(...names.map((name) => context.measureText(name).width));
+  const everyRow = Math.ceil(13 / cell);
+  const everyColumn = Math.ceil(Math.min(widest + 6, Math.max(cell, 24)) / cell);
+  names.forEach((name, i) => {
+    const strong = lit.includes(i);
+    const style = { size: 11, weight: strong ? 700 : 400, colour: strong ? theme.ink : theme.muted };
+    const middle = (i + 0.5) * cell;
+    const put = (x, y, most, align) => write(context, shorten(context, name, most), x, y, { ...style, align });
+    if (i % everyRow === 0) put(left - 6, top + middle, 64, "right");
+    if (i % everyColumn === 0) put(left + middle, 10, cell * everyColumn, "center");
+  });
+}
+
 function drawScale(context, x, y, tall, theme) {
-  for (let row = 0; row < tall; row += 1) {
-    context.fillStyle = css(diverging(1 - (2 * row) / (tall - 1), theme.dark));
-    context.fillRect(x, y + row, 10, 1.5);
+  const gradient = context.createLinearGradient(0, y, 0, y + tall);
+  for (let stop = 0; stop <= 10; stop += 1) {
+    gradient.addColorStop(stop / 10, css(diverging(1 - stop / 5, theme.dark)));
   }
+  context.fillStyle = gradient;
+  context.fillRect(x, y, 10, tall);
   const middle = tall > 30 ? [[0.5, "0"]] : [];
   for (const [part, string] of [[0, "1"], ...middle, [1, "−1"]]) {
     write(context, string, x + 14, y + clamp(part * tall, 6, tall - 6), { size: 11, colour: theme.muted });

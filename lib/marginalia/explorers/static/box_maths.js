@@ -2,6 +2,8 @@
 
 const GOLDEN = 0x9e3779b9;
 const DRAWS = 200;
+const SEED = 0;
+const QUANTILES = [0.05, 0.95];
 const LEAST = 2; // pixels: a side that can still be taken hold of
 
 // A bijection of the 32-bit numbers that leaves no visible pattern in counters.
@@ -72,12 +74,12 @@ export function quantile(values, q) {
   return sorted[low] + (at - low) * (sorted[high] - sorted[low]);
 }
 
-// Where MC of random boxes of these sizes lies: [low, high] quantiles over `draws` draws.
-export function uniformBand(wh, size, { draws = DRAWS, seed = 0, quantiles = [0.05, 0.95], coordinates = "xywh" } = {}) {
-  const values = Array.from({ length: draws }, (_, draw) =>
-    macroscopicCorrelation(uniformBoxes(wh, size, seed, draw).map((box) => convert(box, coordinates))));
+// Where MC of random boxes of these sizes lies: [low, high]; the same draws as the library's.
+export function uniformBand(wh, size, coordinates = "xywh") {
+  const values = Array.from({ length: DRAWS }, (_, draw) =>
+    macroscopicCorrelation(uniformBoxes(wh, size, SEED, draw).map((box) => convert(box, coordinates))));
   const known = values.filter((value) => !Number.isNaN(value));
-  return quantiles.map((q) => quantile(known, q));
+  return QUANTILES.map((q) => quantile(known, q));
 }
 
 // No N boxes can have a smaller MC: four centred numbers leave room for three directions only.
@@ -90,7 +92,7 @@ export function moved([x, y, w, h], dx, dy, [W, H]) {
   return [clamp(x + dx, 0, Math.max(W - w, 0)), clamp(y + dy, 0, Math.max(H - h, 0)), w, h];
 }
 
-// The box with the sides that a handle holds shifted; a handle is [-1 | 0 | 1, -1 | 0 | 1], left and top being -1.
+// The box with the sides that a handle holds shifted. A handle is two of -1, 0 and 1; left and top are -1.
 export function resized([x, y, w, h], [across, down], dx, dy, [W, H]) {
   const side = (start, length, hold, by, most) => {
     const end = start + length;
@@ -115,13 +117,13 @@ export function fresh(boxes, x, y, [W, H]) {
   return moved([Math.round(x - w / 2), Math.round(y - h / 2), w, h], 0, 0, [W, H]);
 }
 
-// Everything the view shows: usable boxes, matrix, MC and its band (the old band where only positions changed).
+// Everything the view shows: usable boxes, matrix, MC and its band; the old band where only positions changed.
 export function measure(boxes, size, coordinates, old) {
   const told = boxes.map((box) => convert(box, coordinates));
   const leftOut = told.flatMap((box, i) => (profile(box) ? [] : [i]));
   const wh = boxes.filter((_, i) => !leftOut.includes(i)).map((box) => [box[2], box[3]]);
   const key = JSON.stringify([wh, size, coordinates]);
   const usable = wh.length;
-  const band = old?.key === key ? old.band : usable < 2 ? null : uniformBand(wh, size, { coordinates });
+  const band = old?.key === key ? old.band : usable < 2 ? null : uniformBand(wh, size, coordinates);
   return { key, band, usable, leftOut, matrix: correlationMatrix(told), mc: macroscopicCorrelation(told) };
 }

@@ -19,26 +19,16 @@ export function eachFrame(work) {
   return ask;
 }
 
-// Sends the model's changes to Python: `soon` at most once a frame while something moves, `now` at its end.
-export function createSaver(model) {
-  const soon = eachFrame(() => model.save_changes());
-  const now = () => {
-    soon.cancel();
-    model.save_changes();
-  };
-  return { soon, now };
-}
-
 // ---- colour -------------------------------------------------------------------------------------------
 
-// Categories: Okabe and Ito's set, told apart with every common form of colour vision.
-export const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442", "#000000"];
+const colours = (hexes) => hexes.split(" ").map((hex) => `#${hex}`);
 
-const VIRIDIS = ["#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#fde725"];
-const BLUE_RED = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d",
-  "#b2182b", "#67001f"];
-const BLUE_RED_DARK = ["#a6d4ff", "#62adf0", "#3a7cb8", "#2a537c", "#243a50", "#262a30", "#4f3230", "#7d4239",
-  "#b95a48", "#ee8067", "#ffb9a3"];
+// Categories: Okabe and Ito's colours in the order of the figures, told apart with any colour vision.
+export const PALETTE = colours("0072b2 d55e00 009e73 cc79a7 e69f00 56b4e9 5f5f5f");
+
+const CIVIDIS = colours("00224e 1b3b6f 434e6c 61656f 7d7c78 9c9576 bcae6c dec958 fee838");
+const BLUE_RED = colours("053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f");
+const BLUE_RED_DARK = colours("a6d4ff 62adf0 3a7cb8 2a537c 243a50 262a30 4f3230 7d4239 b95a48 ee8067 ffb9a3");
 
 const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
@@ -51,7 +41,7 @@ export function ramp(stops, t) {
 }
 
 // Magnitude: t in [0, 1].
-export const sequential = (t) => ramp(VIRIDIS, t);
+export const sequential = (t) => ramp(CIVIDIS, t);
 
 // Signed values around a real zero: t in [-1, 1]; zero is the colour of the page.
 export const diverging = (t, dark) => ramp(dark ? BLUE_RED_DARK : BLUE_RED, (t + 1) / 2);
@@ -69,10 +59,14 @@ export function inkOn(rgb) {
 
 // ---- theme --------------------------------------------------------------------------------------------
 
-const LIGHT = { dark: false, ink: "#1b1f24", muted: "#59636e", line: "#c4cad2", panel: "#f1f3f5", page: "#ffffff",
-  mark: "#0072b2", accent: "#d55e00" };
-const DARK = { dark: true, ink: "#e8eaed", muted: "#a3adb8", line: "#4a525c", panel: "#262a30", page: "#15181c",
-  mark: "#56b4e9", accent: "#ff9d4d" };
+const LIGHT = {
+  dark: false, page: "#ffffff", panel: "#f1f3f5", line: "#c4cad2", muted: "#59636e", ink: "#1b1f24",
+  mark: "#0072b2", accent: "#d55e00",
+};
+const DARK = {
+  dark: true, page: "#15181c", panel: "#262a30", line: "#4a525c", muted: "#a3adb8", ink: "#e8eaed",
+  mark: "#56b4e9", accent: "#ff9d4d",
+};
 
 const darkPreferred = () => matchMedia("(prefers-color-scheme: dark)");
 
@@ -91,9 +85,10 @@ function watchTheme(changed, signal) {
 }
 
 const STYLE = `
-.marginalia { font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--m-ink); padding: 4px;
-  box-sizing: border-box; width: 100%; max-width: 1100px; }
-.marginalia canvas { display: block; width: 100%; border-radius: 3px; touch-action: manipulation; outline: none; }
+.marginalia { font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--m-ink);
+  padding: 4px; box-sizing: border-box; width: 100%; max-width: 1100px; }
+.marginalia canvas { display: block; width: 100%; border-radius: 3px; touch-action: manipulation;
+  outline: none; }
 .marginalia canvas:focus-visible { box-shadow: 0 0 0 2px var(--m-mark); }
 .marginalia .m-row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: flex-start; }
 .marginalia .m-row > * { min-width: 0; }
@@ -114,7 +109,7 @@ export function createRoot(host, { label, signal, themed }) {
   root.append(style);
   const paint = () => {
     const theme = readTheme();
-    for (const name of ["ink", "muted", "line", "mark", "accent"]) root.style.setProperty(`--m-${name}`, theme[name]);
+    for (const name of ["ink", "muted", "mark"]) root.style.setProperty(`--m-${name}`, theme[name]);
     themed();
   };
   watchTheme(paint, signal);
@@ -138,7 +133,8 @@ const DOUBLE = { milliseconds: 400, pixels: 8 };
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
 //   height(width) -> CSS pixels;  draw(context, { width, height, theme })
-//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p) }, p = { x, y, touch }
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p) -> true when used }
+//            with p = { x, y, touch } in CSS pixels of the canvas
 //   keys(event) -> true when the key was used
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
 export function createStage(parent, { label, signal, height, draw, pointer = {}, keys = () => false }) {
@@ -148,8 +144,8 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
   canvas.setAttribute("aria-label", label);
   const context = canvas.getContext("2d");
 
+  let [width, family] = [0, "sans-serif"];
   const redraw = eachFrame(() => {
-    const width = canvas.clientWidth;
     if (!width) return; // not on the page, or folded away
     const tall = Math.round(height(width));
     const ratio = window.devicePixelRatio || 1;
@@ -161,11 +157,16 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
     }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, tall);
-    context.font = `12px ${getComputedStyle(canvas).fontFamily}`;
+    context.font = `12px ${family}`;
     draw(context, { width, height: tall, theme: readTheme() });
   });
 
-  const observer = new ResizeObserver(redraw);
+  // the width is kept: asking for it in every frame would make the browser lay the page out each time
+  const observer = new ResizeObserver(() => {
+    width = canvas.clientWidth;
+    family = getComputedStyle(canvas).fontFamily;
+    redraw();
+  });
   observer.observe(canvas);
   signal.addEventListener("abort", () => {
     observer.disconnect();
@@ -185,7 +186,8 @@ function hearPointer(canvas, pointer, signal) {
   let before = { time: -Infinity, x: 0, y: 0 };
   const place = (event) => {
     const frame = canvas.getBoundingClientRect();
-    return { x: event.clientX - frame.left, y: event.clientY - frame.top, touch: event.pointerType === "touch" };
+    const touch = event.pointerType === "touch";
+    return { x: event.clientX - frame.left, y: event.clientY - frame.top, touch };
   };
   const on = (name, act, options = {}) => canvas.addEventListener(name, act, { ...options, signal });
 

@@ -1,0 +1,139 @@
+"""The browser's own maths against the library's, on cases that the library works out."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from marginalia.boxes.correlation import COORDINATES, pearson
+from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
+from marginalia.boxes.uniform import lowbias32, uniform_band, uniform_boxes
+from marginalia.explorers import BoxExplorer
+from marginalia.explorers.base import STATIC
+from marginalia.figures import CYCLE
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+LOAD = """async (source) => {
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  window.module = await import(address);
+}"""
+
+
+@pytest.fixture
+def call(open_page):
+    """Calls a function that the joined module exports; NaN comes back as None."""
+    page = open_page()
+    page.goto("about:blank")
+    page.evaluate(LOAD, BoxExplorer._esm)
+    plain = "(_, value) => Number.isNaN(value) ? null : value"
+    script = f"([name, values]) => JSON.parse(JSON.stringify(module[name](...values), {plain}))"
+    return lambda name, *values: page.evaluate(script, [name, values])
+
+
+def layout(rng, n: int) -> np.ndarray:
+    wh = rng.uniform(5, 90, (n, 2))
+    return np.hstack([rng.uniform(0, 1, (n, 2)) * (np.array([500, 400]) - wh), wh])
+
+
+def test_nothing_is_imported_when_it_runs():
+    assert not re.search(r"^\s*import\b|\bimport\(|https?://|\bfetch\(", BoxExplorer._esm, re.MULTILINE)
+
+
+def test_hash(call):
+    numbers = [0, 1, 2, 12345, 2**31, 2**32 - 1, 0x9E3779B9]
+    assert [call("lowbias32", x) for x in numbers] == lowbias32(np.array(numbers, np.uint32)).tolist()
+
+
+@pytest.mark.parametrize(("seed", "draw"), [(0, 0), (0, 199), (7, 3), (2**32 - 1, 10**6)])
+def test_uniform_boxes(call, rng, seed, draw):
+    wh = np.vstack([rng.uniform(2, 300, (7, 2)), [[900, 20]]])  # the last is wider than the picture
+    expected = uniform_boxes(wh, np.array([640.0, 480.0]), seed, draw)
+    # the same integers and one product each: equal to the last bit or next to it
+    got = call("uniformBoxes", wh.tolist(), [640, 480], seed, draw)
+    np.testing.assert_allclose(got, expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 30])
+def test_pearson_and_matrix(call, rng, n):
+    boxes = layout(rng, n)
+    expected = pearson(boxes)
+    # cosines of unit vectors, summed in another order
+    np.testing.assert_allclose(call("correlationMatrix", boxes.tolist()), expected, atol=1e-12)
+    assert call("pearson", *boxes[:2].tolist()) == pytest.approx(expected[0, 1], abs=1e-12)
+
+
+def test_boxes_without_variance(call, rng):
+    boxes = [*layout(rng, 4).tolist(), [33.3, 33.3, 33.3, 33.3]]
+    assert call("pearson", boxes[0], boxes[4]) is None
+    matrix = np.array(call("correlationMatrix", boxes), float)
+    np.testing.assert_array_equal(np.isnan(matrix), np.isnan(pearson(np.array(boxes))))
+    explorer = BoxExplorer(boxes, size=(500, 400))
+    assert call("macroscopicCorrelation", boxes) == pytest.approx(explorer.correlation, abs=1e-12)
+    assert call("macroscopicCorrelation", boxes[3:]) is None
+
+
+def test_band_is_that_of_the_library(call, rng):
+    wh = layout(rng, 6)[:, 2:]
+    expected = uniform_band(wh, np.array([500.0, 400.0]))
+    np.testing.assert_allclose(call("uniformBand", wh.tolist(), [500, 400]), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_measure_in_all_coordinates(call, rng, coordinates):
+    boxes = layout(rng, 5)
+    explorer = BoxExplorer(boxes, size=(500, 400), coordinates=coordinates)
+    told = call("measure", boxes.tolist(), [500, 400], coordinates)
+    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(coordinates, np.asarray)
+    np.testing.assert_allclose(told["matrix"], pearson(turn(boxes)), atol=1e-12)
+    assert told["mc"] == pytest.approx(explorer.correlation, abs=1e-12)
+    np.testing.assert_allclose(told["band"], explorer.band, atol=1e-12)
+
+
+def test_lower_bound_and_quantile(call, rng):
+    assert [call("lowerBound", n) for n in (1, 3, 4, 10)] == pytest.approx([0, 0, 1 / 9, 7 / 27], abs=1e-15)
+    values = rng.normal(size=57)
+    for q in (0, 0.05, 0.5, 0.95, 1):
+        assert call("quantile", values.tolist(), q) == pytest.approx(np.quantile(values, q), abs=1e-14)
+
+
+def test_moving_and_resizing_keep_boxes_inside(call, rng):
+    size = [500, 400]
+    for box in layout(rng, 20).tolist():
+        dx, dy = rng.integers(-600, 600, 2).tolist()
+        x, y, w, h = call("moved", box, dx, dy, size)
+        assert (w, h) == tuple(box[2:]) and 0 <= x <= 500 - w and 0 <= y <= 400 - h
+        for handle in ([-1, -1], [1, 0], [0, 1], [1, -1]):
+            x, y, w, h = call("resized", box, handle, dx, dy, size)
+            assert min(w, h) >= 2 and x >= 0 and y >= 0
+            assert x + w <= 500 + 1e-9 and y + h <= 400 + 1e-9  # sums of parts of pixels round
+
+
+def test_categories_are_those_of_the_figures(open_page):
+    page = open_page()
+    page.goto("about:blank")
+    page.evaluate(LOAD, BoxExplorer._esm)
+    assert [colour.upper() for colour in page.evaluate("module.PALETTE")] == CYCLE
+
+
+def test_ramps_are_those_of_the_figures(call):
+    import matplotlib as mpl
+
+    for t in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        expected = np.array(mpl.colormaps["RdBu_r"]((t + 1) / 2)[:3]) * 255
+        # matplotlib takes the nearest of 256 colours
+        np.testing.assert_allclose(call("diverging", t, False), expected, atol=4)
+    for t in (0.0, 0.25, 0.75, 1.0):
+        expected = np.array(mpl.colormaps["cividis"](t)[:3]) * 255
+        np.testing.assert_allclose(call("sequential", t), expected, atol=8)  # nine stops of a curved path
+
+
+def test_parts_name_only_what_comes_before():
+    names: set[str] = set()
+    for part in ("canvas.js", "box_maths.js", "box_drawing.js", "box.js"):
+        source = (STATIC / part).read_text(encoding="utf-8")
+        wanted = {n for found in re.findall(r"import \{([^}]*)\}", source) for n in re.findall(r"\w+", found)}
+        assert wanted <= names, f"{part} wants {wanted - names}"
+        names |= set(re.findall(r"^export (?:const|function) (\w+)", source, re.MULTILINE))

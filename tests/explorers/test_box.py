@@ -1,0 +1,159 @@
+"""The box explorer in Python: traits that refuse nonsense, numbers, the still picture, the saved page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import traitlets
+
+from marginalia.boxes.correlation import COORDINATES, macroscopic_correlation
+from marginalia.boxes.plots.explorer import box_correlation
+from marginalia.boxes.table import BoxTable, BoxWarning
+from marginalia.boxes.uniform import uniform_band
+from marginalia.explorers import BoxExplorer
+
+BOXES = [[30, 20, 70, 60], [150, 30, 60, 90], [260, 60, 80, 50], [60, 150, 90, 70]]
+
+
+def table(boxes=BOXES, sizes=((400, 300),), crowd=None) -> BoxTable:
+    image = np.zeros(len(boxes), int)
+    return BoxTable(boxes, image, (7,), sizes, image, {0: "cup"}, crowd=crowd)
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_correlation_is_the_library_s(coordinates):
+    explorer = BoxExplorer(np.array(BOXES), size=(400, 300), coordinates=coordinates)
+    assert explorer.correlation == macroscopic_correlation(table(), coordinates)[0]
+
+
+def test_band_is_the_library_s():
+    explorer = BoxExplorer(BOXES, size=(400, 300))
+    assert explorer.band == uniform_band(np.array(BOXES, float)[:, 2:], np.array([400.0, 300.0]))
+
+
+def test_numbers_follow_the_boxes():
+    explorer = BoxExplorer(BOXES, size=(400, 300))
+    before = explorer.correlation
+    boxes = explorer.boxes
+    boxes[0][0] += 50  # what comes out is a copy, so putting it back is a change
+    explorer.boxes = boxes
+    assert explorer.correlation != before
+    assert explorer.boxes[0] == [80, 20, 70, 60]
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ([[1, 2, 3]], r"shape \(1, 3\)"),
+        ([[1, 2, 3, 4], [1, 2, float("nan"), 4]], "box 1 is"),
+        ([[1, 2, 0, 4]], "w, h > 0"),
+        ("boxes", "boxes"),
+        ([[1, 2, 3, 4], [1, 2]], "boxes"),
+    ],
+)
+def test_bad_boxes_are_refused(bad, told):
+    explorer = BoxExplorer(BOXES)
+    with pytest.raises(traitlets.TraitError, match=told):
+        explorer.boxes = bad
+    assert explorer.boxes == BOXES
+
+
+def test_selected_is_a_box_that_exists():
+    explorer = BoxExplorer(BOXES)
+    explorer.selected = 3
+    with pytest.raises(traitlets.TraitError, match="to 3, not 4"):
+        explorer.selected = 4
+    explorer.boxes = BOXES[:2]
+    assert explorer.selected == -1
+
+
+def test_size_comes_from_picture_table_or_boxes():
+    assert BoxExplorer(BOXES, picture=np.zeros((200, 500, 3), np.uint8)).size == (500, 200)
+    assert BoxExplorer(table()).size == (400, 300)
+    assert BoxExplorer(table(sizes=((np.nan, np.nan),))).size == (340, 220)
+    assert BoxExplorer(BOXES, size=(1000, 900)).size == (1000, 900)
+    assert BoxExplorer().size == (640, 480)
+    with pytest.raises(traitlets.TraitError, match="width and a height"):
+        BoxExplorer(BOXES, size=(0, 10))
+
+
+def test_a_table_gives_one_image_without_its_crowd():
+    with pytest.warns(BoxWarning, match="image 7: 1 crowd"):
+        explorer = BoxExplorer(table(crowd=np.array([False, True, False, False])))
+    assert explorer.boxes == [BOXES[0], *BOXES[2:]]
+    with pytest.raises(ValueError, match="index of the table's 1 images, not 1"):
+        BoxExplorer(table(), image=1)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4)])
+def test_pictures_go_to_the_browser_as_they_are(shape, rng):
+    from PIL import Image
+
+    picture = rng.integers(0, 256, shape, dtype=np.uint8)
+    png = BoxExplorer(BOXES, picture=picture).png
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), picture)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), [[0, 1]]])
+def test_other_pictures_are_refused(picture):
+    with pytest.raises(ValueError, match="picture: expected"):
+        BoxExplorer(BOXES, picture=picture)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "told"),
+    [
+        (BOXES, r"Box explorer: 4 boxes, MC 0\.\d\d \(5 to 95 % of random boxes: 0\.\d\d to 0\.\d\d\)"),
+        (BOXES[:1], "Box explorer: 1 box; MC needs two boxes"),
+        ([], "Box explorer: 0 boxes; MC needs two boxes"),
+        (
+            [*BOXES[:2], [40] * 4],
+            r"Box explorer: 3 boxes \(1 left out of MC: four equal numbers\), MC 0\.\d\d \(.*\)",
+        ),
+    ],
+)
+def test_the_output_is_a_sentence_and_a_picture(boxes, told):
+    data, _ = BoxExplorer(boxes)._repr_mimebundle_()
+    assert re.fullmatch(told, data["text/plain"])
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"]
+
+
+def test_labels_name_boxes_in_the_still_picture():
+    explorer = BoxExplorer(BOXES, labels=["cup", ""])
+    shown = {text.get_text() for text in explorer.static().axes[0].texts}
+    assert shown == {"cup", "1", "2", "3"}
+
+
+def test_the_data_of_the_still_picture_are_its_pairs():
+    boxes = np.array([*BOXES, [40] * 4], float)
+    figure, data = box_correlation(boxes, (400, 300), band=(0.4, 0.8))
+    assert len(data) == 10 and data["correlation"].isna().sum() == 4
+    # mean over pairs, summed in another order
+    assert data["correlation"].abs().mean() == pytest.approx(BoxExplorer(BOXES).correlation, abs=1e-12)
+    assert {"x (pixels)", "y (pixels)"} <= {figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()}
+
+
+def test_showing_leaves_the_reader_s_style_alone():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    BoxExplorer(BOXES).static()
+    assert dict(mpl.rcParams) == before
+
+
+def test_saving_needs_its_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        BoxExplorer(BOXES).save_html(tmp_path / "none" / "box.html")
+
+
+def test_a_saved_page_holds_everything(tmp_path):
+    picture = np.zeros((30, 40), np.uint8)
+    page = BoxExplorer([[1, 2, 3, 4]], picture=picture, labels=["</script>"]).save_html(tmp_path / "box.html")
+    text = page.read_text(encoding="utf-8")
+    assert text.count("</script>") == 1  # a label cannot end the script
+    assert not re.search(r"https?://|\bsrc=|\bimport ", text)
