@@ -181,6 +181,7 @@ def notebook(lab, chromium):
     watch(page, wrong)
     page.goto(lab.address("explorer.ipynb"))
     page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length === 2")
+    page.set_default_timeout(20_000)
     yield Notebook(page)
     context.close()
     assert not wrong, wrong

@@ -158,6 +158,20 @@ def test_keys_choose_move_resize_add_and_remove(notebook, shown):
     python_says(notebook, shown, "explorer.selected", "-1")
 
 
+def test_keys_do_not_reach_the_notebook(notebook, shown):
+    shown.picture.focus()
+    for key in ("ArrowDown", "x", "a", "d", "d", "Shift+ArrowDown", "Escape", "Enter"):
+        shown.picture.press(key)
+    cells, mode = (f"jupyterapp.shell.currentWidget.content.{name}" for name in ("widgets.length", "mode"))
+    assert shown.page.evaluate(cells) == 2
+    assert shown.page.evaluate(mode) == "command"
+    dirty = "jupyterapp.shell.currentWidget.context.model.dirty"
+    assert shown.page.evaluate(dirty)
+    shown.picture.press("Control+s")  # but saving still works from here
+    shown.page.wait_for_function(f"() => !{dirty}")
+    assert kernel_boxes(notebook, shown) == BOXES
+
+
 def test_tab_leaves_after_the_last_box(notebook, shown):
     shown.picture.focus()
     focused = "c => document.activeElement === c"

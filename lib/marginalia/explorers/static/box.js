@@ -84,7 +84,7 @@ class BoxView {
     this.matrix = createStage(right, { label: "Correlation matrix; arrow keys choose a pair", signal,
       height: (width) => Math.min(width - 40, 320),
       draw: (context, place) => this.drawMatrix(context, place),
-      pointer: { down: (p) => this.pointAtCell(p), hover: (p) => this.pointAtCell(p), leave: () => this.point([]) },
+      pointer: { down: (p) => this.pointAt(p), hover: (p) => this.pointAt(p), leave: () => this.point([]) },
       keys: (event) => this.matrixKey(event) });
     this.stages = [this.picture, this.axis, this.matrix];
   }
@@ -286,7 +286,7 @@ class BoxView {
     return true;
   }
 
-  pointAtCell(p) {
+  pointAt(p) {
     if (!this.cells) return;
     const { cell, left, top, count } = this.cells;
     const [row, column] = [Math.floor((p.y - top) / cell), Math.floor((p.x - left) / cell)];

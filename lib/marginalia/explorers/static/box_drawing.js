@@ -126,7 +126,8 @@ function drawNames(context, { names, view: { cell, left, top }, lit, theme }) {
     const strong = lit.includes(i);
     const style = { size: 11, weight: strong ? 700 : 400, colour: strong ? theme.ink : theme.muted };
     const middle = (i + 0.5) * cell;
-    const put = (x, y, most, align) => write(context, shorten(context, name, most), x, y, { ...style, align });
+    const put = (x, y, most, align) =>
+      write(context, shorten(context, name, most), x, y, { ...style, align });
     if (i % everyRow === 0) put(left - 6, top + middle, 64, "right");
     if (i % everyColumn === 0) put(left + middle, 10, cell * everyColumn, "center");
   });

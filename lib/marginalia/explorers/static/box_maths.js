@@ -117,7 +117,7 @@ export function fresh(boxes, x, y, [W, H]) {
   return moved([Math.round(x - w / 2), Math.round(y - h / 2), w, h], 0, 0, [W, H]);
 }
 
-// Everything the view shows: usable boxes, matrix, MC and its band; the old band where only positions changed.
+// Everything the view shows: usable boxes, matrix, MC, and its band (`old`'s where only positions changed).
 export function measure(boxes, size, coordinates, old) {
   const told = boxes.map((box) => convert(box, coordinates));
   const leftOut = told.flatMap((box, i) => (profile(box) ? [] : [i]));
