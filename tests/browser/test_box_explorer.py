@@ -41,7 +41,7 @@ class Shown:
         """Where a place of the picture is on the page."""
         self.picture.scroll_into_view_if_needed()
         frame = self.picture.bounding_box()
-        scale = min((frame["width"] - 2) / SIZE[0], (frame["height"] - 2) / SIZE[1])
+        scale = min((frame["width"] - 12) / SIZE[0], (frame["height"] - 12) / SIZE[1])  # 6 around
         left = frame["x"] + (frame["width"] - SIZE[0] * scale) / 2
         top = frame["y"] + (frame["height"] - SIZE[1] * scale) / 2
         return left + x * scale, top + y * scale
@@ -208,7 +208,7 @@ def test_python_wins_over_a_drag_that_holds_an_old_box(notebook, shown):
 def test_boxes_without_variance_are_left_out_and_named(notebook, shown):
     boxes = [*BOXES, [40, 40, 40, 40]]
     notebook.run(f"explorer.boxes = {boxes}")
-    shown.wait("status", "6 boxes. Left out of MC, as its four numbers are equal: 5.")
+    shown.wait("status", "6 boxes. Left out of MC (four equal numbers): 5.")
     assert shown.text("mc") == mc_text(boxes) == mc_text(BOXES)
 
 

@@ -49,8 +49,8 @@ def test_a_finger_drags_a_box(open_page, saved):
     page = open_saved(open_page, path, has_touch=True, viewport={"width": 500, "height": 900})
     client = page.context.new_cdp_session(page)
     frame = page.locator("canvas").first.bounding_box()
-    scale = (frame["width"] - 2) / 240
-    start = {"x": frame["x"] + 145 * scale, "y": frame["y"] + 60 * scale}
+    scale = (frame["width"] - 12) / 240  # 6 around the picture
+    start = {"x": frame["x"] + 6 + 145 * scale, "y": frame["y"] + 6 + 60 * scale}
     client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [start]})
     for step in range(1, 6):
         at = {"x": start["x"] + step * 4 * scale, "y": start["y"] + step * 2 * scale}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,11 +153,16 @@ class BoxExplorer(Explorer):
         from marginalia.boxes.plots.explorer import box_correlation
 
         picture = _decoded(self.png) if self.png else None
-        band = None if np.isnan(self.band[0]) else self.band
-        names = [label or str(i) for i, label in zip(range(len(self.boxes)), self.labels, strict=False)]
-        names += [str(i) for i in range(len(names), len(self.boxes))]
-        xywh = np.asarray(self.boxes, np.float64).reshape(-1, 4)
-        return box_correlation(xywh, self.size, picture, band, names, self.coordinates)[0]
+        band = self.band
+        names = [label or str(i) for i, (_, label) in enumerate(zip_longest(self.boxes, self.labels))]
+        return box_correlation(
+            np.asarray(self.boxes, np.float64).reshape(-1, 4),
+            self.size,
+            picture,
+            None if np.isnan(band).any() else band,
+            names[: len(self.boxes)],
+            self.coordinates,
+        )[0]
 
     def summary(self) -> str:
         """How many boxes, their MC and the band, in one sentence."""

@@ -25,7 +25,7 @@ function describe({ boxes, names, numbers, selected, lit }) {
   } else sentences.push(`${boxes.length} ${boxes.length === 1 ? "box" : "boxes"}.`);
   if (numbers.leftOut.length) {
     const which = numbers.leftOut.map((i) => names[i]).join(", ");
-    sentences.push(`Left out of MC, as its four numbers are equal: ${which}.`);
+    sentences.push(`Left out of MC (four equal numbers): ${which}.`);
   }
   return sentences.join(" ");
 }
@@ -37,6 +37,8 @@ const BOX_STYLE = `
 .m-box .m-mc { font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; margin-right: 10px; }
 .m-box .m-title { font-size: 12px; margin: 10px 0 2px; }
 `;
+
+const MARGIN = 6; // pixels around the picture, for handles of boxes at its edge
 
 // ---- view ---------------------------------------------------------------------------------------------
 
@@ -67,7 +69,7 @@ class BoxView {
     const left = append(row, "div", "m-left");
     const right = append(row, "div", "m-right");
     this.picture = createStage(left, { label: `Picture with boxes. ${HELP}`, signal,
-      height: (width) => Math.min(width / (this.size[0] / this.size[1]), 460) + 2,
+      height: (width) => Math.min(((width - 2 * MARGIN) * this.size[1]) / this.size[0], 460) + 2 * MARGIN,
       draw: (context, place) => this.drawPicture(context, place),
       pointer: this.pointer(), keys: (event) => this.key(event) });
     this.status = append(left, "div", "m-status");
@@ -181,7 +183,7 @@ class BoxView {
 
   place({ width, height }) {
     const [W, H] = this.size;
-    const scale = Math.min((width - 2) / W, (height - 2) / H);
+    const scale = Math.min((width - 2 * MARGIN) / W, (height - 2 * MARGIN) / H);
     const [left, top] = [(width - W * scale) / 2, (height - H * scale) / 2];
     const onScreen = ([x, y, w, h]) => [left + x * scale, top + y * scale, w * scale, h * scale];
     this.view = { scale, left, top, W, H, onScreen };

@@ -103,7 +103,7 @@ export function createRoot(host, { label, signal, themed }) {
   root.className = "marginalia";
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", label);
-  // a letter typed here must not cut or add a cell of the notebook; shortcuts with Control still do their work
+  // a letter typed here must not cut or add a cell of the notebook; shortcuts with Control still work
   const keep = (event) => event.ctrlKey || event.metaKey || event.stopPropagation();
   root.addEventListener("keydown", keep, { signal });
   const style = document.createElement("style");
@@ -135,7 +135,7 @@ const DOUBLE = { milliseconds: 400, pixels: 8 };
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
 //   height(width) -> CSS pixels;  draw(context, { width, height, theme })
-//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p) -> true if used }
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p) }
 //            with p = { x, y, touch } in CSS pixels of the canvas
 //   keys(event) -> true when the key was used
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
