@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import marginalia
@@ -83,6 +84,18 @@ def test_pins_belong_together(pins):
             assert pin is not None, f"{name} asks for {requirement}, which is not pinned"
             version = next(iter(pin.specifier)).version
             assert requirement.specifier.contains(version, prereleases=True), f"{name} asks for {requirement}"
+
+
+def test_pins_work_on_the_oldest_python(project, pins):
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    oldest = project["project"]["requires-python"].removeprefix(">=") + ".0"
+    for name in pins:
+        try:
+            asks = metadata(name)["Requires-Python"]
+        except PackageNotFoundError:
+            continue  # pinned for another system
+        assert not asks or SpecifierSet(asks).contains(oldest), f"{name} asks for Python {asks}"
 
 
 def test_conda_environment_installs_the_same_pins(root, project):
