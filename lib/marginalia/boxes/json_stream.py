@@ -65,7 +65,7 @@ class JsonStream:
             if self.peek() != b"}":
                 self._take(b",")
                 if self.peek() == b"}":
-                    self._fail()
+                    self._fail(cut_off=False)
         self._take(b"}")
         self.finish()
 
@@ -100,7 +100,7 @@ class JsonStream:
     def finish(self):
         """Check that the text ends here."""
         if self.peek() or self.damage:
-            self._fail()
+            self._fail(cut_off=not self.buffer)
 
     def _run(self, decode, kind: type[msgspec.Struct], word: str, count: int) -> tuple[list, int]:
         """The next entries and where they end in the buffer.
@@ -126,7 +126,7 @@ class JsonStream:
                 except (msgspec.DecodeError, RecursionError):
                     return _one_by_one(run, kind, f"{self.path}: {word}", count), end
             if closed or self.ended:
-                self._fail()
+                self._fail(cut_off=not closed)
             want = 2 * len(self.buffer)  # one entry is longer than the block
 
     def _skip_nested(self):
@@ -143,21 +143,21 @@ class JsonStream:
                     return
             self.buffer = self.buffer[taken:]
             if not self._more():
-                self._fail()
+                self._fail(cut_off=True)
 
     def _string(self) -> bytes:
         """Take a string, quotes included."""
         if self.peek() != b'"':
-            self._fail()
+            self._fail(cut_off=not self.buffer)
         while not (found := _STRING.match(self.buffer)):
             if not self._more():
-                self._fail()
+                self._fail(cut_off=True)
         self.buffer = self.buffer[found.end() :]
         return found[0]
 
     def _take(self, mark: bytes):
         if self.peek() != mark:
-            self._fail()
+            self._fail(cut_off=not self.buffer)
         self.buffer = self.buffer[1:]
 
     def _more(self) -> bool:
@@ -176,17 +176,20 @@ class JsonStream:
         while packed := self.file.read(self.block):
             while packed:
                 if unpack.eof:
-                    packed = packed.lstrip(b"\0")  # archives may be padded
+                    packed = packed.lstrip(b"\0")  # the end may be padded
+                    if not packed:
+                        break
                     unpack = zlib.decompressobj(wbits=31)
-                    continue
                 if block := unpack.decompress(packed, self.block):
                     yield block
                 packed = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
+        if block := unpack.flush():  # what the limit on the last block held back
+            yield block
         if not unpack.eof:
             raise EOFError("it ends early")
 
-    def _fail(self) -> NoReturn:
-        what = "is cut off" if self.ended else "is not valid JSON"
+    def _fail(self, cut_off: bool) -> NoReturn:
+        what = "is cut off" if cut_off else "is not valid JSON"
         near = self.buffer[:40].decode(errors="replace")
         raise ValueError(
             f"{self.path}: the file {what} {self.done}"

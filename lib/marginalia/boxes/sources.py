@@ -16,7 +16,10 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 def is_archive(path: Path) -> bool:
     """Whether the file is a tar, packed or not."""
-    return path.is_file() and tarfile.is_tarfile(path)
+    try:
+        return path.is_file() and tarfile.is_tarfile(path)
+    except (EOFError, zlib.error, lzma.LZMAError, OSError):  # packed, but cut off in its first bytes
+        return False
 
 
 def members(path: Path, endings: Sequence[str]) -> dict[str, bytes]:

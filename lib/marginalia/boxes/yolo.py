@@ -70,7 +70,7 @@ def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], d
 def box_lines(
     path: Path, labels: dict[str, list], meaning: str
 ) -> Iterator[tuple[int, str, int, list[float]]]:
-    """Image index, file name, line number and the five numbers of each box; `meaning` names them in errors."""
+    """Image index, file name, line number and five numbers of each box; `meaning` names them in errors."""
     for i, (name, lines) in enumerate(labels.items()):
         for number, words in lines:
             if len(words) != 5:

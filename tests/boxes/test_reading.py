@@ -1,0 +1,322 @@
+"""Every format gives the boxes that are in the file; the real files agree with each other across formats."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from marginalia.boxes.reading import FORMATS, find_format, read_boxes
+
+VOC = """<annotation><filename>{name}.jpg</filename><size><width>200</width><height>100</height></size>
+{things}</annotation>"""
+THING = """<object><name>{kind}</name><difficult>{difficult}</difficult>
+<bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
+
+
+def voc_text(name: str, *things: tuple) -> str:
+    """One VOC file; a thing is (kind, xmin, ymin, xmax, ymax)."""
+    return VOC.format(
+        name=name, things="".join(THING.format(*corners, kind=kind, difficult=0) for kind, *corners in things)
+    )
+
+
+def pack(path, files: dict[str, str | bytes]):
+    """A .tar.gz with these files."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            content = content.encode() if isinstance(content, str) else content
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def lay(folder, files: dict[str, str | bytes]):
+    """A folder with these files."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def png(mask: np.ndarray) -> bytes:
+    """A mask as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def as_sets(table) -> dict:
+    """File stem -> sorted (category name, x, y, w, h), so that formats with their own ids can be compared."""
+    stems = [file.rsplit("/")[-1].rsplit(".", 1)[0] for file in table.files] or list(table.image_ids)
+    found = {stem: [] for stem in stems}
+    for i, category, box in zip(table.image, table.category, table.xywh.tolist(), strict=True):
+        found[stems[i]].append((table.names[category], *box))
+    return {stem: sorted(boxes) for stem, boxes in found.items()}
+
+
+@pytest.fixture
+def coco_content():
+    return {
+        "info": {"description": "two images"},
+        "images": [
+            {"id": 7, "width": 640, "height": 480, "file_name": "a.jpg"},
+            {"id": 3, "width": 100, "height": 50, "file_name": "b.jpg"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 2, "bbox": [1, 2, 3.5, 4], "area": 9.5, "iscrowd": 1,
+             "segmentation": {"counts": [1, 2], "size": [50, 100]}},
+            {"id": 2, "image_id": 3, "category_id": 5, "bbox": [5, 6, 7, 8], "iscrowd": 0},
+        ],
+        "categories": [{"id": 2, "name": "cat"}, {"id": 5, "name": "dog"}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".txt"])
+def test_coco(tmp_path, coco_content, suffix):
+    text = json.dumps(coco_content).encode()
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    table = read_boxes(path)
+    np.testing.assert_array_equal(table.xywh, [[1, 2, 3.5, 4], [5, 6, 7, 8]])
+    assert table.image_ids == (7, 3)
+    assert table.image.tolist() == [1, 1]
+    assert table.category.tolist() == [2, 5]
+    assert table.names == {2: "cat", 5: "dog"}
+    assert table.crowd.tolist() == [True, False]
+    np.testing.assert_array_equal(table.area, [9.5, np.nan])
+    np.testing.assert_array_equal(table.sizes, [[640, 480], [100, 50]])
+    assert table.files == ("a.jpg", "b.jpg")
+    assert {reason: finding.count for reason, finding in table.report.items()} == {"images without boxes": 1}
+
+
+def test_coco_with_string_ids(tmp_path, coco_content):
+    for image in coco_content["images"]:
+        image["id"] = f"picture-{image['id']}"
+    for annotation in coco_content["annotations"]:
+        annotation["image_id"] = f"picture-{annotation['image_id']}"
+        annotation["id"] = f"a{annotation['id']}"
+    (tmp_path / "file.json").write_text(json.dumps(coco_content))
+    table = read_boxes(tmp_path / "file.json")
+    assert table.image_ids == ("picture-7", "picture-3")
+    assert table.image.tolist() == [1, 1]
+
+
+def test_area_is_none_where_the_file_gives_none(tmp_path, coco_content):
+    del coco_content["annotations"][0]["area"]
+    (tmp_path / "file.json").write_text(json.dumps(coco_content))
+    assert read_boxes(tmp_path / "file.json").area is None
+
+
+def test_results_on_the_images_of_their_truth(tmp_path, coco_content):
+    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+    (tmp_path / "found.json").write_text(
+        json.dumps([{"image_id": 7, "category_id": 5, "bbox": [1, 1, 2, 2], "score": 0.5}])
+    )
+    truth = read_boxes(tmp_path / "truth.json")
+    table = read_boxes(tmp_path / "found.json", truth=truth)
+    assert table.image_ids == truth.image_ids
+    assert table.names == truth.names
+    assert table.score.tolist() == [0.5]
+    assert table.image.tolist() == [0]
+
+
+def test_no_detections_at_all(tmp_path, coco_content):
+    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+    (tmp_path / "found.json").write_text(" [ ] ")
+    table = read_boxes(tmp_path / "found.json", truth=read_boxes(tmp_path / "truth.json"))
+    assert len(table) == 0
+    assert table.score.shape == (0,)
+
+
+@pytest.mark.parametrize("put", [lay, pack])
+def test_voc(tmp_path, put):
+    path = tmp_path / "set.tar.gz" if put is pack else tmp_path
+    put(path, {
+        "sub/b.xml": voc_text("b", ("dog", 10, 20, 50, 90), ("cat", 1.5, 2, 3, 4)),
+        "sub/a.xml": voc_text("a"),
+        "sub/._b.xml": "not XML: a by-product of archiving",
+        "notes.md": "",
+    })  # fmt: skip
+    table = read_boxes(path)
+    assert table.image_ids == ("a", "b")
+    np.testing.assert_array_equal(table.xywh, [[10, 20, 40, 70], [1.5, 2, 1.5, 2]])  # no 1 is added
+    assert table.names == {1: "cat", 2: "dog"}
+    assert table.category.tolist() == [2, 1]
+    assert table.image.tolist() == [1, 1]
+    assert table.files == ("a.jpg", "b.jpg")
+    np.testing.assert_array_equal(table.sizes, [[200, 100]] * 2)
+
+
+def test_one_voc_file(tmp_path):
+    (tmp_path / "a.xml").write_text(voc_text("a", ("dog", 10, 20, 50, 90)))
+    assert read_boxes(tmp_path / "a.xml").image_ids == ("a",)
+
+
+YOLO = {"labels/b.txt": "1 0.5 0.5 0.2 0.4\n\n0 0.25 0.25 0.5 0.5\n", "labels/a.txt": ""}
+
+
+@pytest.mark.parametrize("put", [lay, pack])
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"obj.names": "ant\nbee\n"},
+        {"labels/classes.txt": "ant\nbee"},
+        {"data.yaml": "names: [ant, bee]\nnc: 2"},
+        {"data.yaml": "names:\n  0: ant\n  1: bee\n"},
+    ],
+    ids=["obj.names", "classes.txt", "yaml list", "yaml mapping"],
+)
+def test_yolo_in_fractions(tmp_path, put, names):
+    table = read_boxes(put(tmp_path / "set.tar" if put is pack else tmp_path, YOLO | names))
+    assert table.names == {0: "ant", 1: "bee"}
+    assert table.image_ids == ("a", "b")
+    np.testing.assert_allclose(table.xywh, [[0.4, 0.3, 0.2, 0.4], [0, 0, 0.5, 0.5]], atol=1e-15)  # rounding
+    np.testing.assert_array_equal(table.sizes, [[1, 1], [1, 1]])
+    assert table.report["images without boxes"].count == 1
+
+
+def test_yolo_without_names_and_with_sizes(tmp_path):
+    lay(tmp_path / "set", YOLO)
+    expected = [[80, 30, 40, 40], [0, 0, 100, 50]]
+    table = read_boxes(tmp_path / "set", sizes=(200, 100))
+    assert table.names == {0: "0", 1: "1"}
+    np.testing.assert_allclose(table.xywh, expected, atol=1e-12)  # rounding at 200 pixels
+    table = read_boxes(tmp_path / "set", sizes={"a": (10, 10), "b": (200, 100)})
+    np.testing.assert_array_equal(table.sizes, [[10, 10], [200, 100]])
+    np.testing.assert_allclose(table.xywh, expected, atol=1e-12)
+
+
+def test_yolo_sizes_from_pictures(tmp_path):
+    lay(tmp_path / "set", YOLO)
+    pictures = lay(tmp_path / "pictures", {"a.png": png(np.zeros((10, 20)))})
+    Image.new("L", (200, 100)).save(pictures / "b.jpg")
+    table = read_boxes(tmp_path / "set", sizes=pictures)
+    assert table.files == ("a.png", "b.jpg")
+    np.testing.assert_array_equal(table.sizes, [[20, 10], [200, 100]])
+
+
+def test_same_stem_in_two_folders_takes_the_longer_name(tmp_path):
+    table = read_boxes(lay(tmp_path, {"train/1.txt": "0 .5 .5 .1 .1", "val/1.txt": "0 .5 .5 .2 .2"}))
+    assert table.image_ids == ("train/1", "val/1")
+
+
+@pytest.mark.parametrize("line", ["10 20 50 90 3", "10,20,50,90,3"])
+def test_deeppcb(tmp_path, line):
+    table = read_boxes(
+        lay(tmp_path, {"b.txt": line + "\n", "a.txt": "", "trainval.txt": "x/b.jpg x/b.txt\n"})
+    )
+    np.testing.assert_array_equal(table.xywh, [[10, 20, 40, 70]])
+    assert table.names[table.category[0]] == "mousebite"
+    np.testing.assert_array_equal(table.sizes, [[640, 640]] * 2)
+    assert table.image_ids == ("a", "b")
+    assert table.report["text file without numbers"].first == "trainval.txt"
+
+
+@pytest.mark.parametrize("header", ["ImageId,ClassId,EncodedPixels", "ImageId_ClassId,EncodedPixels"])
+def test_severstal(tmp_path, header):
+    # the first two columns' rows 1-3, then one pixel far away: two parts of one row
+    between = "," if "ImageId," in header else "_"
+    path = tmp_path / "train.csv"
+    path.write_text(f"{header}\nb.jpg{between}3,1 3 257 3 25601 1\na.jpg{between}1,\n")
+    table = read_boxes(path)
+    np.testing.assert_array_equal(table.xywh, [[0, 0, 2, 3], [100, 0, 1, 1]])
+    assert table.area.tolist() == [6, 1]
+    assert table.category.tolist() == [3, 3]
+    assert table.files == ("b.jpg", "a.jpg")
+    np.testing.assert_array_equal(table.sizes, [[1600, 256]] * 2)
+
+
+@pytest.mark.parametrize("put", [lay, pack])
+def test_masks(tmp_path, put):
+    mask = np.zeros((20, 30))
+    mask[2:5, 3:10] = 1
+    mask[5, 10] = 1  # touches by a corner only: the same part
+    mask[10:12, 0:2] = 1
+    mask[15:20, 25:30] = 2
+    path = tmp_path / "set.tar.gz" if put is pack else tmp_path
+    table = read_boxes(put(path, {"m.png": png(mask), "n.png": png(mask * 0), "classes.txt": "oil\nstain\n"}))
+    np.testing.assert_array_equal(table.xywh, [[3, 2, 8, 4], [0, 10, 2, 2], [25, 15, 5, 5]])
+    assert table.area.tolist() == [22, 4, 25]
+    assert table.category.tolist() == [1, 1, 2]
+    assert table.names == {1: "oil", 2: "stain"}
+    assert table.image_ids == ("m", "n")
+    np.testing.assert_array_equal(table.sizes, [[30, 20]] * 2)
+
+
+def test_masks_of_one_kind_may_be_255(tmp_path):
+    mask = np.zeros((20, 30))
+    mask[2:5, 3:10] = 255
+    table = read_boxes(lay(tmp_path, {"m.png": png(mask)}))
+    assert table.category.tolist() == [255]
+    assert not table.report
+
+
+def test_pictures_beside_annotations_are_pictures(tmp_path):
+    lay(tmp_path, {"a.xml": voc_text("a", ("dog", 1, 2, 3, 4)), "a.png": png(np.zeros((4, 4)))})
+    assert find_format(tmp_path) == "voc"
+
+
+def test_every_format_is_said_in_the_error(tmp_path):
+    with pytest.raises(ValueError) as error:
+        read_boxes(tmp_path)
+    assert all(what in str(error.value) for what in FORMATS.values())
+
+
+class TestRealFiles:
+    """Copies of one set in two formats give the same boxes; counts are those that the makers state."""
+
+    def test_coco_val2017_counts(self, shared_data):
+        table = read_boxes(shared_data / "coco_val2017_boxes.json.gz")
+        assert (len(table), table.crowd.sum(), len(table.image_ids)) == (36_781, 446, 5_000)
+        assert len(table.names) == 80
+        assert table.report["images without boxes"].count == 48
+        assert (table.counts == 0).sum() == 48
+
+    def test_neu_det_json_and_xml(self, shared_data):
+        from_json = read_boxes(shared_data / "neu_det_boxes.json.gz")
+        from_xml = read_boxes(shared_data / "neu_det_voc_xml.tar.gz")
+        assert (len(from_xml), len(from_xml.image_ids)) == (4_189, 1_800)
+        assert as_sets(from_json) == as_sets(from_xml)
+        np.testing.assert_array_equal(from_json.sizes, from_xml.sizes)
+
+    def test_bccd_json_and_xml(self, shared_data):
+        from_json = read_boxes(shared_data / "bccd_boxes.json.gz")
+        from_xml = read_boxes(shared_data / "bccd_voc_xml.tar.gz")
+        assert as_sets(from_json) == as_sets(from_xml)
+        assert from_xml.report["size not positive"].count == 2
+        assert "BloodImage_00338.xml" in from_xml.report["size not positive"].first
+
+    def test_deeppcb_json_and_txt(self, shared_data):
+        from_json = read_boxes(shared_data / "deeppcb_boxes.json.gz")
+        from_txt = read_boxes(shared_data / "deeppcb_txt.tar.gz")
+        assert len(from_txt) == 10_013
+        assert {k.removesuffix("_test"): v for k, v in as_sets(from_json).items()} == as_sets(from_txt)
+
+    def test_voc100_json_and_yolo(self, shared_data):
+        from_json = read_boxes(shared_data / "voc100_gt_boxes.json.gz")
+        stems = [file.removesuffix(".jpg") for file in from_json.files]
+        sizes = dict(zip(stems, from_json.sizes.tolist(), strict=True))
+        from_yolo = read_boxes(shared_data / "voc100_yolo_gt.tar.gz", sizes=sizes)
+        # The JSON turned VOC's inclusive corners from 1 on into lengths from 0 on, the YOLO files did not:
+        # there x and y are larger by 1, w and h smaller by 1. A tenth of a pixel sorts equal boxes equally.
+        shift = np.array([-1, -1, 1, 1])
+        as_in_json = replace(from_yolo, xywh=np.round(from_yolo.xywh + shift, 1))
+        assert as_sets(as_in_json) == as_sets(from_json)
+        order = [np.lexsort((*np.round(t.xywh.T, 1), t.image)) for t in (as_in_json, from_json)]
+        distance = from_yolo.xywh[order[0]] + shift - from_json.xywh[order[1]]
+        assert np.abs(distance).max() < 1e-3  # six decimals of a side of 500 pixels, twice
+
+    def test_coco_results(self, shared_data):
+        truth = read_boxes(shared_data / "coco_val2014_100_gt_boxes.json.gz")
+        table = read_boxes(shared_data / "coco_val2014_100_fakebbox_results.json.gz", truth=truth)
+        assert len(table) == 734
+        assert len(np.unique(table.image)) == 99
+        assert table.image_ids == truth.image_ids

@@ -1,0 +1,398 @@
+"""Every row of the table in reading.py: one clear error, or kept or set aside and counted."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import lzma
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from marginalia.boxes import reading
+from marginalia.boxes.reading import read_boxes
+
+VOC = "<annotation><size><width>99</width><height>99</height></size>{}</annotation>"
+THING = "<object><name>dog</name>{}</object>"
+CORNERS = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]>
+<annotation><filename>&c;</filename></annotation>"""
+
+
+def coco(**changes) -> str:
+    """A COCO file of one image and two good boxes; `changes` go into the second annotation."""
+    good = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    bad = {"id": 2, "image_id": 1, "category_id": 1, "bbox": [5, 6, 7, 8], **changes}
+    bad = {key: value for key, value in bad.items() if value is not ...}
+    return json.dumps(
+        {
+            "images": [{"id": 1, "width": 99, "height": 99}],
+            "annotations": [good, bad],
+            "categories": [{"id": 1, "name": "dog"}],
+        }
+    )
+
+
+def results(**changes) -> str:
+    """A list of two detections; `changes` go into the second."""
+    good = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+    return json.dumps([good, {**good, **changes}])
+
+
+def corners(*values) -> str:
+    """A VOC file of one good object and one with these corners."""
+    return VOC.format(THING.format(CORNERS.format(1, 2, 3, 4)) + THING.format(CORNERS.format(*values)))
+
+
+def tar(files: dict[str, str], mode="w:gz") -> bytes:
+    """An archive with these files."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content.encode()))
+    return file.getvalue()
+
+
+def mask(value: int, more: int = 0) -> bytes:
+    """A PNG mask with one part of one value, and one of another."""
+    pixels = np.zeros((9, 9), np.uint8)
+    pixels[1:3, 1:4] = value
+    pixels[5:7, 5:7] = more
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def put(folder, content):
+    """Write a file ("name", content) or a folder {name: content}, and return its path."""
+    files = content if isinstance(content, dict) else dict([content])
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder if isinstance(content, dict) else folder / content[0]
+
+
+@pytest.fixture
+def truth(tmp_path):
+    return read_boxes(put(tmp_path / "truth", ("truth.json", coco())))
+
+
+REPEATED_IMAGE = coco().replace('"images": [', '"images": [{"id": 1}, ')
+REPEATED_CATEGORY = coco().replace('"categories": [', '"categories": [{"id": 1}, ')
+LONG = json.dumps({"images": [{"id": 1}], "annotations": [
+    {"id": i, "image_id": 1, "category_id": 1, "bbox": [i % 89, i % 97, 1, 1]} for i in range(1, 9000)
+]}).encode()  # fmt: skip
+VOC_SET = {f"{i}.xml": corners(1, 2, 3, 4 + i) + " " * 700 for i in range(30)}
+
+# Rows of the table that occur more than once below
+NO_FORMAT = "empty file; file or folder of no known format; format that does not fit"
+DAMAGED = "JSON, gzip or archive cut off or damaged"
+BAD_XML = "XML that is broken or defines entities"
+WRONG = "wrong number of values in a box; text where a number belongs"
+UNLISTED = "annotation or detection for an image that is not listed"
+TWICE = "image id, category id or name of a label file twice"
+NO_SIZE = "no size or picture for an image where `sizes` was given"
+NAN = "NaN or infinity in a box"
+EMPTY = "width or height zero or negative"
+BOXLESS = "annotation with no box at all"
+OUTSIDE = "box (partly) outside its image, beyond rounding"
+REPEATED = "annotation id used before"
+NO_CATEGORY = "no category"
+UNKNOWN_SIZE = "image size missing or 0"
+
+# row of the table, the content, options, what the message says besides the file's name
+ERRORS = [
+    (NO_FORMAT, ("a.json", ""), {}, "is empty"),
+    (NO_FORMAT, ("a.json", " \n"), {"format": "coco"}, "is empty"),
+    (NO_FORMAT, ("a.json", "{}"), {}, "no 'images' and no 'annotations'"),
+    (NO_FORMAT, ("a.json", '{"shapes": [{"a": "]"}]}'), {}, "beside 'shapes'"),
+    (NO_FORMAT, ("a.json", "[]"), {"format": "coco"}, "not a COCO annotation file"),
+    (NO_FORMAT, ("a.txt", "hello"), {}, "none of the"),
+    (NO_FORMAT, {"a.jpg": "x"}, {}, "none of the"),
+    (NO_FORMAT, ("a.tar", tar({"b.md": ""}, "w")), {}, "none of the"),
+    (NO_FORMAT, {"a.txt": "0 .5 .5 .1 .1"}, {"format": "coco"}, "is a folder"),
+    (NO_FORMAT, {"a.txt": "0 .5 .5 .1 .1"}, {"format": "voc"}, "no .xml file"),
+    (NO_FORMAT, {"a.txt": "hello"}, {"format": "yolo"}, "no text file with labels"),
+    (NO_FORMAT, {"a.xml": corners(1, 2, 3, 4)}, {"format": "masks"}, "no .png file"),
+    (NO_FORMAT, {"a.xml": corners(1, 2, 3, 4), "a.txt": "0 .5 .5 .1 .1"}, {}, "holds both voc and yolo"),
+    (NO_FORMAT, ("a.json", coco()), {"format": "csv"}, "format 'csv' is not known"),
+    (NO_FORMAT, ("a.json", results()), {}, "needs truth="),
+    (NO_FORMAT, ("a.json", coco()), {"truth": True}, "truth= belongs"),
+    (NO_FORMAT, ("a.json", coco()), {"sizes": (9, 9)}, "sizes= is for"),
+    (NO_FORMAT, ("a.csv", "ImageId,Label\n"), {}, "not ImageId,ClassId,EncodedPixels"),
+    (NO_FORMAT, {"a.png": "no picture"}, {"format": "masks"}, r"a\.png is not a picture"),
+    (DAMAGED, ("a.json", LONG[:-2000]), {}, r"cut off after annotation number \d+ \(id"),
+    (DAMAGED, ("a.json.gz", gzip.compress(LONG)[:-2000]), {}, r"cut off after annotation number \d+ .*gzip"),
+    (DAMAGED, ("a.json.gz", gzip.compress(LONG)[:-4]), {}, "gzip"),
+    (DAMAGED, ("a.json.gz", gzip.compress(LONG)[:-8] + b"12345678"), {}, "gzip"),
+    (DAMAGED, ("a.json.gz", b"\x1f\x8b\x08" + b"\xff" * 50), {}, "gzip"),
+    (DAMAGED, ("a.json", coco() + "]"), {}, "not valid JSON"),
+    (
+        DAMAGED,
+        ("a.json", coco().replace(', "bbox": [5', ', "bbox" [5')),
+        {},
+        "annotation number 2 is not valid JSON",
+    ),
+    (DAMAGED, ("a.json", coco().replace("}, {", "} {")), {}, "number 2 .*comma"),
+    (DAMAGED, ("a.json", coco().replace("[{", "[,{", 1)), {}, "not valid JSON"),
+    (DAMAGED, ("a.tgz", tar(VOC_SET)[:-300]), {}, r"breaks off"),
+    (DAMAGED, ("a.tar", tar(VOC_SET, "w")[:9000]), {}, r"breaks off after \d+\.xml"),
+    (DAMAGED, ("a.tar.xz", lzma.compress(tar(VOC_SET, "w"))[:-100]), {}, "breaks off"),
+    (BAD_XML, {"a.xml": BOMB}, {}, r"a\.xml defines or fetches XML entities"),
+    (BAD_XML, {"a.xml": corners(1, 2, 3, 4)[:-5]}, {}, r"a\.xml is not well-formed"),
+    (BAD_XML, {"a.xml": corners(1, 2, 3, 4), "b.xml": ""}, {}, r"b\.xml is empty"),
+    (BAD_XML, {"a.xml": corners(1, 2, 3, 4), "b.xml": "<svg/>"}, {}, r"b\.xml.*<svg>"),
+    (
+        WRONG,
+        ("a.json", coco(bbox=[1, 2, 3])),
+        {},
+        r"annotation number 2 \(id 2\): .*length 4, got 3 - at \$\.bbox",
+    ),
+    (
+        WRONG,
+        ("a.json", coco(bbox=[1, 2, 3, "4"])),
+        {},
+        r"annotation number 2 \(id 2\): Expected float, got str - at \$\.bbox",
+    ),
+    (WRONG, ("a.json", coco(category_id="1")), {}, r"\(id 2\)"),
+    (WRONG, ("a.json", coco(category_id=2**70)), {}, r"\(id 2\)"),
+    (WRONG, ("a.json", coco(image_id=...)), {}, "image_id"),
+    (WRONG, ("a.json", coco().replace("[{", "[3, {")), {}, "number 1: Expected object, got int"),
+    (WRONG, {"a.xml": corners(1, "two", 3, 4)}, {}, r"a\.xml, object 2: <ymin> is 'two'"),
+    (WRONG, {"a.xml": corners(1, "", 3, 4)}, {}, "no <ymin>"),
+    (WRONG, {"a.txt": "0 .5 .5 .1 .1\n0 .5 .5"}, {}, r"a\.txt, line 2 has 3 numbers"),
+    (WRONG, {"a.txt": "0 .5 .5 .1 .1\n0 .5 .5 .1 x"}, {}, r"a\.txt, line 2 is not a line of numbers"),
+    (WRONG, {"a.txt": "0 .5 .5 .1 .1\n-1 .5 .5 .1 .1"}, {}, "class -1.0 is not"),
+    (WRONG, {"a.txt": "1 2 3 4 5\n1 2 3 4 .5"}, {}, r"line 2: type 0\.5"),
+    (WRONG, {"a.png": mask(1), "b.png": b"no"}, {}, r"b\.png"),
+    *(
+        (WRONG, ("a.csv", f"ImageId,ClassId,EncodedPixels\na.jpg,{label},{runs}\n"), {}, rf"row 2 .*{says}")
+        for label, runs, says in [
+            ("1", "5", "pairs"),
+            ("1", "x 5", "whole"),
+            ("1", "0 5", "outside"),
+            ("1", "409600 2", "outside"),
+            ("x", "1 1", "class 'x'"),
+            ("1", "1 1,9", "fields"),
+        ]
+    ),
+    (UNLISTED, ("a.json", coco(image_id=9)), {}, "annotation 2 is for image 9"),
+    (UNLISTED, ("a.json", coco(image_id="1")), {}, "for image '1'"),
+    (UNLISTED, ("a.json", results(image_id=9)), {"truth": True}, "detection 2 is for image 9"),
+    (TWICE, ("a.json", REPEATED_IMAGE), {}, "image id 1 is given twice"),
+    (TWICE, ("a.json", REPEATED_CATEGORY), {}, "category id 1 is given twice"),
+    (TWICE, ("a.json", coco()[:-1] + ', "images": []}'), {}, "stands in the"),
+    (TWICE, {"a.xml": corners(1, 2, 3, 4), "a.XML": corners(1, 2, 3, 4)}, {}, "two files describe image 'a'"),
+    (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1"}, {"sizes": {"b": (9, 9)}}, "sizes says nothing about image 'a'"),
+    (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1"}, {"sizes": "."}, "no picture for 'a'"),
+    (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1", "a.jpg": "x"}, {"sizes": "."}, "not a picture"),
+]
+
+SET_ASIDE, KEPT = (1, False), (2, True)
+# row of the table, the content, options, (boxes left, kept), the first entry named
+COUNTED = [
+    (NAN, ("a.json", coco(bbox=[1, float("nan"), 3, 4])), {}, SET_ASIDE, "annotation 2"),
+    (NAN, ("a.json", coco(bbox=[1, 2, float("inf"), 4])), {}, SET_ASIDE, "annotation 2"),
+    (NAN, ("a.json", coco().replace("[5,", "[1e999,")), {}, SET_ASIDE, "annotation 2"),
+    (NAN, {"a.xml": corners(1, 2, 3, "nan")}, {}, SET_ASIDE, "a.xml, object 2"),
+    (NAN, {"a.txt": "0 .5 .5 .1 .1\n0 nan .5 .1 .1"}, {}, SET_ASIDE, "a.txt, line 2"),
+    (EMPTY, ("a.json", coco(bbox=[1, 2, 0, 4])), {}, SET_ASIDE, "annotation 2"),
+    (EMPTY, ("a.json", coco(bbox=[1, 2, 3, -4])), {}, SET_ASIDE, "annotation 2"),
+    (EMPTY, {"a.xml": corners(5, 2, 3, 4)}, {}, SET_ASIDE, "a.xml, object 2"),
+    (EMPTY, {"a.txt": "1 2 3 4 1\n9 9 9 9 1"}, {}, SET_ASIDE, "a.txt, line 2"),
+    (BOXLESS, ("a.json", coco(bbox=...)), {}, SET_ASIDE, "annotation 2"),
+    (BOXLESS, ("a.json", coco(bbox=None, id=None)), {}, SET_ASIDE, "annotation number 2"),
+    (
+        BOXLESS,
+        {"a.xml": VOC.format(THING.format(CORNERS.format(1, 2, 3, 4)) + THING)},
+        {},
+        SET_ASIDE,
+        "a.xml, object 2",
+    ),
+    (
+        "detection with a score of NaN or infinity",
+        ("a.json", results(score=float("nan"))),
+        {"truth": True},
+        SET_ASIDE,
+        "detection 2",
+    ),
+    (
+        "text file among labels that holds no numbers",
+        {"a.txt": "0 .5 .5 .1 .1", "train.txt": "images/a.jpg"},
+        {},
+        SET_ASIDE,
+        "train.txt",
+    ),
+    ("masks: value 255 beside other values", {"a.png": mask(1, 255)}, {}, SET_ASIDE, "a.png"),
+    (OUTSIDE, ("a.json", coco(bbox=[-1, 2, 3, 4])), {}, KEPT, "annotation 2"),
+    (OUTSIDE, ("a.json", coco(bbox=[90, 2, 9.1, 4])), {}, KEPT, "annotation 2"),
+    (OUTSIDE, {"a.txt": "0 .5 .5 .1 .1\n0 .9 .5 .3 .1"}, {}, KEPT, "a.txt, line 2"),
+    (
+        OUTSIDE,
+        ("a.json", coco(bbox=[-1, 2, 3, 4]).replace('"width": 99', '"width": 0')),
+        {},
+        KEPT,
+        "annotation 2",
+    ),
+    ("x = y = w = h", ("a.json", coco(bbox=[7, 7, 7, 7])), {}, KEPT, "annotation 2"),
+    (REPEATED, ("a.json", coco(id=1)), {}, KEPT, "annotation 1"),
+    (
+        REPEATED,
+        ("a.json", coco(id="x").replace('"id": 1, "image_id"', '"id": "x", "image_id"')),
+        {},
+        KEPT,
+        "annotation x",
+    ),
+    (
+        "one class of an image in two rows (Severstal)",
+        ("a.csv", "ImageId,ClassId,EncodedPixels\na.jpg,1,1 9\na.jpg,1,9999 9"),
+        {},
+        KEPT,
+        "row 3 (a.jpg)",
+    ),
+    (NO_CATEGORY, ("a.json", coco(category_id=...)), {}, KEPT, "annotation 2"),
+    (
+        NO_CATEGORY,
+        {"a.xml": corners(1, 2, 3, 4).replace("<name>dog</name>", "", 1)},
+        {},
+        KEPT,
+        "a.xml, object 1",
+    ),
+    ("category missing in the list of categories", ("a.json", coco(category_id=7)), {}, KEPT, "annotation 2"),
+    (
+        "VOC's `difficult`",
+        {"a.xml": corners(1, 2, 3, 4).replace("</name>", "</name><difficult>1</difficult>", 1)},
+        {},
+        KEPT,
+        "a.xml, object 1",
+    ),
+    (
+        "image without usable boxes",
+        ("a.json", coco().replace('"images": [', '"images": [{"id": 5, "width": 9, "height": 9},')),
+        {},
+        KEPT,
+        "image 5",
+    ),
+    (UNKNOWN_SIZE, ("a.json", coco().replace('"width": 99', '"width": 0')), {}, KEPT, "image 1"),
+    (UNKNOWN_SIZE, ("a.json", coco().replace('"width": 99, ', "")), {}, KEPT, "image 1"),
+    (UNKNOWN_SIZE, {"a.xml": corners(1, 2, 3, 4).replace("<width>99</width>", "")}, {}, KEPT, "image a"),
+]
+
+
+def table_rows() -> dict[str, tuple[str, str]]:
+    """What stands in the table: first column -> the other two."""
+    lines = [line for line in reading.__doc__.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+    return {first: (second, third) for first, second, third in cells}
+
+
+def test_every_row_is_tested():
+    tested = {case[0] for case in ERRORS + COUNTED} | {"no such file or folder"}
+    assert tested == set(table_rows())
+
+
+def options_for(options, folder, truth):
+    """Options with the truth and the folder filled in."""
+    filled = {"truth": truth} if options.get("truth") else {}
+    if options.get("sizes") == ".":
+        filled["sizes"] = folder
+    return options | filled
+
+
+@pytest.mark.parametrize(("row", "content", "options", "says"), ERRORS)
+def test_error(tmp_path, truth, row, content, options, says):
+    folder = tmp_path / "bad"
+    path = put(folder, content)
+    with pytest.raises(ValueError, match=f"(?s){says}") as error:
+        read_boxes(path, **options_for(options, folder, truth))
+    if "format" not in says:
+        assert str(path) in str(error.value)
+    assert table_rows()[row][0].startswith("error")
+
+
+@pytest.mark.parametrize(("row", "content", "options", "left", "first"), COUNTED)
+def test_counted(tmp_path, truth, row, content, options, left, first):
+    folder = tmp_path / "odd"
+    table = read_boxes(put(folder, content), **options_for(options, folder, truth))
+    does, phrase = table_rows()[row]
+    boxes, kept = left
+    assert len(table) == boxes
+    finding = table.report[phrase]
+    assert (finding.count, finding.kept, finding.first) == (1, kept, first)
+    assert does.startswith("kept" if kept else "set aside")
+    assert np.isfinite(table.xywh).all()
+    assert (table.xywh[:, 2:] > 0).all()
+
+
+def test_good_files_have_nothing_to_report(tmp_path):
+    assert not read_boxes(put(tmp_path, ("a.json", coco()))).report
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        read_boxes(tmp_path / "absent.json")
+
+
+def test_no_such_folder_of_pictures(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        read_boxes(put(tmp_path / "labels", {"a.txt": "0 .5 .5 .1 .1"}), sizes=tmp_path / "absent")
+
+
+def test_category_of_a_box_without_one(tmp_path):
+    table = read_boxes(put(tmp_path, ("a.json", coco(category_id=...))))
+    assert table.category.tolist() == [1, -1]
+    assert "category not listed" not in table.report
+
+
+def test_nan_among_many_entries_names_the_right_one(tmp_path):
+    text = LONG.replace(b'"id": 5000,', b'"id": 5000, "area": NaN, "x": "},{",').decode()
+    text = text.replace(
+        '"id": 7000, "image_id": 1, "category_id": 1, "bbox": [', '"id": 7000, "image_id": 1, "bbox": [NaN, '
+    )
+    with pytest.raises(ValueError, match=r"annotation number 7000 \(id 7000\)"):
+        read_boxes(put(tmp_path, ("a.json", text)))
+
+
+def test_an_archive_is_never_unpacked(tmp_path, monkeypatch):
+    """Names that lead outside and links are only names; nothing is written anywhere."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        content = corners(1, 2, 3, 4).encode()
+        for name in ("../../outside.xml", "/absolute.xml"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("link.xml")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+        device = tarfile.TarInfo("device.xml")
+        device.type = tarfile.FIFOTYPE
+        archive.addfile(device)
+    inner = tmp_path / "in" / "side"
+    path = put(inner, ("a.tar", file.getvalue()))
+    monkeypatch.chdir(inner)
+    table = read_boxes(path)
+    assert table.image_ids == ("outside", "absolute")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["a.tar"]
+
+
+def test_an_archive_with_one_name_twice(tmp_path):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for _ in range(2):
+            member = tarfile.TarInfo("a.xml")
+            member.size = len(corners(1, 2, 3, 4))
+            archive.addfile(member, io.BytesIO(corners(1, 2, 3, 4).encode()))
+    with pytest.raises(ValueError, match=r"holds a\.xml twice"):
+        read_boxes(put(tmp_path, ("a.tar", file.getvalue())))
+
+
+@pytest.mark.parametrize("sizes", [(0, 5), (1, 2, 3), 7, "text"])
+def test_sizes_that_are_none(tmp_path, sizes):
+    with pytest.raises((ValueError, FileNotFoundError), match="sizes"):
+        read_boxes(put(tmp_path, {"a.txt": "0 .5 .5 .1 .1"}), sizes=sizes)
