@@ -1,0 +1,264 @@
+"""Measure the real data sets and write what was found into data/measured: `make measure`.
+
+The data sets themselves are not part of the collection (their terms differ, and some state none). What is
+written here are counts, means and quantiles, so that the notebooks can show real results without the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import store
+from . import measure_ap
+from .correlation import COORDINATES, macroscopic_correlation
+from .nulls import NULLS, bootstrap_interval, excess_correlation, null_correlations
+from .reading import read_boxes
+from .similarity import class_similarity, pair_similarity
+from .strata import count_strata, excess_by, excess_by_class, size_strata
+from .table import BoxTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETS = {  # name of the file, less _boxes.json.gz -> what it is, on which terms
+    "coco_val2017": "COCO 2017 val, annotations CC BY 4.0 (COCO Consortium), rebuilt from public box lists",
+    "voc2012_trainval": "PASCAL VOC2012 trainval, objects not marked difficult; no licence stated",
+    "neu_det": "NEU-DET steel surface defects (Northeastern University, China); no licence stated",
+    "deeppcb": "DeepPCB circuit board defects, most drawn in; MIT, and 'research purpose only'",
+    "bccd": "BCCD blood cells; MIT",
+    "coco_val2014_100_gt": "COCO 2014 val, first 100 images, annotations CC BY 4.0 (COCO Consortium)",
+    "voc100_gt": "PASCAL VOC2007, 100 images, boxes marked difficult counted; MIT (repository)",
+}
+LARGE = tuple(SETS)[:5]  # the last two are too small for parts of them to say anything
+SEED = 0
+SHUFFLES = 1000  # of the main table
+FEWER = 200  # of everything else
+BINS = np.linspace(0, 1, 101)
+FUNNEL = (*range(2, 21), 31, 51)  # first number of boxes of each row
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+Tables = dict[str, BoxTable]
+
+
+def _record(record) -> dict[str, object]:
+    """The fields of an ExcessCorrelation that are one number, and its interval as low and high."""
+    fields = {k: v for k, v in vars(record).items() if k not in ("interval", "per_image")}
+    return fields | dict(zip(("low", "high"), record.interval, strict=True))
+
+
+def excess(tables: Tables) -> Iterator[dict]:
+    """Mean macroscopic correlation (xywh, pixels) beside each null."""
+    for name, table in tables.items():
+        for null in NULLS:
+            yield {"dataset": name} | _record(excess_correlation(table, null, SHUFFLES, seed=SEED))
+
+
+def coordinates(tables: Tables) -> Iterator[dict]:
+    """The six ways to write a box, in pixels and in parts of the image, beside two nulls.
+
+    In parts of the image (`normalized`) what is exchanged are the parts, under both nulls. observed_low and
+    observed_high: 95 % interval of `observed` over images; low, high: of the excess.
+    """
+    for name, table in tables.items():
+        for form in COORDINATES:
+            for normalized in (False, True):
+                value = macroscopic_correlation(table, form, normalized)
+                value = value[np.isfinite(value)]
+                low, high = bootstrap_interval(value, 1000, SEED)
+                level = {"median": np.median(value), "observed_low": low, "observed_high": high}
+                for null in ("free", "count"):
+                    options = {"seed": SEED, "coordinates": form, "normalized": normalized}
+                    found = _record(excess_correlation(table, null, FEWER, **options))
+                    yield {"dataset": name, "coordinates": form, "normalized": normalized} | level | found
+
+
+def mc_histograms(tables: Tables) -> Iterator[dict]:
+    """Images by macroscopic correlation, in bins of width 0.01 that begin at `low`; 1 is in the last one.
+
+    `observed` counts images; `count` and `free` are mean counts over shuffles under these nulls.
+    """
+    for name, table in tables.items():
+        table = table.where(~table.crowd)
+        for form in COORDINATES:
+            columns = {"observed": _histogram(macroscopic_correlation(table, form))}
+            for null in ("count", "free"):
+                runs = null_correlations(table, null, range(FEWER), SEED, form)
+                columns[null] = sum(_histogram(value) for value in runs) / FEWER
+            for k, low in enumerate(BINS[:-1]):
+                row = {"dataset": name, "coordinates": form, "low": round(low, 2)}
+                yield row | {column: round(value[k], 2) for column, value in columns.items()}
+
+
+def _histogram(value: np.ndarray) -> np.ndarray:
+    # a value that rounding left just under an edge belongs into the bin that begins there
+    return np.histogram(np.minimum(value[np.isfinite(value)] + 1e-12, 1), BINS)[0]
+
+
+def funnel(tables: Tables) -> Iterator[dict]:
+    """Macroscopic correlation of images by their number of boxes, and of single images under the count null.
+
+    `boxes` is the first number of a row and `last` its last one; q05, q50 and q95 are quantiles.
+    """
+    for name, table in tables.items():
+        table = table.where(~table.crowd)
+        observed = macroscopic_correlation(table)
+        null = np.stack(list(null_correlations(table, "count", range(FEWER), SEED)))  # (R, I)
+        row_of = np.digitize(table.counts, FUNNEL) - 1
+        for k, first in enumerate(FUNNEL):
+            inside = (row_of == k) & np.isfinite(observed)
+            if inside.any():
+                row = {"dataset": name, "boxes": first, "last": table.counts[inside].max()}
+                row |= {"images": inside.sum(), "observed": observed[inside].mean()}
+                row |= _quantiles("observed_", observed[inside]) | {"null_mean": null[:, inside].mean()}
+                yield row | _quantiles("null_", null[:, inside])
+
+
+def _quantiles(
+    prefix: str, value: np.ndarray, levels: tuple[float, ...] = (0.05, 0.5, 0.95)
+) -> dict[str, float]:
+    return {f"{prefix}q{round(100 * level):02d}": np.quantile(value, level) for level in levels}
+
+
+def strata(tables: Tables) -> Iterator[dict]:
+    """Excess in groups of images, each beside the count null inside the group.
+
+    `by` is boxes (number in the image) or size (median of sqrt(w h / (W H)) over the image's boxes).
+    """
+    for name in LARGE:
+        table = tables[name].where(~tables[name].crowd)
+        for by, labels in (("boxes", count_strata(table)), ("size", size_strata(table))):
+            frame = excess_by(table, labels, null="count", shuffles=FEWER, seed=SEED)
+            for row in frame.to_dict("records"):
+                yield {"dataset": name, "by": by} | row
+
+
+def by_class(tables: Tables) -> Iterator[dict]:
+    """Excess of each category on its own, beside boxes of the same category.
+
+    `free`: exchanged between any images; `count`: between images with similar numbers of its boxes.
+    q_value is corrected over the categories of a data set (Benjamini and Hochberg).
+    """
+    for name in LARGE:
+        for null in ("free", "count"):
+            frame = excess_by_class(tables[name], null=null, shuffles=FEWER, seed=SEED)
+            for row in frame.to_dict("records"):
+                yield {"dataset": name} | row
+
+
+def similarity(tables: Tables) -> Iterator[dict]:
+    """Relation DETR's geometric features over pairs of boxes of one image, and of exchanged boxes.
+
+    Every ordered pair counts once; centres and sides in parts of the image; low, high: of within - between.
+    x offset is log(|x_i - x_j| / w_i + 1), |log w ratio| is |log(w_i / w_j)|, and so for y and h.
+    """
+    for name, table in tables.items():
+        for null in ("free", "count", "category"):
+            for found in pair_similarity(table, null, FEWER, seed=SEED):
+                fields = {k: v for k, v in vars(found).items() if k != "interval"}
+                low, high = found.interval
+                yield {"dataset": name, "null": null} | fields | {"low": low, "high": high}
+
+
+def class_pairs(tables: Tables) -> Iterator[dict]:
+    """Mean |Pearson correlation| (xywh, pixels) of pairs with the same and with different categories."""
+    for name, table in tables.items():
+        yield {"dataset": name} | vars(class_similarity(table))
+
+
+def sizes(tables: Tables) -> Iterator[dict]:
+    """What is in the data sets; crowd boxes are counted in their own column only.
+
+    images_1, images_2: with at least one, two boxes. boxes_: mean, maximum, quantiles over images with a box.
+    width, height and side (sqrt(w h / (W H))) are medians in parts of the image.
+    """
+    for name, table in tables.items():
+        crowd = int(table.crowd.sum())
+        table = table.where(~table.crowd)
+        count = table.counts
+        part = table.xywh[:, 2:] / table.sizes[table.image]
+        width, height = np.median(table.sizes, axis=0)
+        row = {"dataset": name, "images": len(count), "boxes": len(table), "crowd": crowd}
+        row |= {"categories": len(np.unique(table.category)), "images_1": (count > 0).sum()}
+        row |= {
+            "images_2": (count > 1).sum(),
+            "boxes_mean": count[count > 0].mean(),
+            "boxes_max": count.max(),
+        }
+        row |= _quantiles("boxes_", count[count > 0], QUANTILES)
+        row |= {"width": np.median(part[:, 0]), "height": np.median(part[:, 1])}
+        row |= {
+            "side": np.median(np.sqrt(part.prod(axis=1))),
+            "image_sizes": len(np.unique(table.sizes, axis=0)),
+        }
+        yield row | {"image_width": width, "image_height": height}
+
+
+def neu_det_layout(tables: Tables) -> Iterator[dict]:
+    """How the boxes of NEU-DET are laid out, by class; sides in parts of the 200-pixel images.
+
+    boxes: images with that many (`level`) boxes of the class; width, height, side: quantile at `level`.
+    """
+    table = tables["neu_det"]
+    part = table.xywh[:, 2:] / table.sizes[table.image]
+    measures = {"width": part[:, 0], "height": part[:, 1], "side": np.sqrt(part.prod(axis=1))}
+    for category, name in table.names.items():
+        own = table.category == category
+        numbers = np.bincount(table.image[own])
+        for level, images in enumerate(np.bincount(numbers)):
+            if level and images:
+                yield {"class": name, "quantity": "boxes", "level": level, "value": images}
+        for quantity, value in measures.items():
+            for level in QUANTILES:
+                found = np.quantile(value[own], level)
+                yield {"class": name, "quantity": quantity, "level": level, "value": found}
+
+
+MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuffles each takes
+    excess: SHUFFLES,
+    coordinates: FEWER,
+    mc_histograms: FEWER,
+    funnel: FEWER,
+    strata: FEWER,
+    by_class: FEWER,
+    similarity: FEWER,
+    class_pairs: 0,
+    sizes: 0,
+    neu_det_layout: 0,
+}
+
+
+def main() -> None:
+    """Write one CSV for each of MEASURES, and those of measure_ap, into data/measured.
+
+    Raises FileNotFoundError where the real data sets are not there.
+    """
+    folder = store.test_data()
+    if folder is None:
+        raise FileNotFoundError("the real data sets are not here: set MARGINALIA_TEST_DATA to their folder")
+    out = store.root() / "measured"
+    out.mkdir(exist_ok=True)
+    tables = {name: read_boxes(folder / f"{name}_boxes.json.gz") for name in SETS}
+    for measure in MEASURES:
+        print(write(out, measure, tables).name, flush=True)
+    for path in measure_ap.measure(folder, out):
+        print(path.name, flush=True)
+
+
+def write(out: Path, measure: Callable[[Tables], Iterator[dict]], tables: Tables) -> Path:
+    """The rows of one measure as a CSV with its description, sources and seed above; returns its path."""
+    import pandas as pd
+
+    frame: pd.DataFrame = pd.DataFrame(measure(tables))
+    used = frame["dataset"].unique() if "dataset" in frame else ["neu_det"]
+    shuffles = MEASURES[measure]
+    head = [line.strip() for line in measure.__doc__.strip().splitlines() if line.strip()]
+    head += ["Written by: make measure" + (f", {shuffles} shuffles, seed {SEED}" if shuffles else "")]
+    head += [f"{name}: {SETS[name]}" for name in used]
+    body = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    path = out / f"{measure.__name__}.csv"
+    path.write_text("".join(f"# {line}\n" for line in head) + body, encoding="utf-8")
+    return path
