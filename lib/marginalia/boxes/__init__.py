@@ -14,7 +14,7 @@ _HOME = {
     "nulls": ("NULLS", "ExcessCorrelation", "excess_correlation", "shuffle"),
     "uniform": ("random_layout", "uniform_band", "uniform_boxes"),
     "evaluation": ("evaluate", "evaluate_images", "quantile_images", "rank_images"),
-    "photographs": ("detect_photographs", "photographs"),
+    "photographs": ("detect_photographs",),  # photographs() itself: from its module, which has the same name
     "defects": ("generate_defects",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
