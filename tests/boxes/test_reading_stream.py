@@ -35,6 +35,12 @@ annotations = st.fixed_dictionaries(
 )
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all examples of a property."""
+    return tmp_path_factory.mktemp("coco")
+
+
 @st.composite
 def documents(draw):
     """A small COCO file as a dict whose keys are in any order, and how it is written down."""
@@ -59,9 +65,9 @@ def documents(draw):
 
 @settings(max_examples=150, deadline=None)
 @given(document=documents(), block=st.integers(16, 1500), packed=st.booleans())
-def test_any_block_size_reads_what_json_load_reads(tmp_path_factory, document, block, packed):
+def test_any_block_size_reads_what_json_load_reads(folder, document, block, packed):
     parts, text = document
-    path = tmp_path_factory.mktemp("coco") / "file.json"
+    path = folder / "file.json"
     path.write_bytes(gzip.compress(text) if packed else text)
     table = read_coco(path, block)
     entries = parts["annotations"]
@@ -80,9 +86,9 @@ def test_any_block_size_reads_what_json_load_reads(tmp_path_factory, document, b
 
 @settings(max_examples=100, deadline=None)
 @given(document=documents(), block=st.integers(16, 1500), cut=st.floats(0, 1, exclude_max=True))
-def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path_factory, document, block, cut):
+def test_a_file_cut_anywhere_is_an_error_that_names_it(folder, document, block, cut):
     text = document[1]
-    path = tmp_path_factory.mktemp("coco") / "file.json"
+    path = folder / "file.json"
     path.write_bytes(text[: int(cut * len(text))])
     with pytest.raises(ValueError, match=r"file\.json: the file is (cut off|empty)"):
         read_coco(path, block)
@@ -91,14 +97,14 @@ def test_a_file_cut_anywhere_is_an_error_that_names_it(tmp_path_factory, documen
 @settings(max_examples=150, deadline=None)
 @given(document=documents(), block=st.integers(16, 1500), where=st.floats(0, 1, exclude_max=True),
        put=st.sampled_from([b"", b"]", b"}", b",", b'"', b"[", b"{", b"x"]))  # fmt: skip
-def test_a_damaged_byte_is_an_error_where_json_load_sees_one(tmp_path_factory, document, block, where, put):
+def test_a_damaged_byte_is_an_error_where_json_load_sees_one(folder, document, block, where, put):
     parts = {
         key: value for key, value in document[0].items() if key in ("images", "annotations", "categories")
     }
     text = json.dumps(parts).encode()  # without the parts that are only walked over, not decoded
     at = int(where * len(text))
     broken = text[:at] + put + text[at + 1 :]
-    path = tmp_path_factory.mktemp("coco") / "file.json"
+    path = folder / "file.json"
     path.write_bytes(broken)
     try:
         json.loads(broken)
