@@ -143,13 +143,15 @@ assert np.ptp(image, axis=1).max() == 0  # every birth is 0: twenty equal column
 
 # %%
 # DCMHA: the weights of H = 4 heads over S = 6 tokens, and a matrix C that mixes heads (only its query's part)
-weights = softmax(rng.normal(0, 1.5, (4, 6)), axis=1)  # (H, S)
-read, write = rng.normal(size=(4, 2)), rng.normal(0, 0.5, (2, 4))  # rank 2; a model makes them from the token
-gates = np.tanh(rng.normal(0, 0.7, 4))
+scores = [[2, 0, 1, 0, 0, 0], [0, 4, 0, 0, 0, 1], [0, 0, 0, 2, 0, 3], [1, 0, 0, 0, 2, 0]]
+weights = softmax(scores, axis=1)  # (H, S)
+read = np.array([[0, 1], [1, 0], [0, -1], [0, 0.5]])  # (H, 2); a model makes both from the token
+write = np.array([[1, 0, 1, 0], [0, -0.5, 0, 0.5]])  # (2, H): rank 2
+gates = np.tanh([0.3, 0.2, -0.2, -0.4])
 compose = np.eye(4) + read @ write + np.diag(gates)  # (H, H): the row gives, the column receives
 composed = compose.T @ weights
 assert np.linalg.matrix_rank(compose - np.eye(4) - np.diag(gates)) == 2
-assert weights[[0, 2], 1].max() < 0.2 < 1 < composed[[0, 2], 1].min()  # a gift of head 2
+assert weights[[0, 2], 1].max() < 0.1 < 0.9 < composed[[0, 2], 1].min()  # a gift of head 2
 assert composed.min() < 0 and np.abs(composed.sum(axis=1) - 1).max() > 0.1  # no longer probabilities
 
 # %%
