@@ -49,7 +49,7 @@ from .table import BoxTable
 FORMATS = {
     "coco": "COCO annotations (.json, .json.gz)",
     "coco-results": "a list of COCO detections (.json, .json.gz; needs truth=)",
-    "voc": "PASCAL VOC XML (folder, .tar, .tar.gz)",
+    "voc": "PASCAL VOC XML (folder, .tar, .tar.gz; or one .xml)",
     "yolo": "YOLO labels (folder, .tar, .tar.gz of .txt)",
     "deeppcb": "DeepPCB labels (folder, .tar, .tar.gz of .txt)",
     "severstal": "Severstal's run lengths (.csv)",
