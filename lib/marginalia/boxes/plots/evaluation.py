@@ -45,10 +45,7 @@ def open_pair(data: str | Sequence | None = None) -> Pair:
     """
     if data is None:
         shown = photographs(tiles=True)
-        # 16 steps of grey or colour are enough below boxes; noise in all 256 would make large notebooks
-        return Pair(
-            shown.table, detect_photographs(tiles=True), lambda index: shown.pictures[index] // 16 * 16
-        )
+        return Pair(shown.table, detect_photographs(tiles=True), lambda index: shown.pictures[index])
     parts = [part.strip() for part in data.split(",")] if isinstance(data, str) else list(data)
     parts += [None] * (3 - len(parts))
     if len(parts) > 3 or not (parts[0] and parts[1]):
