@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Defect data sets
 #
@@ -17,10 +5,7 @@
 #
 # Paper: Relation DETR (ECCV 2024), what its Figure 1 and its text say about task-specific data sets. About one minute on two CPU cores.
 #
-# **中文摘要。** Relation DETR 认为，任务专用（工业缺陷）数据集的框位置相关性 MC 更高，因为其中包含更多先验知识。论文所用的三个工业数据集
-# 都不能自由下载，所以这里测量两个公开数据集。NEU-DET 的 MC 低于 COCO，DeepPCB 高于 COCO，先后顺序与框的大小一致。
-# 把每一类与它自己的随机基线相比，NEU-DET 有四类低于基线、一类持平、只有划痕高于基线。一个只让框彼此避开、并保留尺寸相似性的生成器也给出几乎相同的符号，
-# 所以这些差别不需要用更深的位置关系来解释。本笔记还演示如何读取常见的缺陷标注格式，并画出自己生成的（不是拍摄的）缺陷图片。
+# **中文摘要。** Relation DETR 认为，任务专用（工业缺陷）数据集的框位置相关性 MC 更高，因为其中包含更多先验知识。论文所用的三个工业数据集都不能自由下载，所以这里测量两个公开数据集。NEU-DET 的 MC 低于 COCO，DeepPCB 高于 COCO，先后顺序与框的大小一致。把每一类与它自己的随机基线相比，NEU-DET 有四类低于基线、一类持平、只有划痕高于基线。一个只让框彼此避开、并保留尺寸相似性的生成器也给出几乎相同的符号，所以这些差别不需要用更深的位置关系来解释。本笔记还演示如何读取常见的缺陷标注格式，并画出自己生成的（不是拍摄的）缺陷图片。
 #
 # ## What you will see
 #

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Images with high AP
 #
@@ -17,10 +5,7 @@
 #
 # Paper: Relation DETR (ECCV 2024), the failure cases of its Figure 6. About one minute on two CPU cores.
 #
-# **中文摘要。** 检测器在哪些图上表现好？本笔记先手算一张图的 AP，再用一个简单的真实方法（灰度阈值加连通域）在 scikit-image
-# 自带照片切成的 90 个小块上计算每张图的 AP、F1 和 LRP。单图 AP 有六个陷阱，逐一用一两个框演示：图中不存在的类别的误检不扣分；
-# 没有真值的图没有 AP；取值很粗；单图 AP 的平均不是数据集的 AP；编号为 0 的标注被当作“未匹配”；简单的图大量并列第一。
-# 所以应当展示各分位数上的图，而不是只展示最好的图，并在旁边给出 F1 和 LRP。填入自己的 COCO 路径后，只读取被选中的图片。
+# **中文摘要。** 检测器在哪些图上表现好？本笔记先手算一张图的 AP，再用一个简单的真实方法（灰度阈值加连通域）在 scikit-image 自带照片切成的 90 个小块上计算每张图的 AP、F1 和 LRP。单图 AP 有六个陷阱，逐一用一两个框演示：图中不存在的类别的误检不扣分；没有真值的图没有 AP；取值很粗；单图 AP 的平均不是数据集的 AP；编号为 0 的标注被当作“未匹配”；简单的图大量并列第一。所以应当展示各分位数上的图，而不是只展示最好的图，并在旁边给出 F1 和 LRP。填入自己的 COCO 路径后，只读取被选中的图片。
 #
 # ## What you will see
 #
