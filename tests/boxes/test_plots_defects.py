@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 
 from marginalia.boxes.defects import generate_defects, generate_layout
 from marginalia.boxes.plots import defects as plots
+from marginalia.boxes.strata import excess_by_class
 from marginalia.store import read_table
 
 
@@ -88,6 +89,15 @@ def test_picture_with_a_single_box_has_no_mc(layout):
     single = next(s for s in range(20) if generate_layout(6, s).counts[3] == 1)
     figure, _ = plots.generated_picture("pitted_surface", single, layout)
     assert "no MC" in title(figure.axes[1])
+
+
+def test_boxes_alone_in_their_images_are_named():
+    single = generate_layout(6, 0)
+    single = single.where(
+        np.unique(single.image, return_index=True)[1][single.image] == np.arange(len(single))
+    )
+    with pytest.raises(ValueError, match=r"your file: nothing to draw.*two usable boxes"):
+        plots.excess_by_group({"your file": excess_by_class(single, null="free")}, "excess")
 
 
 def test_unknown_class_is_named(layout):

@@ -84,6 +84,18 @@ def test_data_of_another_form_is_explained(data):
         plots.open_pair(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "lacks"), [(("t.json", None, None), "DETECTIONS"), ((None, "d.json", None), "TRUTH")]
+)
+def test_half_a_pair_says_what_to_set(data, lacks):
+    with pytest.raises(ValueError, match=f"set {lacks} too"):
+        plots.open_pair(data)
+
+
+def test_nothing_set_means_the_embedded_tiles(tiles):
+    assert plots.open_pair((None, None, None)).truth.image_ids == tiles.truth.image_ids
+
+
 def test_a_missing_folder_is_named(files):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         plots.open_pair([*files[:2], "nowhere"])

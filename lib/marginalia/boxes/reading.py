@@ -85,11 +85,9 @@ def read_boxes(
     """
     path = Path(path).expanduser()
     if not path.exists():
-        start = (
-            "" if path.is_absolute() else "; a relative path starts at the working folder, for a notebook "
-        )
-        start += "" if path.is_absolute() else "its own folder"
-        raise FileNotFoundError(f"{path.absolute()}: there is no such file or folder{start}")
+        hint = "; relative paths start at the working folder, which for a notebook is notebooks/"
+        hint = "" if path.is_absolute() else hint
+        raise FileNotFoundError(f"{path.absolute()}: there is no such file or folder{hint}")
     if format is not None and format not in FORMATS:
         raise ValueError(f"format {format!r} is not known; known are {', '.join(FORMATS)}")
     _refuse(path, format)

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
+from jaxtyping import Float, Int
 from matplotlib.lines import Line2D
 
 from ...figures import CYCLE, PALETTE, WIDTH
@@ -36,6 +37,7 @@ NULL_NAMES = {
     "size": "size: images of the same size",
     "rescaled": "rescaled to the receiving image",
 }
+EDGES = np.linspace(0, 1, 101)  # of the bins of MC
 NULL_COLOR = PALETTE["grey"]
 
 
@@ -59,19 +61,33 @@ def histograms_of(table: BoxTable, name: str, null: str = "count", shuffles: int
     """MC of a table's images and of its shuffles, counted in bins of 0.01.
 
     Returns columns dataset, low (lower edge of the bin), observed, null (mean count over the shuffles).
+    Raises ValueError, naming the table by `name`, where MC does not differ enough for a density.
     """
-    edges = np.linspace(0, 1, 101)
     table = table.where(~table.crowd)
-    observed = np.histogram(macroscopic_correlation(table, report={}), edges)[0]
-    runs = [np.histogram(values, edges)[0] for values in null_correlations(table, null, range(shuffles))]
-    columns = {"low": edges[:-1], "observed": observed, "null": np.mean(runs, axis=0)}
-    return pd.DataFrame({"dataset": name} | columns)
+    mc = macroscopic_correlation(table, report={})
+    observed = _counts(mc)
+    if not observed.any():
+        raise ValueError(f"{name}: no image has two usable boxes")
+    runs = [_counts(values) for values in null_correlations(table, null, range(shuffles))]
+    expected = np.mean(runs, axis=0)
+    if min(np.count_nonzero(observed), np.count_nonzero(expected)) < 2:
+        raise ValueError(
+            f"{name}: a density needs at least two images with different MC; all MC here is near "
+            f"{np.nanmean(mc):.2f}, as annotated or after shuffling"
+        )
+    return pd.DataFrame({"dataset": name, "low": EDGES[:-1], "observed": observed, "null": expected})
+
+
+def _counts(mc: Float[np.ndarray, " I"]) -> Int[np.ndarray, " bins"]:
+    """Images in each bin; those without MC are in none, and rounding must not lift one above 1."""
+    return np.histogram(np.minimum(mc[np.isfinite(mc)], 1), EDGES)[0]
 
 
 def all_histograms(data: str | Path | None = None) -> pd.DataFrame:
     """Measured data sets, the embedded photographs and, when `data` is a path, the reader's own boxes.
 
-    Columns as histograms_of; the null exchanges boxes among images with similar counts.
+    Columns as histograms_of; the null exchanges boxes among images with similar counts. Raises ValueError
+    where the reader's boxes give no density.
     """
     frame = measured("mc_histograms").query("coordinates == 'xywh'").rename(columns={"count": "null"})
     frames = [frame[["dataset", "low", "observed", "null"]]]

@@ -77,8 +77,12 @@ def excess_by_group(panels: Mapping[str, pd.DataFrame], label: str, columns: int
     panels: title -> frame with columns group, excess, low, high, and, where several series are to be
     compared, series; a column q_value (corrected for the number of groups) leaves markers open at 0.05 and
     above. label: of the horizontal axis. Returns (figure, data), data with the panel's title as a column.
+    Raises ValueError where no panel has a group.
     """
     data = pd.concat([frame.assign(panel=title) for title, frame in panels.items()], ignore_index=True)
+    if data.empty:
+        named = ", ".join(filter(None, panels)) or "excess_by_group"
+        raise ValueError(f"{named}: nothing to draw, since no group has an image with two usable boxes")
     if "series" not in data:
         data["series"] = ""
     series = list(dict.fromkeys(data["series"]))

@@ -40,16 +40,20 @@ def open_pair(data: str | Sequence | None = None) -> Pair:
 
     data: 'truth,detections' or 'truth,detections,folder of pictures', as one text or as a sequence of paths;
     formats as in `read_boxes`. A picture is looked for under the name that the truth gives it, then under
-    its id in twelve digits, as COCO 2017 names its files; it is read when it is drawn, not before.
+    its id in twelve digits, as COCO 2017 names its files; it is read when it is drawn, not before. A sequence
+    of nothing but None means the embedded tiles too.
     ValueError or FileNotFoundError for what cannot be read; a missing picture is no error.
     """
-    if data is None:
+    if data is None or (not isinstance(data, str) and not any(data)):
         shown = photographs(tiles=True)
         return Pair(shown.table, detect_photographs(tiles=True), lambda index: shown.pictures[index])
     parts = [part.strip() for part in data.split(",")] if isinstance(data, str) else list(data)
     parts += [None] * (3 - len(parts))
     if len(parts) > 3 or not (parts[0] and parts[1]):
-        raise ValueError(f"data must be 'truth,detections' or 'truth,detections,pictures', not {data!r}")
+        lacking = "" if len(parts) > 3 else f"; set {'TRUTH' if parts[1] else 'DETECTIONS'} too"
+        raise ValueError(
+            f"data must be 'truth,detections' or 'truth,detections,pictures', not {data!r}{lacking}"
+        )
     truth = read_boxes(parts[0])
     detections = read_boxes(parts[1], truth=truth)
     folder = Path(parts[2]).expanduser() if parts[2] else None
