@@ -138,6 +138,27 @@ def test_the_data_of_the_still_picture_are_its_pairs():
     assert {"x (pixels)", "y (pixels)"} <= {figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()}
 
 
+def test_the_still_picture_calls_the_bound_a_bound():
+    """(N - 3) / (3 (N - 1)) is a bound that only some N reach, and MC can lie below the level of chance."""
+    note = BoxExplorer(BOXES).static().axes[-1].get_xlabel()
+    assert note.endswith("line: no MC below 0.11\ndotted: 0.5, chance level")
+
+
+def test_nothing_in_the_still_picture_runs_together(rng):
+    """Numbers stay inside their cells, the note of the MC axis below it, and tick labels apart."""
+    boxes = np.column_stack([rng.uniform(0, 700, (8, 2)), rng.uniform(20, 300, (8, 2))])
+    figure = BoxExplorer(boxes, size=(1000, 1000)).static()
+    figure.draw_without_rendering()
+    picture, matrix, _, mc = figure.axes
+    cell = matrix.get_window_extent().width / 8
+    assert max(text.get_window_extent().width for text in matrix.texts) < 0.95 * cell
+    own = mc.get_window_extent()
+    assert matrix.get_tightbbox().y1 < figure.bbox.y1
+    note = mc.xaxis.label.get_window_extent()
+    assert own.x0 < note.x0 and note.x1 < own.x1
+    assert picture.get_tightbbox().x1 + 8 < min(matrix.get_tightbbox().x0, mc.get_tightbbox().x0)
+
+
 def test_showing_leaves_the_reader_s_style_alone():
     import matplotlib as mpl
 

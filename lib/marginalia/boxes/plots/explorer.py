@@ -49,7 +49,8 @@ def _draw(boxes, size, picture, band, names, rho, data) -> Figure:
 
     figures.use_style()
     usable = ~np.isnan(np.diag(rho))
-    figure = Figure(figsize=(figures.WIDTH["page"], 3.7), layout="constrained")
+    figure = Figure(figsize=(figures.WIDTH["page"], 4.2), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches; tick labels of neighbouring axes met
     grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(4.6, 1))
     _draw_boxes(figure.add_subplot(grid[:, 0]), boxes, size, picture, names, usable)
     _draw_matrix(figure, figure.add_subplot(grid[0, 1]), rho, names)
@@ -104,10 +105,11 @@ def _draw_matrix(figure: Figure, axes: Axes, rho, names) -> None:
     figure.colorbar(image, ax=axes, ticks=(-1, 0, 1), shrink=0.9)
     if len(rho) > 8:
         return
+    fontsize = 6.5 if len(rho) < 7 else 5.5  # "−0.72" is as wide as a cell
     for i, j in zip(*np.nonzero(~np.isnan(shown)), strict=True):
         string = f"{shown[i, j]:.2f}".replace("-", "−")
         colour = "white" if abs(shown[i, j]) > 0.6 else "black"
-        axes.text(j, i, string, ha="center", va="center", fontsize=6.5, color=colour)
+        axes.text(j, i, string, ha="center", va="center", fontsize=fontsize, color=colour)
 
 
 def _draw_axis(axes: Axes, mc: float, usable: int, band: tuple[float, float] | None) -> None:
@@ -117,18 +119,17 @@ def _draw_axis(axes: Axes, mc: float, usable: int, band: tuple[float, float] | N
     axes.set_xticklabels(("0", "0.25", "0.5", "0.75", "1"))
     axes.grid(False)
     axes.spines["left"].set_visible(False)
-    title = "MC needs two boxes" if np.isnan(mc) else f"MC {mc:.3f}"
+    axes.set_title("MC needs two boxes" if np.isnan(mc) else f"MC {mc:.3f}")
+    note = []
     if band is not None:
         low, high = band
         axes.axvspan(low, high, ymax=0.8, color=PALETTE["blue"], alpha=0.3, linewidth=0)
-        title += f"  random boxes: {low:.2f} to {high:.2f}"
-    axes.set_title(title)
+        note.append(f"band: random boxes, {low:.2f} to {high:.2f}")
     axes.axvline(0.5, color=PALETTE["grey"], linestyle=":", linewidth=1.2)
-    note = "dotted: 0.5, chance floor"
     if usable >= 4:
         least = (usable - 3) / (3 * (usable - 1))
         axes.axvline(least, ymax=0.45, color="black", linewidth=1.2)
-        note = f"line: lowest possible, {least:.2f}; {note}"
-    axes.set_xlabel(note, fontsize=7)
+        note.append(f"line: no MC below {least:.2f}")
+    axes.set_xlabel("\n".join([*note, "dotted: 0.5, chance level"]), fontsize=7)
     if not np.isnan(mc):
         axes.plot(mc, 0.4, "o", color=PALETTE["vermilion"], markersize=7, clip_on=False, zorder=3)

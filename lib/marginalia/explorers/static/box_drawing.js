@@ -172,12 +172,12 @@ export function drawAxis(context, { numbers, width, theme }) {
   }
   context.fillStyle = theme.ink;
   tick(0.5, line - 20, line);
-  write(context, "0.5: chance floor", at(0.5) - 3, line + 28, { size: 11, colour: theme.ink });
+  write(context, "0.5: chance level", at(0.5) - 3, line + 28, { size: 11, colour: theme.ink });
   const least = lowerBound(numbers.usable);
   if (least) {
     tick(least, line - 8, line + 6);
-    const right = Math.max(at(least) + 3, context.measureText("lowest possible").width);
-    write(context, "lowest possible", right, line + 28, { size: 11, align: "right", colour: theme.ink });
+    const right = Math.max(at(least) + 3, context.measureText("no MC below").width);
+    write(context, "no MC below", right, line + 28, { size: 11, align: "right", colour: theme.ink });
   }
   if (Number.isNaN(numbers.mc)) return;
   context.beginPath();
