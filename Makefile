@@ -18,11 +18,12 @@ outputs: $(READY)
 test: $(READY)
 	@$(PY) -m pytest -n 2 --dist loadgroup
 
+# As root, in a container say, JupyterLab starts only when told that this is meant.
 lab: $(READY)
-	@$(PY) -m jupyterlab notebooks/00_tour.ipynb
+	@$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root )notebooks/00_tour.ipynb
 
-# build/site: the executed notebooks as plain pages behind one index.
-site: notebooks
+# build/site: the executed notebooks as plain pages behind one index; runs those whose page is missing or old.
+site: $(READY)
 	@$(PY) -m marginalia site
 
 # Tables of data/measured from the real data sets, where they are here.

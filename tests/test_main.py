@@ -15,6 +15,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
+    assert text.startswith("usage: python -m marginalia ")
     for name in (
         "notebooks",
         "outputs",
@@ -44,7 +45,6 @@ def test_no_command_is_an_error(capsys):
         (["notebooks", "98_nothing"], "no notebook 98_nothing"),
         (["sync", "98_nothing"], "no notebook 98_nothing"),
         (["data", "nothing"], "nothing"),
-        (["site", "--out", "no/such/folder"], "make notebooks"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, said, capsys):
@@ -88,6 +88,27 @@ def test_notebooks_that_fail_make_the_command_fail(monkeypatch, capsys):
     monkeypatch.setattr(marginalia.notebooks, "run", run)
     assert main(["notebooks"]) == 1
     assert capsys.readouterr().out == "1 of 2 notebooks ran; they are in build\n"
+
+
+def test_site_runs_only_what_is_missing(monkeypatch, tmp_path, capsys):
+    import marginalia.notebooks
+    from marginalia.notebooks import pages
+
+    ran = []
+
+    def run(sources, out, jobs):
+        ran.append((sources, out))
+        return [SimpleNamespace(name=name, error="cell 3" if name == "bad" else None) for name in sources]
+
+    monkeypatch.setattr(marginalia.notebooks, "run", run)
+    monkeypatch.setattr(marginalia.notebooks, "page_missing", lambda source, out: source != "fresh")
+    monkeypatch.setattr(pages, "write_site", lambda out: out / "site" / "index.html")
+    monkeypatch.setattr(marginalia.notebooks, "find", lambda: ["fresh", "old"])
+    assert main(["site", "--out", str(tmp_path)]) == 0
+    assert ran == [(["old"], tmp_path)]
+    assert capsys.readouterr().out == f"{tmp_path / 'site' / 'index.html'}\n"
+    monkeypatch.setattr(marginalia.notebooks, "find", lambda: ["bad"])
+    assert main(["site", "--out", str(tmp_path)]) == 1
 
 
 def test_measure_runs_the_measurements(monkeypatch):

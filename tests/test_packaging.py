@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -102,7 +105,7 @@ def test_conda_environment_installs_the_same_pins(root, project):
     content = yaml.safe_load((root / "environment.yml").read_text(encoding="utf-8"))
     python, pip, inside = content["dependencies"]
     assert python.startswith("python=") and pip == "pip"
-    assert inside == {"pip": ["-r requirements.txt"]}
+    assert inside == {"pip": ["-r requirements.txt", "-e ."]}  # the package itself too
     assert Requirement("python" + project["project"]["requires-python"]).specifier.contains(
         python.split("=")[1]
     )
@@ -149,8 +152,28 @@ def test_ruff_finds_nothing(root, command):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not here")
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_lab_starts_for_root_too(root, tmp_path, user):
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["make", "-n", "lab"], cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("--allow-root" in done.stdout) == (user == "0")
+    assert done.stdout.rstrip().endswith("notebooks/00_tour.ipynb")
+
+
+def test_tests_and_ci_know_the_same_browsers(root):
+    names = re.search(
+        r"^BROWSERS = (\(.*?\))", (root / "tests/browser/conftest.py").read_text("utf-8"), re.M
+    )[1]
+    asked = re.search(r"command -v (chromium.*?) >", (root / ".ci/system-packages").read_text("utf-8"))[1]
+    assert ast.literal_eval(names) == tuple(asked.split())
+
+
 def test_scripts_of_ci_are_whole(root):
-    for name in (".ci/run", ".ci/system-packages", "postBuild"):
+    for name in (".ci/run", ".ci/system-packages"):
         path = root / name
         assert path.stat().st_mode & 0o100, f"{name} cannot be run"
         subprocess.run(["bash", "-n", path], check=True)

@@ -89,8 +89,12 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _site(options: argparse.Namespace) -> int:
+    from marginalia.notebooks import find, page_missing, run
     from marginalia.notebooks.pages import write_site
 
+    waiting = [source for source in find() if page_missing(source, options.out)]
+    if any(result.error for result in run(waiting, options.out, options.jobs)):
+        return 1
     print(write_site(options.out))
     return 0
 
@@ -125,7 +129,8 @@ def parser() -> argparse.ArgumentParser:
     data = command("data", _data, "download a data set into the cache")
     data.add_argument("name", nargs="?", default=COCO, metavar="NAME", help=f"which one ({COCO})")
     command("measure", _measure, "write the tables of data/measured from the real data sets")
-    command("site", _site, "put the executed notebooks' pages behind one index", "builds")
+    text = "run the notebooks whose page is missing or old, and put all pages behind one index"
+    command("site", _site, text, "runs", "builds")
     return top
 
 

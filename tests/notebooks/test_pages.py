@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 from nbformat import v4
 
-from marginalia.notebooks.pages import latex_to_html, mathml, title, to_html, write_site
+from marginalia.notebooks.pages import latex_to_html, link_pages, mathml, title, to_html, write_site
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,23 @@ def test_title():
     cells = [v4.new_code_cell("# no"), v4.new_markdown_cell("text\n# The *title* of `it`")]
     assert title(v4.new_notebook(cells=cells)) == "The title of it"
     assert "<title>name</title>" in page()[0]
+
+
+def test_long_lines_of_code_stay_inside_their_cell():
+    head, _ = page(v4.new_code_cell("x = " + "1 + " * 99 + "1"))
+    assert re.search(r"\.highlight pre \{[^}]*white-space: pre-wrap", head)
+
+
+def test_links_to_notebooks_lead_to_their_pages(tmp_path):
+    text = "[a](20_a.ipynb), [part](20_a.ipynb#part), [b](99_b.ipynb), [far](http://x.y/20_a.ipynb), `20_a.ipynb`"
+    linking = v4.new_notebook(cells=[v4.new_markdown_cell(text)])
+    (tmp_path / "00_tour.html").write_text(to_html(linking, "00_tour"), encoding="utf-8")
+    (tmp_path / "20_a.html").write_text("the page", encoding="utf-8")
+    link_pages(tmp_path)
+    body = (tmp_path / "00_tour.html").read_text(encoding="utf-8").split("<body")[1]
+    hrefs = re.findall(r'href="([^"]*)"', body)
+    assert hrefs == ["20_a.html", "20_a.html#part", "99_b.ipynb", "http://x.y/20_a.ipynb"]
+    assert "<code>20_a.ipynb</code>" in body
 
 
 def test_site_links_all_pages_with_the_tour_first(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty
@@ -11,7 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from marginalia.notebooks import checks, run, running
+from marginalia.notebooks import checks, page_missing, run, running
 from marginalia.notebooks.pairing import read_source
 from marginalia.notebooks.running import execute, run_one
 
@@ -133,7 +135,7 @@ def ran(tmp_path_factory):
     (root / ".gitignore").write_text("build/\n", encoding="utf-8")
     good = (
         FIRST
-        + "# Also $a<b$, $$\\frac{1}{2}$$ and `cost = $5 + $6`.\n"
+        + "# Also $a<b$, $$\\frac{1}{2}$$ and `cost = $5 + $6`; [the other](02_bad.ipynb).\n"
         + code_cell(FIGURE)
         + code_cell("'$x$'")
     )
@@ -178,6 +180,19 @@ def test_page_needs_no_network(ran):
     assert body.count("<math") == 2 and 'display="block"' in body
     assert "cost = $5 + $6" in body and "'$x$'" in body
     assert "<title>A small notebook</title>" in page
+    assert 'href="02_bad.html"' in page  # which came later
+
+
+def test_page_is_missing_unless_its_run_went_well_and_is_newer_than_everything_behind_it(ran, tmp_path):
+    root, _, _ = ran
+    good, bad = (root / "notebooks" / f"{name}.py" for name in ("01_good", "02_bad"))
+    build = tmp_path / "build"
+    assert page_missing(good, build)
+    shutil.copytree(root / "build", build)
+    page = build / "html" / "01_good.html"
+    assert not page_missing(good, build) and page_missing(bad, build)
+    os.utime(page, (0, good.stat().st_mtime - 1))
+    assert page_missing(good, build)
 
 
 def test_user_kernels_and_start_up_files_do_not_matter(tmp_path, monkeypatch):

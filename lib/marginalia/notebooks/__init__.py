@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .pairing import find, sync
-from .refreshing import refresh
+from .refreshing import page_missing, refresh
 from .running import Result, run
 
-__all__ = ["Result", "find", "refresh", "run", "sync"]
+__all__ = ["Result", "find", "page_missing", "refresh", "run", "sync"]

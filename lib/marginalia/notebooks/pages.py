@@ -29,6 +29,7 @@ main { max-width: 1000px; margin: 0 auto; }
 math[display="block"] { margin: 0.8em 0; overflow-x: auto; overflow-y: hidden; }
 mtd[columnalign="left"] { text-align: left; }
 mtd[columnalign="right"] { text-align: right; }
+.jp-InputArea-editor .highlight pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .jp-RenderedImage img { max-width: 100%; height: auto; }
 </style>
 {%- endblock -%}
@@ -52,6 +53,7 @@ INDEX = """<!DOCTYPE html>
 </body>
 </html>
 """
+LINK = re.compile(r'(<a\b[^>]*\bhref=")([\w.-]+)\.ipynb(?=["#])')  # to another notebook, which lies beside it
 # The converter knows one environment for aligned lines, and needs none for a single formula.
 ALIGNED = re.compile(r"\\(begin|end)\{(?:align|aligned|split|gather|gathered|multline|eqnarray)\*?\}")
 SINGLE = re.compile(
@@ -130,6 +132,19 @@ def title(notebook: NotebookNode) -> str:
     return ""
 
 
+def link_pages(folder: Path) -> None:
+    """Turn links to notebooks whose page lies in the same folder into links to that page."""
+    pages = {page.stem: page for page in folder.glob("*.html")}
+
+    def linked(found: re.Match) -> str:
+        return f"{found[1]}{found[2]}.{'html' if found[2] in pages else 'ipynb'}"
+
+    for page in pages.values():
+        text = page.read_text(encoding="utf-8")
+        if (new := LINK.sub(linked, text)) != text:
+            page.write_text(new, encoding="utf-8")
+
+
 def write_site(build: Path) -> Path:
     """Put the pages of `build/html` behind one index, the tour first, in `build/site`; the index.
 
@@ -146,6 +161,7 @@ def write_site(build: Path) -> Path:
         shutil.copy(page, site / page.name)
         heading = re.search(r"<title>(.*?)</title>", page.read_text(encoding="utf-8"), re.DOTALL)
         items.append(f'<li><a href="{page.name}">{heading[1].strip() if heading else page.stem}</a></li>')
+    link_pages(site)
     index = site / "index.html"
     index.write_text(INDEX.format(items="\n".join(items)), encoding="utf-8")
     return index

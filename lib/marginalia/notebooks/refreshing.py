@@ -1,4 +1,4 @@
-"""Put the outputs of a run into the committed notebooks, where they are stale or on demand."""
+"""Which notebooks have to run again, for their committed outputs or for their page; storing the outputs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import nbformat
 
+from marginalia.store import root as data_root
+
+from .checks import error_outputs, hidden_errors, not_run_in_order
 from .cleaning import clean
-from .hashing import fingerprint, stale
+from .hashing import fingerprint, library_files, stale
 from .pairing import METADATA, name_cells, sync, write
 from .running import Result, run
 
@@ -39,3 +42,15 @@ def refresh(sources: Iterable[Path], build: Path, all_of_them: bool = False, job
         else:
             print(f"fresh   {source.stem}")
     return run(chosen, build, jobs, then=store_outputs)
+
+
+def page_missing(source: Path, build: Path) -> bool:
+    """True when the build has no page of a whole run that is newer than source, library and data."""
+    page, executed = build / "html" / f"{source.stem}.html", build / "notebooks" / f"{source.stem}.ipynb"
+    if not (page.is_file() and executed.is_file()):
+        return True
+    behind = [source, *library_files(source), *data_root().rglob("*")]
+    if max(path.stat().st_mtime for path in behind) > page.stat().st_mtime:
+        return True
+    notebook = nbformat.read(executed, as_version=4)
+    return any(problem(notebook) for problem in (error_outputs, hidden_errors, not_run_in_order))

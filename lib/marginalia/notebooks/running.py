@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from traitlets import Type
 
 from .checks import error_outputs, hidden_errors
-from .pages import to_html
+from .pages import link_pages, to_html
 from .pairing import read_source, write
 
 TIMEOUT = 600  # seconds for one cell
@@ -214,4 +214,5 @@ def run(
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr, flush=True)
             os._exit(130)  # exit would wait for the running cells; kernels end when their parent does
+    link_pages(build / "html")  # now that all pages are there
     return [results[source] for source in sources]
