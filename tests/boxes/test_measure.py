@@ -81,5 +81,15 @@ def test_committed_numbers_are_those_of_the_real_data(shared_data):
 
 def test_without_the_data_it_says_what_to_set(monkeypatch):
     monkeypatch.setattr(store, "test_data", lambda: None)
-    with pytest.raises(FileNotFoundError, match="set MARGINALIA_TEST_DATA"):
+    with pytest.raises(FileNotFoundError, match="are not here; set MARGINALIA_TEST_DATA") as error:
         measure.main()
+    assert "bccd_boxes.json.gz" in str(error.value) and "voc100_detections.json.gz" in str(error.value)
+
+
+def test_with_some_of_the_data_it_names_the_rest(tmp_path, monkeypatch):
+    (tmp_path / "bccd_boxes.json.gz").touch()
+    monkeypatch.setattr(store, "test_data", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"which lacks coco_val2017_boxes\.json\.gz") as error:
+        measure.main()
+    lacks, files = str(error.value).split("; set MARGINALIA_TEST_DATA")
+    assert "bccd" not in lacks and "bccd_boxes.json.gz" in files

@@ -245,17 +245,27 @@ MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuf
 }
 
 
+def _file(name: str) -> str:
+    return f"{name}_boxes.json.gz"
+
+
 def main() -> None:
     """Write one CSV for each of MEASURES, and those of measure_ap, into data/measured.
 
-    Raises FileNotFoundError where the real data sets are not there.
+    Raises FileNotFoundError where the real data sets, or some of them, are not there.
     """
     folder = store.test_data()
-    if folder is None:
-        raise FileNotFoundError("the real data sets are not here: set MARGINALIA_TEST_DATA to their folder")
+    files = dict.fromkeys([*map(_file, SETS), *(name for pair in measure_ap.PAIRS.values() for name in pair)])
+    absent = [name for name in files if folder is None or not (folder / name).is_file()]
+    if absent:
+        where = "not here" if folder is None else f"not all in {folder}, which lacks {', '.join(absent)}"
+        raise FileNotFoundError(
+            f"the real data sets are {where}; set MARGINALIA_TEST_DATA to a folder with the COCO files "
+            f"{', '.join(files)}"
+        )
     out = store.root() / "measured"
     out.mkdir(exist_ok=True)
-    tables = {name: read_boxes(folder / f"{name}_boxes.json.gz") for name in SETS}
+    tables = {name: read_boxes(folder / _file(name)) for name in SETS}
     for measure in MEASURES:
         print(write(out, measure, tables).name, flush=True)
     for path in measure_ap.measure(folder, out):
