@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+BROWSERS = ("chromium", "google-chrome", "chromium-browser")  # as in .ci/system-packages and the tour
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -41,9 +42,9 @@ RUN_CELL = """async ([index, source]) => {
 @pytest.fixture(scope="session")
 def chromium():
     """Headless Chromium through playwright; without one the tests skip, or fail where CI=true."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        reason = "no chromium or google-chrome: install one to run the browser tests"
+        reason = f"none of {', '.join(BROWSERS)} is here: install one to run the browser tests"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
