@@ -65,7 +65,7 @@ def test_long_lines_of_code_stay_inside_their_cell():
 
 
 def test_links_to_notebooks_lead_to_their_pages(tmp_path):
-    text = "[a](20_a.ipynb), [part](20_a.ipynb#part), [b](99_b.ipynb), [far](http://x.y/20_a.ipynb), `20_a.ipynb`"
+    text = "[a](20_a.ipynb), [p](20_a.ipynb#part), [b](99_b.ipynb), [f](http://x.y/20_a.ipynb), `20_a.ipynb`"
     linking = v4.new_notebook(cells=[v4.new_markdown_cell(text)])
     (tmp_path / "00_tour.html").write_text(to_html(linking, "00_tour"), encoding="utf-8")
     (tmp_path / "20_a.html").write_text("the page", encoding="utf-8")
