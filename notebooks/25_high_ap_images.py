@@ -3,7 +3,7 @@
 #
 # **On which pictures does a detector do well, and what does AP per image hide?**
 #
-# Paper: Relation DETR (ECCV 2024), the failure cases of its Figure 6. About one minute on two CPU cores.
+# Paper: Relation DETR (ECCV 2024), its figure of failure cases. About one minute on two CPU cores.
 #
 # **中文摘要。** 检测器在哪些图上表现好？本笔记先手算一张图的 AP，再用一个简单的真实方法（灰度阈值加连通域）在 scikit-image 自带照片切成的 90 个小块上计算每张图的 AP、F1 和 LRP。单图 AP 有六个陷阱，逐一用一两个框演示：图中不存在的类别的误检不扣分；没有真值的图没有 AP；取值很粗；单图 AP 的平均不是数据集的 AP；编号为 0 的标注被当作“未匹配”；简单的图大量并列第一。所以应当展示各分位数上的图，而不是只展示最好的图，并在旁边给出 F1 和 LRP。填入自己的 COCO 路径后，只读取被选中的图片。
 #
@@ -277,7 +277,7 @@ figure
 #
 # ## 5. How it fails
 #
-# Relation DETR's Figure 6 shows failures under occlusion and in dense scenes. Ours are of another kind, that of methods without any
+# Relation DETR has a figure of failures under occlusion and in dense scenes. Ours are of another kind, that of methods without any
 # idea of an object. We name four, with all boxes of score .5 and more, whatever their class:
 #
 # - **split**: an object without a match (IoU below .5) in which two or more detections lie, each with 80 % of its area;
@@ -407,7 +407,7 @@ panel
 #
 # | | here | in the paper | why they differ |
 # |---|---|---|---|
-# | failure cases | threshold and components on embedded photographs: extra, split | Figure 6: Relation DETR on COCO, occlusion and dense scenes | no trained detector here yet |
+# | failure cases | threshold and components on embedded photographs: extra, split | Relation DETR on COCO, occlusion and dense scenes | no trained detector here yet |
 # | choice of pictures | quantiles of AP per image | not given | the best or the worst alone would be cherry-picking |
 # | AP per image | pycocotools' matching, one run, read image by image | none | the paper reports AP of data sets only |
 # | AP of COCO's example results | .505 (data set), .592 (mean of images) | none | made up by the COCO authors; .505 is their own reference figure |
