@@ -418,7 +418,7 @@ print(textwrap.fill(f"All {len(packages)} packages can be imported: {marginalia.
 # %%
 from marginalia.boxes.photographs import photographs
 
-browsers = ("chromium", "google-chrome")
+browsers = ("chromium", "google-chrome", "chromium-browser")
 extensions = Path(sys.prefix) / "share" / "jupyter" / "labextensions"
 checks = {
     "printed numbers": ((store.root() / "published").is_dir(), "set MARGINALIA_DATA to the folder data"),

@@ -370,7 +370,7 @@ figure
 # embedded tiles. Look at the quantiles too: `plots.quantile_gallery((TRUTH, DETECTIONS, PICTURES))`.
 
 # %%
-own = plots.open_pair((TRUTH, DETECTIONS, PICTURES) if TRUTH else None)
+own = plots.open_pair((TRUTH, DETECTIONS, PICTURES))
 of_own = evaluate_images(own.truth, own.detections)
 high = rank_images(of_own, MIN_TRUTHS, MIN_CATEGORIES)
 figure, data = plots.gallery(own, high.head(SHOWN))
