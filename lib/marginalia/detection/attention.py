@@ -1,8 +1,8 @@
 """The cross-attention of DETR, Conditional DETR and DAB-DETR as pure functions on tensors.
 
-B batch, Q queries, K keys (cells of the feature map, row by row, h * w of them), H heads, D channels of a head, L decoder
-layers; `width` = H * D is the width of the model. Logits are always scaled as the model scales them, and never given as
-their sum only: what they are the sum of is the point.
+B batch, Q queries, K keys (the h * w cells of the feature map, row by row), H heads, D channels of a head,
+L decoder layers; `width` = H * D is the width of the model. Logits are scaled as the model scales them, and
+never given as their sum only: what they are the sum of is the point.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ CELL_EPS = 1e-6  # added to the number of valid rows and columns before dividing
 def sine_frequencies(width: int, temperature: float = 10000.0, dtype=torch.float32) -> Float[Tensor, " F"]:
     """Frequencies omega_i of the code of one coordinate, F = width / 4 of them, the fastest (1) first.
 
-    omega_i = temperature^(-2 i / (width / 2)); `width` is that of the code of a point, half of it for each coordinate.
+    omega_i = temperature^(-2 i / (width / 2)); `width` is that of a point's code, half of it a coordinate's.
     """
     if width % 4:
-        raise ValueError(f"sine_frequencies: width must be a multiple of 4 (sine and cosine of y and x), not {width}")
+        raise ValueError(f"sine_frequencies: width must be a multiple of 4 (sine, cosine, y, x), not {width}")
     return 1 / _periods(width, temperature, torch.device("cpu"), dtype)
 
 
@@ -37,11 +37,11 @@ def _periods(width: int, temperature: float, device: torch.device, dtype: torch.
 def sine_embedding(
     points: Float[Tensor, "... P"], width: int, temperature: float = 10000.0
 ) -> Float[Tensor, "... P*width/2"]:
-    """Sinusoidal code of points (x, y) or boxes (x, y, w, h) in [0, 1]; `width` / 2 channels for each coordinate.
+    """Sinusoidal code of points (x, y) or boxes (x, y, w, h) in [0, 1]; `width` / 2 channels a coordinate.
 
-    Channels 2i and 2i + 1 of a coordinate v are sin(2 pi v omega_i) and cos(2 pi v omega_i); the coordinates follow
-    each other as y, x, w, h: *y comes first*, although the input begins with x. A point's code has squared length
-    width / 2 wherever the point is. Conditional DETR, code; DAB-DETR eq. 2.
+    Channels 2i and 2i + 1 of a coordinate v are sin(2 pi v omega_i) and cos(2 pi v omega_i); the coordinates
+    follow each other as y, x, w, h: *y comes first*, although the input begins with x. A point's code has
+    squared length width / 2 wherever the point is. Conditional DETR, code (sheet 2.1); DAB-DETR, sheet 5.1.
     """
     if width % 4 or points.shape[-1] not in (2, 4):
         raise ValueError(
@@ -57,9 +57,10 @@ def sine_embedding(
 def shift_embedding(
     code: Float[Tensor, "... width"], step: Float[Tensor, "... 2"], temperature: float = 10000.0
 ) -> Float[Tensor, "... width"]:
-    """The code of a point moved by `step` = (dx, dy), from the code alone: one rotation by 2 pi omega_i d per frequency.
+    """The code of a point moved by `step` = (dx, dy), from the code alone: a rotation for each frequency.
 
-    Scaling channels, which is what a diagonal transformation does, cannot do this by itself.
+    The angle is 2 pi omega_i times the step. Scaling channels, which is what a diagonal transformation does,
+    cannot do this by itself.
     """
     width = code.shape[-1]
     angles = step[..., [1, 0], None] * (2 * math.pi) / _periods(width, temperature, code.device, code.dtype)
@@ -102,7 +103,7 @@ def join_heads(tensor: Float[Tensor, "B H N D"]) -> Float[Tensor, "B N width"]:
 def concatenate_halves(
     content: Float[Tensor, "B N width"], spatial: Float[Tensor, "B N width"], heads: int
 ) -> Float[Tensor, "B H N 2*D"]:
-    """Each head's D content channels followed by its D spatial ones, so that one dot product is the sum of two."""
+    """Each head's D content channels, then its D spatial ones: one dot product is then the sum of two."""
     return torch.cat((split_heads(content, heads), split_heads(spatial, heads)), dim=-1)
 
 
@@ -115,8 +116,8 @@ def conditional_logits(
 ) -> tuple[Float[Tensor, "B H Q K"], Float[Tensor, "B H Q K"]]:
     """Content logits c_q . c_k and spatial logits p_q . p_k of every head, from the *projected* vectors.
 
-    Both are divided by sqrt(2 D), the width of a head after concatenation; attention is the softmax of their sum.
-    In the first layer o_q and p_k belong to the content vectors. Conditional DETR eq. 4-6.
+    Both are divided by sqrt(2 D), the width of a head after concatenation; attention is the softmax of their
+    sum. In the first layer o_q and p_k belong to the content vectors. Conditional DETR, sheet 2.3.
     """
     scale = (2 * content_query.shape[-1] // heads) ** -0.5
     content = split_heads(content_query, heads) @ split_heads(content_key, heads).mT
@@ -154,30 +155,34 @@ def detr_logits(
 ) -> DetrTerms:
     """DETR's logits (c_q + o_q)^T (c_k + p_k) / sqrt(D) as four terms; they sum to the model's logits.
 
-    The vectors are those *before* projection, a projection is (weight, bias). Each bias is counted once, with the
-    content vectors. Conditional DETR eq. 2.
+    The vectors are those *before* projection, a projection is (weight, bias). Each bias is counted once, with
+    the content vectors. Conditional DETR eq. 2.
     """
     (query_weight, query_bias), (key_weight, key_bias) = query_projection, key_projection
     linear = torch.nn.functional.linear
     queries = linear(content_query, query_weight, query_bias), linear(object_query, query_weight)
     keys = linear(content_key, key_weight, key_bias), linear(position_key, key_weight)
     scale = (content_query.shape[-1] // heads) ** -0.5
-    return DetrTerms(*(split_heads(q, heads) @ split_heads(k, heads).mT * scale for q in queries for k in keys))
+    return DetrTerms(
+        *(split_heads(q, heads) @ split_heads(k, heads).mT * scale for q in queries for k in keys)
+    )
 
 
 def modulate(
     code: Float[Tensor, "B Q width"], size: Float[Tensor, "B Q 2"], wished: Float[Tensor, "B Q 2"]
 ) -> Float[Tensor, "B Q width"]:
-    """DAB-DETR's modulation of a point's code: the x half times w_ref / w, the y half times h_ref / h (section 5.1).
+    """DAB-DETR's modulation of a point's code: the x half times w_ref / w, the y half times h_ref / h.
 
-    `size` is the (w, h) of the anchor and `wished` the predicted (w_ref, h_ref), both in (0, 1). A factor below one
-    flattens the logits along that axis, which widens the map.
+    `size` is the anchor's (w, h) and `wished` the predicted (w_ref, h_ref), both in (0, 1). A factor below one
+    flattens the logits along that axis, which widens the map (sheet 5.1).
     """
     factor = (wished / size)[..., [1, 0]]  # (B, Q, 2), y first as in the code
     return (code.unflatten(-1, (2, -1)) * factor[..., None]).flatten(-2)
 
 
-def combine_maps(content: Float[Tensor, "... h w"], spatial: Float[Tensor, "... h w"]) -> Float[Tensor, "... h w"]:
+def combine_maps(
+    content: Float[Tensor, "... h w"], spatial: Float[Tensor, "... h w"]
+) -> Float[Tensor, "... h w"]:
     """The normalised product of two maps: what attention is, since logits add where maps multiply.
 
     Taken in log space, because the plain product of two sharp maps can be 0 everywhere.
@@ -190,8 +195,8 @@ def combine_maps(content: Float[Tensor, "... h w"], spatial: Float[Tensor, "... 
 class AttentionMaps:
     """Cross-attention of every decoder layer and head, taken apart; each field is (L, B, H, Q, h, w).
 
-    The three maps sum to 1 over the cells, `combined` is the weight that the model uses. In the first layer of
-    Conditional and DAB-DETR the content part also holds o_q and p_k.
+    The three maps sum to 1 over the cells, `combined` is the weight that the model uses. In the first layer
+    of Conditional and DAB-DETR the content part also holds o_q and p_k.
     """
 
     content: Float[Tensor, "L B H Q h w"]

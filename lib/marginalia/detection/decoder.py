@@ -15,10 +15,10 @@ from .layers import FeedForward, inverse_sigmoid, mlp
 
 
 class BoxHead(nn.Module):
-    """Boxes (cx, cy, w, h) in [0, 1] from embeddings, as offsets to a reference point or anchor before the sigmoid.
+    """Boxes (cx, cy, w, h) in [0, 1] from embeddings, as offsets to a reference before the sigmoid.
 
-    Conditional DETR eq. 1. `centred`: the last layer starts at zero, so that training starts with boxes at their
-    references, with w = h = 0.5 where the reference has no size; DETR does not do this.
+    Conditional DETR eq. 1. `centred`: the last layer starts at zero, so that training starts with boxes at
+    their references, with w = h = 0.5 where the reference has no size; DETR does not do this.
     """
 
     def __init__(self, width: int, centred: bool):
@@ -34,7 +34,7 @@ class BoxHead(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward; each is added to its input and normalised (post-norm)."""
+    """Self-attention, cross-attention, feed-forward; each added to its input, then normalised (post-norm)."""
 
     def __init__(
         self, width: int, self_attention: nn.Module, cross_attention: nn.Module, feed_forward: FeedForward
@@ -53,7 +53,7 @@ class DecoderLayer(nn.Module):
         cells: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None,
     ) -> Float[Tensor, "B Q width"]:
-        """`spatial(f, c_q)` makes the spatial query: one ablation forms it from c_q, which only the layer knows."""
+        """`spatial(f, c_q)` makes the spatial query; one ablation needs c_q, which only the layer knows."""
         content = self.self_norm(f + self.self_attention(f, position))  # c_q
         attended = self.cross_attention(content, position, spatial(f, content), memory, cells, valid)
         found = self.cross_norm(content + attended)
@@ -82,7 +82,7 @@ class Decoder(nn.Module):
         cells: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Decoded:
-        """Embeddings and references of all layers; `cells` codes where the keys are, `valid` is False for padding."""
+        """Embeddings and references of all layers; `cells` is p_k, `valid` is False for padded cells."""
         reported = entering = self.queries.start(len(memory))  # (B, Q, P)
         f = memory.new_zeros(*entering.shape[:2], self.width)
         hidden, references = [], []

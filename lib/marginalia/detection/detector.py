@@ -1,11 +1,11 @@
 """The detectors: a record of sizes, and the parts that each kind is put together from.
 
-| kind        | attention | reference             | classes                  | published as              |
-|-------------|-----------|-----------------------|--------------------------|---------------------------|
-| detr        | joint     | none (s = 0)          | softmax with no-object   | DETR                      |
-| detr-focal  | joint     | point from o_q        | sigmoid, prior 0.01      | Table 4, OR + FL          |
-| conditional | split     | point from o_q        | sigmoid, prior 0.01      | Conditional DETR          |
-| dab         | split     | anchor, moved by layers | sigmoid, prior 0.01    | DAB-DETR                  |
+| kind        | attention | reference               | classes                | published as     |
+|-------------|-----------|-------------------------|------------------------|------------------|
+| detr        | joint     | none (s = 0)            | softmax with no-object | DETR             |
+| detr-focal  | joint     | point from o_q          | sigmoid, prior 0.01    | Table 4, OR + FL |
+| conditional | split     | point from o_q          | sigmoid, prior 0.01    | Conditional DETR |
+| dab         | split     | anchor, moved by layers | sigmoid, prior 0.01    | DAB-DETR         |
 
 Beside the papers: no dropout, group norm in the backbone, no rescaling of positions in DAB-DETR's encoder.
 """
@@ -24,7 +24,13 @@ from torch import Tensor, nn
 from .attention import cell_positions, sine_embedding, valid_positions
 from .decoder import BoxHead, Decoder, DecoderLayer
 from .encoder import Backbone, Encoder, EncoderLayer
-from .layers import FeedForward, JointCrossAttention, JointSelfAttention, SplitCrossAttention, SplitSelfAttention
+from .layers import (
+    FeedForward,
+    JointCrossAttention,
+    JointSelfAttention,
+    SplitCrossAttention,
+    SplitSelfAttention,
+)
 from .queries import POINTS, SPATIAL_QUERIES, TRANSFORMS, AnchorQueries, LearnedQueries, PointQueries
 
 KINDS = ("detr", "detr-focal", "conditional", "dab")
@@ -40,14 +46,16 @@ class DetectorConfig:
     heads: int = 6
     encoder_layers: int = 2
     decoder_layers: int = 3
-    ffn: int = 192  # hidden width of feed-forward blocks; the decoder's is adjusted by kind, see `decoder_ffn`
+    ffn: int = 192  # hidden width of feed-forward blocks; the decoder's depends on the kind: `decoder_ffn`
     queries: int = 16
     classes: int = 10
     in_channels: int = 1
     stride: int = 4  # pixels a cell: 64-pixel pictures give 16 x 16 cells
-    temperature: float = 20.0  # of the sine code of the keys
-    query_temperature: float | None = None  # of the queries; None: as the keys. DAB-DETR's code has 10000 beside 20
-    reference: str | None = None  # a name of POINTS; None: "fixed" for detr, "predicted" else; dab has anchors
+    temperature: float = (
+        20.0  # of the sine code of the keys, and of the queries unless the next line says else
+    )
+    query_temperature: float | None = None  # 10000 beside 20 is the mixture in DAB-DETR's code
+    reference: str | None = None  # a name of POINTS in place of the kind's own; dab has anchors instead
     spatial_query: str = "csq"  # a name of SPATIAL_QUERIES (Table 3); conditional and dab
     transform: str = "diagonal"  # a name of TRANSFORMS (Figure 5); conditional and dab
 
@@ -55,24 +63,24 @@ class DetectorConfig:
         _known("kind", self.kind, KINDS)
         _known("spatial_query", self.spatial_query, SPATIAL_QUERIES)
         _known("transform", self.transform, TRANSFORMS)
+        _known("reference", self.point, POINTS)
+        if self.kind == "dab" and self.reference is not None:
+            raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
         if self.width % self.heads or self.width % 8:
             raise ValueError(
                 f"DetectorConfig: width must be a multiple of heads and of 8 (group norm, sine code), "
                 f"not {self.width} with {self.heads} heads"
             )
-        if self.kind == "dab" and self.reference is not None:
-            raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
-        if self.reference is None and self.kind != "dab":
-            object.__setattr__(self, "reference", "fixed" if self.kind == "detr" else "predicted")
-        if self.reference is not None:
-            _known("reference", self.reference, POINTS)
-        if self.query_temperature is None:
-            object.__setattr__(self, "query_temperature", self.temperature)
 
     @property
     def focal(self) -> bool:
         """Whether class scores are sigmoids; if not, the last class of a softmax is no-object."""
         return self.kind != "detr"
+
+    @property
+    def point(self) -> str:
+        """Which of POINTS makes the reference point."""
+        return self.reference or ("fixed" if self.kind == "detr" else "predicted")
 
 
 def _known(field: str, value: str, names: Iterable[str]) -> None:
@@ -81,7 +89,7 @@ def _known(field: str, value: str, names: Iterable[str]) -> None:
 
 
 class DetectorOutput(NamedTuple):
-    """Predictions of every decoder layer, the last one being the answer; P is 2 for points and 4 for anchors."""
+    """Predictions of every decoder layer, the last is the answer; P is 2 for points and 4 for anchors."""
 
     logits: Float[Tensor, "L B Q C"]  # C + 1 for kind detr: no-object last
     boxes: Float[Tensor, "L B Q 4"]  # (cx, cy, w, h) in [0, 1]
@@ -103,19 +111,21 @@ class Detector(nn.Module):
         pixels: Float[Tensor, "B channels S S"] | UInt8[Tensor, "B channels S S"],
         mask: Bool[Tensor, "B S S"] | None = None,
     ) -> DetectorOutput:
-        """Predictions for pictures with values in [0, 1] (or bytes); `mask` is False where a picture is padding."""
+        """Predictions for pictures with values in [0, 1], or bytes; `mask` is False on padding."""
         if pixels.dtype == torch.uint8:
             pixels = pixels / 255
         features = self.backbone((pixels - 0.5) / 0.25)  # (B, width, h, w)
         h, w = features.shape[-2:]
-        memory = features.flatten(2).mT  # (B, K, width)
+        memory = features.flatten(2).mT.contiguous()  # (B, K, width)
         if mask is None:
             valid, positions = None, cell_positions(h, w, memory.dtype, memory.device)[None]
         else:
             # a cell counts as picture where the pixel at its upper left corner does
             grid = mask[:, :: self.config.stride, :: self.config.stride]
             valid, positions = grid.flatten(1), valid_positions(grid, memory.dtype)
-        cells = sine_embedding(positions, self.config.width, self.config.temperature)  # p_k, (1 or B, K, width)
+        cells = sine_embedding(
+            positions, self.config.width, self.config.temperature
+        )  # p_k, (1 or B, K, width)
         hidden, references = self.decoder(self.encoder(memory, cells, valid), cells, valid)
         boxes = self.decoder.box_head(hidden, references)
         return DetectorOutput(self.class_head(hidden), boxes, hidden, references)
@@ -139,17 +149,15 @@ def _assemble(config: DetectorConfig, ffn: int) -> Detector:
 
 
 def _queries(config: DetectorConfig) -> nn.Module:
+    queries, width = config.queries, config.width
+    point = POINTS[config.point](queries, width)
     if config.kind in ("detr", "detr-focal"):
-        return LearnedQueries(config.queries, config.width, _point(config))
-    transform = TRANSFORMS[config.transform](config.width, config.heads)
-    spatial_query = SPATIAL_QUERIES[config.spatial_query](transform)
+        return LearnedQueries(queries, width, point)
+    spatial_query = SPATIAL_QUERIES[config.spatial_query](TRANSFORMS[config.transform](width, config.heads))
+    temperature = config.query_temperature or config.temperature
     if config.kind == "dab":
-        return AnchorQueries(config.queries, config.width, spatial_query, config.query_temperature)
-    return PointQueries(config.queries, config.width, _point(config), spatial_query, config.query_temperature)
-
-
-def _point(config: DetectorConfig) -> nn.Module:
-    return POINTS[config.reference](config.queries, config.width)
+        return AnchorQueries(queries, width, spatial_query, temperature)
+    return PointQueries(queries, width, point, spatial_query, temperature)
 
 
 def _decoder_layer(config: DetectorConfig, ffn: int, first: bool) -> DecoderLayer:
@@ -165,14 +173,17 @@ def _decoder_layer(config: DetectorConfig, ffn: int, first: bool) -> DecoderLaye
 def decoder_ffn(config: DetectorConfig) -> int:
     """Hidden width of the decoder's feed-forward blocks that makes all kinds equally large.
 
-    Conditional DETR with its own parts has `config.ffn`; the other kinds get as much more or less as brings them
-    nearest to its number of parameters. Ablations within a kind keep that kind's width, as in the paper.
+    Conditional DETR with its own parts has `config.ffn`; each other kind gets as much more or less as brings
+    it nearest to that number of parameters. Ablations within a kind keep the kind's width, as in the paper.
     """
-    plain = replace(config, spatial_query="csq", transform="diagonal", reference=None, query_temperature=None)
-    with torch.device("meta"):
-        sizes = [parameters(_assemble(replace(plain, kind=kind), config.ffn)) for kind in ("conditional", config.kind)]
     a_unit = config.decoder_layers * (2 * config.width + 1)  # one more hidden unit in every layer
-    return max(1, config.ffn + round((sizes[0] - sizes[1]) / a_unit))
+    plain = replace(config, reference=None, spatial_query="csq", transform="diagonal")
+    with torch.device("meta"):  # sizes only
+        wanted, found = (
+            parameters(_assemble(replace(plain, kind=kind), config.ffn))
+            for kind in ("conditional", config.kind)
+        )
+    return max(1, config.ffn + round((wanted - found) / a_unit))
 
 
 def parameters(model: nn.Module) -> int:
@@ -182,7 +193,7 @@ def parameters(model: nn.Module) -> int:
 
 @torch.no_grad()
 def _initialise(detector: Detector) -> None:
-    """Xavier weights and zero biases in the transformer, prior in the class bias, boxes on their references."""
+    """Xavier weights and zero biases in the transformer, the prior as class bias, boxes at their references."""
     for part in (detector.encoder, detector.decoder):
         for module in part.modules():
             if isinstance(module, nn.Linear):

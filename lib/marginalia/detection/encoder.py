@@ -13,7 +13,7 @@ GROUPS = 8  # of the group norms; no running statistics, so that training and ev
 
 
 class Backbone(nn.Sequential):
-    """3x3 convolutions, one a halving of the side and one more: (B, in_channels, S, S) to (B, width, h, w)."""
+    """3x3 convolutions, one a halving of the side and one more; (B, channels, S, S) to (B, width, h, w)."""
 
     def __init__(self, in_channels: int, width: int, stride: int):
         halvings = stride.bit_length() - 1
@@ -24,7 +24,9 @@ class Backbone(nn.Sequential):
         super().__init__(
             *(
                 nn.Sequential(
-                    nn.Conv2d(before, after, 3, step, padding=1, bias=False), nn.GroupNorm(GROUPS, after), nn.ReLU()
+                    nn.Conv2d(before, after, 3, step, padding=1, bias=False),
+                    nn.GroupNorm(GROUPS, after),
+                    nn.ReLU(),
                 )
                 for before, after, step in zip(widths[:-1], widths[1:], strides, strict=True)
             ),
@@ -51,7 +53,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of encoder layers; the same for all kinds (DAB-DETR's extra scaling of positions is left out)."""
+    """A stack of encoder layers, the same for all kinds."""
 
     def __init__(self, layers: Iterable[EncoderLayer]):
         super().__init__()

@@ -1,7 +1,7 @@
-"""The blocks that encoder and decoders are made of; every projection that a map can be rebuilt from is a Linear by name.
+"""The blocks that encoder and decoders are made of; each projection that maps are rebuilt from has a name.
 
-A forward hook on `content_query`, `spatial_query`, `content_key`, `spatial_key` (or, for joint attention, a pre-hook on
-the module) sees all that `attention` needs. The weights are asked for nowhere, so the fused kernel can be used.
+A forward hook on `content_query`, `spatial_query`, `content_key` and `spatial_key` (for joint attention: a
+pre-hook on the module) sees all that `attention` needs. No weights are returned, so fused kernels can serve.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, activation: nn.Module):
         super().__init__()
-        self.widen, self.activation, self.narrow = nn.Linear(width, hidden), activation, nn.Linear(hidden, width)
+        self.widen, self.activation, self.narrow = (
+            nn.Linear(width, hidden),
+            activation,
+            nn.Linear(hidden, width),
+        )
 
     def forward(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N width"]:
         return self.narrow(self.activation(self.widen(tokens)))
 
 
 class JointSelfAttention(nn.Module):
-    """DETR's self-attention, in encoder and decoder: positions are added to queries and keys, then projected."""
+    """DETR's self-attention, in encoder and decoder: positions are added to queries and keys, not values."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -51,12 +55,14 @@ class JointSelfAttention(nn.Module):
         valid: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B N width"]:
         placed = tokens + position
-        q, k, v = (split_heads(t, self.heads) for t in (self.query(placed), self.key(placed), self.value(tokens)))
+        q, k, v = (
+            split_heads(t, self.heads) for t in (self.query(placed), self.key(placed), self.value(tokens))
+        )
         return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
 
 
 class SplitSelfAttention(nn.Module):
-    """Self-attention of Conditional and DAB-DETR: content and position projected each by its own Linear, then added."""
+    """Self-attention of Conditional and DAB-DETR: content and position are projected apart, then added."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -77,8 +83,8 @@ class SplitSelfAttention(nn.Module):
 class JointCrossAttention(nn.Module):
     """DETR's cross-attention: (c_q + o_q) against (c_k + p_k), one dot product a head, scale 1 / sqrt(D).
 
-    Takes the same arguments as `SplitCrossAttention`, so that one decoder layer serves both; there is no spatial
-    query here.
+    Takes the same arguments as `SplitCrossAttention`, so that one decoder layer serves both; there is no
+    spatial query here.
     """
 
     def __init__(self, width: int, heads: int):
@@ -102,10 +108,10 @@ class JointCrossAttention(nn.Module):
 
 
 class SplitCrossAttention(nn.Module):
-    """Conditional DETR's cross-attention: c_q . c_k + p_q . p_k, each with its own projections, scale 1 / sqrt(2 D).
+    """Conditional DETR's cross-attention: c_q . c_k + p_q . p_k, projected apart, scale 1 / sqrt(2 D).
 
-    `first`: the first decoder layer, where decoder embeddings are still empty, also adds the projected object query
-    and cell positions to the content half (section 2.3); later layers have no such projection.
+    `first`: the first decoder layer, where decoder embeddings are still empty, also adds the projected object
+    query and cell positions to the content half; later layers have no such projection (sheet 2.3).
     """
 
     def __init__(self, width: int, heads: int, first: bool):
@@ -141,7 +147,7 @@ def _key_mask(valid: Bool[Tensor, "B K"] | None) -> Bool[Tensor, "B 1 1 K"] | No
     return None if valid is None else valid[:, None, None, :]
 
 
-def inverse_sigmoid(p: Float[Tensor, "..."], eps: float = 1e-5) -> Float[Tensor, "..."]:
+def inverse_sigmoid(p: Float[Tensor, ...], eps: float = 1e-5) -> Float[Tensor, ...]:
     """log(p / (1 - p)) with both parts at least `eps`, so that |result| <= 11.5.
 
     1e-5 is the value of Conditional DETR and of all transformers ports; the official DAB-DETR clamps at 1e-3.

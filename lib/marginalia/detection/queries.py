@@ -1,8 +1,9 @@
-"""What a decoder query is: learned vector (DETR), reference point (Conditional DETR) or anchor box (DAB-DETR).
+"""What a decoder query is: a learned vector (DETR), a point (Conditional DETR) or an anchor (DAB-DETR).
 
-Each kind answers the same four questions: where does it start (`start`), what is its position in self-attention
-(`position`), what is its spatial query in a layer (`spatial`), and where is it after a layer (`refine`).
-`spatial` is put together from a form of T and a way of using it, so that Figure 5 and Table 3 are choices of parts.
+Each kind answers the same four questions: where does it start (`start`), what is its position in
+self-attention (`position`), what is its spatial query in a layer (`spatial`), and where is it after a layer
+(`refine`). The spatial query is put together from a form of T (`TRANSFORMS`, Figure 5) and a way of using it
+(`SPATIAL_QUERIES`, Table 3).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from .attention import modulate, sine_embedding
 from .layers import mlp
 
-# --- reference points: sigma(s) of Conditional DETR eq. 1 and the two alternatives of its ablation -----------------
+# --- reference points: s of Conditional DETR eq. 1 and the two alternatives of its ablation
 
 
 class PredictedPoint(nn.Module):
@@ -51,7 +52,7 @@ class FixedPoint(nn.Module):
 
 POINTS = {"predicted": PredictedPoint, "learned": LearnedPoint, "fixed": FixedPoint}
 
-# --- T: how an embedding f transforms the code p_s (Figure 5) ------------------------------------------------------
+# --- T: how an embedding f transforms the code p_s (Figure 5)
 
 
 class Scaling(nn.Module):
@@ -61,7 +62,9 @@ class Scaling(nn.Module):
         super().__init__()
         self.head = mlp(width, width, factors)
 
-    def forward(self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]) -> Float[Tensor, "B Q width"]:
+    def forward(
+        self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]
+    ) -> Float[Tensor, "B Q width"]:
         return self.head(f) * code
 
 
@@ -73,7 +76,9 @@ class Mixing(nn.Module):
         self.blocks = blocks
         self.head = mlp(width, width, width * width // blocks)
 
-    def forward(self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]) -> Float[Tensor, "B Q width"]:
+    def forward(
+        self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]
+    ) -> Float[Tensor, "B Q width"]:
         side = code.shape[-1] // self.blocks
         matrices = self.head(f).unflatten(-1, (self.blocks, side, side))  # (B, Q, blocks, side, side)
         return (matrices @ code.unflatten(-1, (self.blocks, side, 1))).flatten(-3)
@@ -82,7 +87,9 @@ class Mixing(nn.Module):
 class Unchanged(nn.Module):
     """T is the identity."""
 
-    def forward(self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]) -> Float[Tensor, "B Q width"]:
+    def forward(
+        self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]
+    ) -> Float[Tensor, "B Q width"]:
         return code
 
 
@@ -94,7 +101,7 @@ TRANSFORMS = {
     "diagonal": lambda width, heads: Scaling(width, width),
 }
 
-# --- the spatial query p_q from f (layer input), c_q (after self-attention) and p_s (Table 3) ----------------------
+# --- the spatial query p_q from f (layer input), c_q (after self-attention) and p_s (Table 3)
 
 
 class SpatialQuery(nn.Module):
@@ -146,7 +153,7 @@ SPATIAL_QUERIES = {
     "csq-c": lambda transform: SpatialQueryOfEmbedding(),
 }
 
-# --- the three kinds -----------------------------------------------------------------------------------------------
+# --- the three kinds
 
 
 class LearnedQueries(nn.Module):
@@ -178,7 +185,7 @@ class LearnedQueries(nn.Module):
 
 
 class PointQueries(LearnedQueries):
-    """Conditional DETR: o_q as before, and a spatial query made for each picture, layer and query (section 2.2)."""
+    """Conditional DETR: o_q as before, and a spatial query for each picture, layer and query (sheet 2.2)."""
 
     def __init__(
         self, queries: int, width: int, point: nn.Module, spatial_query: nn.Module, temperature: float
@@ -195,7 +202,7 @@ class PointQueries(LearnedQueries):
 
 
 class AnchorQueries(nn.Module):
-    """DAB-DETR: the query is an anchor box, moved by every layer; its size stretches the spatial map (section 5.1)."""
+    """DAB-DETR: the query is an anchor box that every layer moves; its size stretches the spatial map."""
 
     def __init__(self, queries: int, width: int, spatial_query: nn.Module, temperature: float):
         super().__init__()
@@ -224,6 +231,6 @@ class AnchorQueries(nn.Module):
     def refine(
         self, references: Float[Tensor, "B Q 4"], f: Float[Tensor, "B Q width"], box_head: nn.Module
     ) -> tuple[Float[Tensor, "B Q 4"], Float[Tensor, "B Q 4"]]:
-        """The moved anchors: for the next box with their gradient, for the next layer without (section 5.1)."""
+        """The moved anchors: with their gradient for the next box, without it for the next layer."""
         moved = box_head(f, references)
         return moved, moved.detach()
