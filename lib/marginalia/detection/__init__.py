@@ -10,6 +10,7 @@ import importlib
 _HOME = {
     "attention": ("AttentionMaps", "cell_positions", "conditional_logits", "detr_logits", "sine_embedding"),
     "detector": ("KINDS", "Detector", "DetectorConfig", "DetectorOutput", "build"),
+    "predicting": ("predict", "predict_table"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE)  # noqa: PLE0605

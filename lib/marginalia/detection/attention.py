@@ -173,8 +173,8 @@ def modulate(
 ) -> Float[Tensor, "B Q width"]:
     """DAB-DETR's modulation of a point's code: the x half times w_ref / w, the y half times h_ref / h.
 
-    `size` is the anchor's (w, h) and `wished` the predicted (w_ref, h_ref), both in (0, 1). A factor below one
-    flattens the logits along that axis, which widens the map (sheet 5.1).
+    `size` is the anchor's (w, h) and `wished` the predicted (w_ref, h_ref), both in (0, 1). A factor below
+    one flattens the logits along that axis, which widens the map (sheet 5.1).
     """
     factor = (wished / size)[..., [1, 0]]  # (B, Q, 2), y first as in the code
     return (code.unflatten(-1, (2, -1)) * factor[..., None]).flatten(-2)

@@ -150,13 +150,13 @@ def _assemble(config: DetectorConfig, ffn: int) -> Detector:
 
 def _queries(config: DetectorConfig) -> nn.Module:
     queries, width = config.queries, config.width
-    point = POINTS[config.point](queries, width)
     if config.kind in ("detr", "detr-focal"):
-        return LearnedQueries(queries, width, point)
+        return LearnedQueries(queries, width, POINTS[config.point](queries, width))
     spatial_query = SPATIAL_QUERIES[config.spatial_query](TRANSFORMS[config.transform](width, config.heads))
     temperature = config.query_temperature or config.temperature
     if config.kind == "dab":
         return AnchorQueries(queries, width, spatial_query, temperature)
+    point = POINTS[config.point](queries, width)
     return PointQueries(queries, width, point, spatial_query, temperature)
 
 
@@ -193,7 +193,7 @@ def parameters(model: nn.Module) -> int:
 
 @torch.no_grad()
 def _initialise(detector: Detector) -> None:
-    """Xavier weights and zero biases in the transformer, the prior as class bias, boxes at their references."""
+    """Xavier weights and zero biases in the transformer, the prior in class biases, centred boxes."""
     for part in (detector.encoder, detector.decoder):
         for module in part.modules():
             if isinstance(module, nn.Linear):
