@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 from marginalia.boxes.evaluation import evaluate
 from marginalia.detection.attention import AttentionMaps, conditional_logits, detr_logits
@@ -57,14 +56,15 @@ def test_every_parameter_learns(kind, pixels):
     model = shake(build(replace(SMALL, kind=kind)))
     output = model(pixels)
     (output.logits.sigmoid().sum() + output.boxes.square().sum()).backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not idle
+    idle = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    # the first decoder layer's self-attention sees embeddings that are all zero
+    empty = ("content_query", "content_key", "value")
+    assert idle <= {f"decoder.layers.0.self_attention.{name}.weight" for name in empty}
 
 
 def test_kinds_are_equally_large():
     sizes = [parameters(build(DetectorConfig(kind=kind))) for kind in KINDS]
     assert max(sizes) / min(sizes) < 1.05
-    assert sizes[KINDS.index("conditional")] == sizes[2]
     assert build(DetectorConfig()).decoder.layers[0].feed_forward.widen.out_features == DetectorConfig().ffn
 
 
@@ -179,20 +179,16 @@ def test_anchors_move_with_the_picture_only_after_the_first_layer(pixels):
 
 
 def test_gradient_of_anchors(pixels):
-    """Into the next layer none; the box of layer l >= 2 sends it to layer l - 1, one update back and no further."""
+    """The anchor that enters layer l >= 2 carries none; that of the reported box carries it to layer l - 1."""
     model = shake(build(replace(SMALL, kind="dab")))
     entered = []
     position = model.decoder.queries.position
     model.decoder.queries.position = lambda references: entered.append(references) or position(references)
     output = model(pixels)
     assert [r.requires_grad for r in entered] == [True, False, False]
-    hidden = model.decoder.layers[1].final_norm.bias  # of layer 2, which also moves the anchor of layer 3
-    (through,) = torch.autograd.grad(output.references[2].sum(), hidden, retain_graph=True)
+    before = model.decoder.layers[1].final_norm.bias  # layer 2 moves the anchor that layer 3 reports against
+    (through,) = torch.autograd.grad(output.references[2].sum(), before)
     assert through.abs().max() > 0
-    (anchor,) = torch.autograd.grad(
-        output.references[2].sum(), model.decoder.queries.anchor, allow_unused=True
-    )
-    assert anchor is None or not anchor.any() or model.decoder.queries.anchor.requires_grad
 
 
 # --- attention as the model computes it
@@ -223,7 +219,7 @@ PARTS = ("content_query", "content_key", "spatial_query", "spatial_key", "object
 
 @pytest.mark.parametrize("kind", ["conditional", "dab"])
 def test_content_and_spatial_logits_rebuild_the_attention(kind, pixels):
-    """Checks 1 and 3 on the model: the softmax of the sum gives what the layer computed; layer 1 has extra terms."""
+    """The softmax of their sum gives what the layer computed; in the first layer only with the extra terms."""
     model = shake(build(replace(SMALL, kind=kind)))
     seen = recorded(model, pixels, *PARTS)
     for index in range(3):
@@ -257,19 +253,17 @@ def test_four_terms_rebuild_detrs_attention(pixels):
         torch.testing.assert_close(result, seen[index, "heads"], atol=1e-5, rtol=0)
 
 
-def test_padding_changes_nothing(kind, pixels):
+def test_padding_changes_nothing(kind):
     """Whatever lies in the padding: same predictions, as if the encoder had never seen it."""
     model = shake(build(replace(SMALL, kind=kind)), scale=0.1)
     memory = torch.randn(1, 30, 32, generator=torch.Generator().manual_seed(0))
     cells, valid = torch.randn(1, 30, 32), torch.ones(1, 30, dtype=torch.bool)
     valid[:, 20:] = False
-    short = model.decoder(memory[:, :20], cells[:, :20])
+    expected = model.decoder(model.encoder(memory[:, :20], cells[:, :20]), cells[:, :20])
     for filling in (0.0, 7.0):
         memory[:, 20:] = filling
         padded = model.decoder(model.encoder(memory, cells, valid), cells, valid)
-        expected = model.decoder(model.encoder(memory[:, :20], cells[:, :20]), cells[:, :20])
         torch.testing.assert_close(padded.hidden, expected.hidden, atol=1e-5, rtol=0)
-    assert short.hidden.shape == padded.hidden.shape
 
 
 def test_a_mask_of_ones_is_no_mask(kind, pixels):
