@@ -179,7 +179,7 @@ def test_anchors_move_with_the_picture_only_after_the_first_layer(pixels):
 
 
 def test_gradient_of_anchors(pixels):
-    """The anchor that enters layer l >= 2 carries none; that of the reported box carries it to layer l - 1."""
+    """The anchor that enters layer l >= 2 carries none; the reported box's carries it to layer l - 1."""
     model = shake(build(replace(SMALL, kind="dab")))
     entered = []
     position = model.decoder.queries.position
@@ -219,7 +219,7 @@ PARTS = ("content_query", "content_key", "spatial_query", "spatial_key", "object
 
 @pytest.mark.parametrize("kind", ["conditional", "dab"])
 def test_content_and_spatial_logits_rebuild_the_attention(kind, pixels):
-    """The softmax of their sum gives what the layer computed; in the first layer only with the extra terms."""
+    """The softmax of their sum gives what the layer computed; in the first layer with the extra terms."""
     model = shake(build(replace(SMALL, kind=kind)))
     seen = recorded(model, pixels, *PARTS)
     for index in range(3):
