@@ -8,9 +8,14 @@ from __future__ import annotations
 import importlib
 
 _HOME = {
+    "scenes": ("SceneBatch", "as_boxes", "make_scenes"),
     "attention": ("AttentionMaps", "cell_positions", "conditional_logits", "detr_logits", "sine_embedding"),
     "detector": ("KINDS", "Detector", "DetectorConfig", "DetectorOutput", "build"),
     "predicting": ("predict", "predict_table"),
+    "matching": ("Targets", "gather_targets", "match"),
+    "losses": ("RECIPES", "set_loss"),
+    "capture": ("capture_attention",),
+    "loading": ("load",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE)  # noqa: PLE0605
