@@ -16,7 +16,7 @@ outputs: $(READY)
 	@$(PY) -m marginalia outputs
 
 test: $(READY)
-	@$(PY) -m pytest -n 2
+	@$(PY) -m pytest -n 2 --dist loadgroup
 
 lab: $(READY)
 	@$(PY) -m jupyterlab notebooks/00_tour.ipynb

@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # A tour of four papers
 #
@@ -18,10 +6,7 @@
 # Papers: Conditional DETR (ICCV 2021), Relation DETR (ECCV 2024), TopKD (ICML 2024) and DCMHA (ICML 2024); the figures and tables
 # whose numbers are quoted are listed in section 4. About one minute on two CPU cores.
 #
-# **中文摘要。** 本笔记是整个项目的导览。第一部分用一张图说明四篇论文的核心想法，图中每个数都由单元格现场算出。
-# 第二部分逐行核对最初的阅读笔记，并指出六处需要更正的地方：例如 Relation DETR 的位置关系加在解码器里，而不是编码器里；
-# “特定任务的数据集 MC 更高”也并不普遍成立，NEU-DET 就比 COCO 低。第三部分为每篇论文安排 60 分钟和 90 分钟两条阅读路线。
-# 第四部分列出论文公布的数字：它们是引用，不是我们的测量。最后检查安装是否完整。
+# **中文摘要。** 本笔记是整个项目的导览。第一部分用一张图说明四篇论文的核心想法，图中每个数都由单元格现场算出。第二部分逐行核对最初的阅读笔记，并指出六处需要更正的地方：例如 Relation DETR 的位置关系加在解码器里，而不是编码器里；“任务专用的数据集 MC 更高”也并不普遍成立，NEU-DET 就比 COCO 低。第三部分为每篇论文安排 60 分钟和 90 分钟两条阅读路线。第四部分列出论文公布的数字：它们是引用，不是我们的测量。最后检查安装是否完整。
 
 # %% [markdown]
 # ## What you will see
@@ -143,13 +128,15 @@ assert np.ptp(image, axis=1).max() == 0  # every birth is 0: twenty equal column
 
 # %%
 # DCMHA: the weights of H = 4 heads over S = 6 tokens, and a matrix C that mixes heads (only its query's part)
-weights = softmax(rng.normal(0, 1.5, (4, 6)), axis=1)  # (H, S)
-read, write = rng.normal(size=(4, 2)), rng.normal(0, 0.5, (2, 4))  # rank 2; a model makes them from the token
-gates = np.tanh(rng.normal(0, 0.7, 4))
+scores = [[2, 0, 1, 0, 0, 0], [0, 4, 0, 0, 0, 1], [0, 0, 0, 2, 0, 3], [1, 0, 0, 0, 2, 0]]
+weights = softmax(scores, axis=1)  # (H, S)
+read = np.array([[0, 1], [1, 0], [0, -1], [0, 0.5]])  # (H, 2); a model makes both from the token
+write = np.array([[1, 0, 1, 0], [0, -0.5, 0, 0.5]])  # (2, H): rank 2
+gates = np.tanh([0.3, 0.2, -0.2, -0.4])
 compose = np.eye(4) + read @ write + np.diag(gates)  # (H, H): the row gives, the column receives
 composed = compose.T @ weights
 assert np.linalg.matrix_rank(compose - np.eye(4) - np.diag(gates)) == 2
-assert weights[[0, 2], 1].max() < 0.2 < 1 < composed[[0, 2], 1].min()  # a gift of head 2
+assert weights[[0, 2], 1].max() < 0.1 < 0.9 < composed[[0, 2], 1].min()  # a gift of head 2
 assert composed.min() < 0 and np.abs(composed.sum(axis=1) - 1).max() > 0.1  # no longer probabilities
 
 # %%
@@ -278,7 +265,7 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | | 60 min | 90 min |
 # |---|---|---|
 # | this page: its column in the drawing, its lines in section 2 | 5 | 5 |
-# | [20_pearson_between_boxes](20_pearson_between_boxes.ipynb): by hand, MC, the floor of chance (90: with the explorer and exercises) | 20 | 25 |
+# | [20_pearson_between_boxes](20_pearson_between_boxes.ipynb): by hand, MC, the level of chance (90: with the explorer and exercises) | 20 | 25 |
 # | [21_box_correlation](21_box_correlation.ipynb): the paper's Figure 1 with its nulls | 20 | 20 |
 # | the paper: the equations of the position relation, with `relative` of section 1 beside them | 10 | 10 |
 # | [24_defect_datasets](24_defect_datasets.ipynb): the measured tables | – | 10 |

@@ -5,21 +5,20 @@
 #
 # Paper: Relation DETR (ECCV 2024), the macroscopic correlation behind its Figure 1. About one minute on two CPU cores.
 #
-# **中文摘要。** Relation DETR 用皮尔逊相关系数衡量同一张图里两个框的“位置相关性”，再对所有框对取绝对值的平均，得到宏观相关性 MC。
-# 本笔记从四个数字的手算开始，说明三件事：MC 的自然零点是 0.5 而不是 0；框越小，毫无关系的框也能达到 0.75；
-# 同样的布局只要平移或镜像，MC 就会大幅变化。因此，单看 MC 的高低不能证明物体之间存在位置关系。
+# **中文摘要。** Relation DETR 用皮尔逊相关系数衡量同一张图里两个框的“位置相关性”，再对所有框对的系数取绝对值并求平均，得到宏观相关性 MC。本笔记从四个数字的手算开始，说明三件事：MC 的自然零点是 0.5 而不是 0；框很小时，即使毫无关系，MC 平均也能达到 0.75；同样的布局只要平移或镜像，MC 就会大幅变化。因此，单看 MC 的高低不能证明物体之间存在位置关系。
 
 # %% [markdown]
 # ## What you will see
 #
 # 1. Pearson's coefficient of two boxes, by hand.
 # 2. The macroscopic correlation (MC) of one picture, and what moves it.
-# 3. Why 0.5 is the floor of chance, and why small boxes reach 0.75.
-# 4. Why the way a box is written down matters.
-# 5. A panel and an explorer to try it yourself.
+# 3. Why 0.5 is the level of chance.
+# 4. Why small boxes reach 0.75, and why the way a box is written down matters.
+# 5. How few and how many boxes change the spread.
+# 6. A panel, and (7.) an explorer to try it yourself.
 #
 # You need to know what a mean and a standard deviation are. Real data sets come in the next notebook,
-# `21_box_correlation`.
+# [21_box_correlation](21_box_correlation.ipynb).
 
 # %%
 import numpy as np
@@ -148,13 +147,14 @@ stretched = eight * rng.uniform(0.5, 2, (8, 1)) + rng.uniform(-1, 1, (8, 1))
 assert np.allclose([mc(scaled), mc(stretched)], mc(eight), atol=1e-12)
 
 # %% [markdown]
-# ## 3. The floor of chance is 0.5
+# ## 3. The level of chance is 0.5
 #
 # **Claim.** Four unrelated numbers against four unrelated numbers give $\mathbb{E}|\rho| = 1/2$, not 0.
 #
-# Subtracting the mean leaves three free numbers, dividing by the length puts them on a sphere. $\rho$ is the cosine of two
-# points there, and on the ordinary sphere in three dimensions the cosine of two random points is *uniform* on $[-1, 1]$: Archimedes' theorem
-# that slices of equal height have equal area. For $n$ numbers instead of four,
+# Take independent normal numbers. Subtracting the mean leaves three free numbers, dividing by the length puts them on a sphere, with no direction
+# preferred. $\rho$ is the cosine of two points there, and on the ordinary sphere in three dimensions the cosine of two random points is *uniform* on
+# $[-1, 1]$: Archimedes' theorem that slices of equal height have equal area. (Uniform or exponential numbers give 0.500 too.) For $n$ numbers
+# instead of four,
 #
 # $$\mathbb{E}|\rho| = \frac{\Gamma\!\left(\frac{n-1}{2}\right)}{\sqrt{\pi}\,\Gamma\!\left(\frac{n}{2}\right)}.$$
 
@@ -168,12 +168,12 @@ for n in lengths:
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     samples[n] = (first * second).sum(axis=1) / norms
 theory = {n: gamma((n - 1) / 2) / (np.sqrt(np.pi) * gamma(n / 2)) for n in lengths}
-figure, data = plots.chance_floor(samples, theory)
+figure, data = plots.chance_level(samples, theory)
 assert np.isclose(theory[4], 0.5, atol=1e-15)
 assert np.allclose(data["simulated"], data["theory"], atol=0.004)  # 4 standard errors of 100,000 pairs
 uniform_moments = [1 / 3, 1 / 5]  # second and fourth moment of a uniform cosine
 assert np.allclose([np.mean(samples[4] ** 2), np.mean(samples[4] ** 4)], uniform_moments, atol=0.005)
-figures.save(figure, "extra/pearson-chance-floor", data)
+figures.save(figure, "extra/pearson-chance-level", data)
 figure
 
 # %% [markdown]
@@ -211,13 +211,14 @@ figure
 # %% [markdown]
 # **Notice.** Small boxes all share one profile, "$x$ and $y$ large, $w$ and $h$ nearly zero", so two unrelated specks already
 # agree to 0.75. A data set of small defects scores high without any relation between its boxes. And the answer depends on how
-# a box is written down: with two corners, specks go to 1, since $x_1 \approx x_2$ and $y_1 \approx y_2$.
+# a box is written down: with two corners, specks go to 1, since $x_1 \approx x_2$ and $y_1 \approx y_2$. At $s = 1$ the curves rise again: boxes that
+# may be as large as the picture and must lie inside have small $x$ and $y$ together with large $w$ and $h$, once more a common profile.
 #
 # ## 5. Few boxes, wide spread; many boxes, a bound
 #
 # **Claim.** Under independence the *mean* of MC does not depend on $N$, its *spread* does; and MC cannot be small for many
-# boxes at all. In three dimensions at most three directions are mutually orthogonal, hence
-# $\mathrm{MC} \ge \frac{N-3}{3(N-1)}$, which tends to $1/3$.
+# boxes at all. $N$ unit vectors in three dimensions have $\sum_{ij} \rho_{ij}^2 \ge N^2 / 3$ (a frame bound: no more than three directions can be orthogonal to each other).
+# Since $|\rho| \ge \rho^2$ and the $N$ diagonal terms are 1, $\mathrm{MC} \ge \frac{N-3}{3(N-1)}$, which tends to $1/3$.
 
 # %%
 counts = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
@@ -227,7 +228,7 @@ for n in counts:
     bound = max(0, (n - 3) / (3 * (n - 1)))
     rows.append((n, values.mean(), *np.quantile(values, [0.05, 0.95]), bound, values.min()))
 bands = pd.DataFrame(rows, columns=["boxes", "mean", "low", "high", "bound", "lowest"])
-marks = pd.DataFrame([("row", 10, value["a row"]), ("lattice", 100, value["a lattice"])], columns=["label", "boxes", "mc"])
+marks = pd.DataFrame({"label": ["row", "lattice"], "boxes": [10, 100], "mc": value[["a row", "a lattice"]].to_numpy()})
 figure, data = plots.count_funnel(bands, marks)
 assert (bands["lowest"] >= bands["bound"]).all()
 assert np.allclose(bands["mean"], 0.5, atol=0.06)  # N = 2: standard deviation 0.29 over 400 pictures
@@ -236,8 +237,8 @@ figures.save(figure, "extra/pearson-count", data)
 figure
 
 # %% [markdown]
-# **Notice.** A picture with two boxes says next to nothing: its MC is $|\rho|$ of one pair, spread over the whole range.
-# Such pictures make the flat left tail and the spike at 1 in the paper's Figure 1.
+# **Notice.** A picture with two boxes says next to nothing: its MC is $|\rho|$ of one pair, spread over the whole range. The band is for unrelated *numbers*. The two
+# diamonds are the row and the lattice of section 2: far above that band, and yet no more than the 0.75 of small boxes in random places.
 #
 # ## 6. Try it: how MC of unrelated boxes is distributed
 #
@@ -263,7 +264,8 @@ panel
 # ## 7. Move the boxes yourself
 #
 # Drag boxes, pull their corners, press N for a new one and Delete to remove one. The band on the MC scale is where 90 % of
-# pictures lie that have boxes of the same sizes in random places. Try to leave it.
+# pictures lie that have boxes of the same sizes in random places. This layout starts below it: can you bring it inside without changing a size, and out at
+# the other end?
 
 # %%
 from marginalia.explorers import BoxExplorer
@@ -278,8 +280,8 @@ explorer
 # |---|---|---|---|
 # | definition of MC | mean of $\lvert\rho\rvert$ over ordered pairs | the same | |
 # | box | top left corner, $w$, $h$ in pixels | "[x, y, w, h]" in the text, raw pixels in the code | the paper's relation encoder uses centres instead |
-# | MC of unrelated numbers | 0.5 | not given | the paper compares with 0 |
-# | MC of unrelated small boxes | 0.75 | not given | |
+# | MC of unrelated numbers | 0.5 | not mentioned in what we could read of the paper | |
+# | MC of unrelated small boxes | 0.75 | not mentioned in what we could read of the paper | |
 #
 # The paper concludes from high MC that relations exist. This notebook only shows that the level cannot carry that conclusion;
 # whether something is left after the right comparison is a question for data, and the next notebook's.
@@ -290,9 +292,9 @@ explorer
 
 # %%
 answer = None
-check(answer, pearson(np.array([[0, 0, 10, 20], [50, 30, 10, 20]]))[0, 1], hints={
-    np.abs(pearson(np.array([[0, 0, 10, 20], [50, 30, 10, 20]]))[0, 1]): "MC takes the absolute value, Pearson keeps the sign.",
-})  # fmt: skip
+two = np.array([[0, 0, 10, 20], [50, 30, 10, 20]])
+right = pearson(two)[0, 1]
+check(answer, right, hints={-right: "MC takes the absolute value, Pearson keeps the sign."})
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -305,7 +307,8 @@ check(answer, pearson(np.array([[0, 0, 10, 20], [50, 30, 10, 20]]))[0, 1], hints
 
 # %%
 answer = None
-check(answer, 9 / 33, hints={9 / 36: "The bound divides by 3(N-1), not by 3N.", 1 / 3: "That is the limit for many boxes."})
+hints = {9 / 36: "The bound divides by 3(N-1), not by 3N.", 1 / 3: "That is the limit for many boxes."}
+check(answer, 9 / 33, hints=hints)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -333,7 +336,7 @@ check(answer, 9 / 33, hints={9 / 36: "The bound divides by 3(N-1), not by 3N.", 
 # MC is the mean absolute Pearson coefficient of four-number profiles. Unrelated numbers give 0.5, unrelated small boxes 0.75, and a fixed
 # layout gives almost anything depending on where it stands. The level alone is no evidence; a matched comparison is needed.
 #
-# **Next:** `21_box_correlation` makes that comparison on real data sets.
+# **Next:** [21_box_correlation](21_box_correlation.ipynb) makes that comparison on real data sets.
 #
 # **References**
 #

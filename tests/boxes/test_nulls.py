@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from marginalia.boxes.correlation import macroscopic_correlation
+from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.nulls import (
     NULLS,
     Exchange,
@@ -20,7 +21,7 @@ from marginalia.boxes.nulls import (
     null_correlations,
     shuffle,
 )
-from marginalia.boxes.similarity import FEATURES, class_similarity, pair_similarity
+from marginalia.boxes.similarity import FEATURES, class_similarity, overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
 from marginalia.boxes.table import BoxTable, BoxWarning
 
@@ -327,3 +328,17 @@ def test_class_similarity_by_two_loops(rng):
     assert result.same == pytest.approx(np.mean(found[True]), abs=1e-12)
     assert result.different == pytest.approx(np.mean(found[False]), abs=1e-12)
     assert (result.same_pairs, result.different_pairs) == (len(found[True]), len(found[False]))
+
+
+def test_overlap_share_by_iou(rng):
+    table = random_table(rng, images=12, largest=6)
+    kept = table.where(~table.crowd)
+    found = []
+    for image in range(12):
+        corners = xywh_to_xyxy(kept.xywh[kept.image == image])
+        found += list(iou(corners, corners)[np.triu_indices(len(corners), 1)] > 0)
+    observed, exchanged = overlap_share(table, shuffles=4)
+    assert observed == pytest.approx(np.mean(found))
+    assert 0 < exchanged < 1
+    with pytest.raises(ValueError, match="no image has two boxes"):
+        overlap_share(table.where(np.arange(len(table)) == 0))

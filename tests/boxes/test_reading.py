@@ -181,6 +181,51 @@ def test_yolo_in_fractions(tmp_path, put, names):
     np.testing.assert_allclose(table.xywh, [[0.4, 0.3, 0.2, 0.4], [0, 0, 0.5, 0.5]], atol=1e-15)  # rounding
     np.testing.assert_array_equal(table.sizes, [[1, 1], [1, 1]])
     assert table.report["images without boxes"].count == 1
+    assert "in parts of the image, sizes unknown: 2 kept, first: image a" in repr(table)
+
+
+PLACES = {  # where labels are, where their pictures are, which folder is read
+    "beside, from above": ("labels", "images", "."),
+    "beside": ("labels", "images", "labels"),
+    "split inside, from above": ("labels/val", "images/val", "."),
+    "split inside": ("labels/val", "images/val", "labels/val"),
+    "split outside": ("val/labels", "val/images", "."),
+    "in one folder": ("mixed", "mixed", "mixed"),
+    "in one folder called labels": ("labels", "labels", "labels"),
+}
+
+
+@pytest.mark.parametrize(("labels", "images", "read"), PLACES.values(), ids=PLACES)
+def test_yolo_finds_its_pictures(tmp_path, monkeypatch, labels, images, read):
+    lay(tmp_path, {f"{labels}/a.txt": "0 .5 .5 .5 .5", f"{labels}/b.txt": "", "data.yaml": "names: [ant]"})
+    lay(tmp_path, {f"{images}/{name}.png": png(np.zeros((10, 20))) for name in "abc"})
+    table = read_boxes(tmp_path / read)
+    np.testing.assert_array_equal(table.sizes, [[20, 10]] * 2)
+    np.testing.assert_array_equal(table.xywh, [[5, 2.5, 10, 5]])
+    assert [name.rpartition("/")[2] for name in table.files] == ["a.png", "b.png"]
+    assert not [reason for reason in table.report if "sizes unknown" in reason]
+    monkeypatch.chdir(tmp_path / read)
+    np.testing.assert_array_equal(read_boxes(".").sizes, table.sizes)
+
+
+@pytest.mark.parametrize("content", [None, b"version https://git-lfs"], ids=["absent", "a pointer"])
+def test_yolo_with_a_picture_missing_stays_in_fractions(tmp_path, content):
+    lay(
+        tmp_path,
+        YOLO | {"images/a.png": png(np.zeros((10, 20)))} | ({"images/b.png": content} if content else {}),
+    )
+    table = read_boxes(tmp_path)
+    np.testing.assert_array_equal(table.sizes, [[1, 1]] * 2)
+    assert table.files == () and table.report["in parts of the image, sizes unknown"].first == "image b"
+
+
+def test_yolo_in_fractions_on_purpose_has_nothing_to_report(tmp_path):
+    assert not read_boxes(lay(tmp_path, {"a.txt": "0 .5 .5 .1 .1"}), sizes=(1, 1)).report
+
+
+def test_pixels_in_whole_numbers_are_no_deeppcb_labels(tmp_path):
+    table = read_boxes(lay(tmp_path, {"a.txt": "0 100 120 50 40"}))
+    assert table.report["above 2: pixels, not parts of the image?"].count == 1
 
 
 def test_yolo_without_names_and_with_sizes(tmp_path):

@@ -104,6 +104,9 @@ OUTSIDE = "box (partly) outside its image, beyond rounding"
 REPEATED = "annotation id used before"
 NO_CATEGORY = "no category"
 UNKNOWN_SIZE = "image size missing or 0"
+NEARLY = "zip archive; text in UTF-16; one YOLO or DeepPCB label file; data.yaml"
+PARTS = "YOLO without `sizes`, and an image without picture"
+ABOVE = "YOLO number above 2, where 1 is the whole side"
 
 # row of the table, the content, options, what the message says besides the file's name
 ERRORS = [
@@ -143,6 +146,14 @@ ERRORS = [
     (DAMAGED, ("a.tgz", tar(VOC_SET)[:-300]), {}, r"breaks off"),
     (DAMAGED, ("a.tar", tar(VOC_SET, "w")[:9000]), {}, r"breaks off after \d+\.xml"),
     (DAMAGED, ("a.tar.xz", lzma.compress(tar(VOC_SET, "w"))[:-100]), {}, "breaks off"),
+    (NEARLY, ("a.zip", b"PK\x03\x04 and more"), {}, "unpack it first"),
+    (NEARLY, ("a.zip", b"PK\x03\x04 and more"), {"format": "yolo"}, "unpack it first"),
+    (NEARLY, ("a.json", coco().encode("utf-16")), {}, "in UTF-16; save it in UTF-8"),
+    (NEARLY, ("a.json", coco().encode("utf-16")), {"format": "coco"}, "in UTF-16; save it in UTF-8"),
+    (NEARLY, ("a.txt", "0 .5 .5 .1 .1"), {}, "label file of one image; give the folder"),
+    (NEARLY, ("a.txt", "10 20 30 40 2"), {}, "label file of one image; give the folder"),
+    (NEARLY, ("a.txt", ""), {"format": "yolo"}, "label file of one image; give the folder"),
+    (NEARLY, ("data.yaml", "names: [a]"), {}, "give the folder with its labels"),
     (BAD_XML, {"a.xml": BOMB}, {}, r"a\.xml defines or fetches XML entities"),
     (BAD_XML, {"a.xml": corners(1, 2, 3, 4)[:-5]}, {}, r"a\.xml is not well-formed"),
     (BAD_XML, {"a.xml": corners(1, 2, 3, 4), "b.xml": ""}, {}, r"b\.xml is empty"),
@@ -239,6 +250,8 @@ COUNTED = [
         KEPT,
         "annotation 2",
     ),
+    (PARTS, {"a.txt": "0 .5 .5 .1 .1\n0 .9 .5 .1 .1"}, {}, KEPT, "image a"),
+    (ABOVE, {"a.txt": "0 .5 .5 .1 .1\n0 40 50 20 10"}, {}, KEPT, "a.txt, line 2"),
     ("x = y = w = h", ("a.json", coco(bbox=[7, 7, 7, 7])), {}, KEPT, "annotation 2"),
     (REPEATED, ("a.json", coco(id=1)), {}, KEPT, "annotation 1"),
     (
@@ -334,8 +347,15 @@ def test_good_files_have_nothing_to_report(tmp_path):
 
 
 def test_no_such_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.json: there is no such file or folder$"):
         read_boxes(tmp_path / "absent.json")
+
+
+def test_no_such_relative_path_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="working folder") as error:
+        read_boxes("mine/absent.json")
+    assert str(tmp_path / "mine" / "absent.json") in str(error.value)
 
 
 def test_no_such_folder_of_pictures(tmp_path):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nbformat import v4
+from PIL import Image
 
 import marginalia
 from marginalia.notebooks import checks
-from marginalia.notebooks.cleaning import PANEL, WIDGET, clean, clean_stream, clean_text
+from marginalia.notebooks.cleaning import PANEL, WIDGET, clean, clean_stream, clean_text, smaller_png
+
+# one black pixel
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 
 
 def display(**data):
@@ -27,15 +34,15 @@ def cleaned(notebook):
 def test_widget_with_a_picture_keeps_picture_and_sentence(notebook_of):
     view = {"model_id": "a1", "version_major": 2}
     (output,) = cleaned(
-        notebook_of(display(widget=view, png="QUJD", text="Five boxes; drag them in a notebook."))
+        notebook_of(display(widget=view, png=PIXEL, text="Five boxes; drag them in a notebook."))
     )
-    assert dict(output.data) == {"image/png": "QUJD", "text/plain": "Five boxes; drag them in a notebook."}
+    assert dict(output.data) == {"image/png": PIXEL, "text/plain": "Five boxes; drag them in a notebook."}
 
 
 @pytest.mark.parametrize(
     "text", ["VBox(children=(IntSlider(value=1), Output()))", "marginalia.explorers.Box(x=1)"]
 )
-@pytest.mark.parametrize("picture", [{}, {"png": "QUJD"}])
+@pytest.mark.parametrize("picture", [{}, {"png": PIXEL}])
 def test_what_a_widget_calls_itself_becomes_a_sentence(notebook_of, text, picture):
     (output,) = cleaned(notebook_of(display(widget={"model_id": "a1"}, text=text, **picture)))
     assert output.data["text/plain"] == PANEL and WIDGET not in output.data
@@ -84,3 +91,23 @@ def test_clean_notebook_passes_the_checks_and_stays_as_it_is(notebook_of):
     again = copy.deepcopy(dirty)
     clean(again)
     assert again == dirty
+
+
+def encoded(pixels) -> str:
+    packed = io.BytesIO()
+    Image.fromarray(pixels).save(packed, "png")
+    return base64.b64encode(packed.getvalue()).decode()
+
+
+def decoded(text) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
+
+
+def test_drawings_are_packed_and_photographs_are_not(rng):
+    palette = rng.integers(0, 256, (200, 3), dtype=np.uint8)
+    drawing = palette[rng.integers(0, 200, (100, 100))]
+    photograph = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    packed = smaller_png(encoded(drawing))
+    assert len(packed) < len(encoded(drawing))
+    assert np.array_equal(decoded(packed), drawing)  # its 200 colours all find a place
+    assert smaller_png(encoded(photograph)) == encoded(photograph)

@@ -175,15 +175,7 @@ def _category_names(path: Path, known: dict[int, str], batch: list[Category]) ->
 def _join(path: Path, columns: _Columns, images: list[Image], names: dict[int, str]) -> RawBoxes:
     """Bring annotations and images together; errors for ids that do not fit, findings for what is odd."""
     arrays = columns.arrays()
-    image_ids = [image.id for image in images]
-    first_seen = {}
-    for i, image_id in enumerate(image_ids):
-        if first_seen.setdefault(image_id, i) != i:
-            raise ValueError(
-                f"{path}: image id {image_id!r} is given twice (entries {first_seen[image_id] + 1} "
-                f"and {i + 1} of 'images'); ids must be unique"
-            )
-
+    image_ids = _unique_ids(path, images)
     findings = {}
     keep = ~arrays["boxless"]
     own = arrays["id"]
@@ -212,6 +204,18 @@ def _join(path: Path, columns: _Columns, images: list[Image], names: dict[int, s
         files=tuple(i.file_name or "" for i in images) if any(i.file_name for i in images) else (),
         findings=findings,
     )
+
+
+def _unique_ids(path: Path, images: list[Image]) -> list[Id]:
+    image_ids = [image.id for image in images]
+    first_seen = {}
+    for i, image_id in enumerate(image_ids):
+        if first_seen.setdefault(image_id, i) != i:
+            raise ValueError(
+                f"{path}: image id {image_id!r} is given twice (entries {first_seen[image_id] + 1} "
+                f"and {i + 1} of 'images'); ids must be unique"
+            )
+    return image_ids
 
 
 def _positions(path: Path, wanted: np.ndarray, image_ids, described) -> np.ndarray:

@@ -22,8 +22,6 @@ from .table import BoxTable, BoxWarning, Finding
 COORDINATES = ("xywh", "cxcywh", "xyxy")
 ZERO_VARIANCE = "zero variance, no correlation"
 
-# An orthonormal basis of the vectors with mean zero (Helmert): profiles come out exactly as centred boxes do.
-_HELMERT = np.array([[1, -1, 0, 0], [1, 1, -2, 0], [1, 1, 1, -3]]) / np.sqrt([[2], [6], [12]])
 _BLOCK = 100_000  # correlations held at a time; fits a second-level cache, and bounds the memory
 
 
@@ -32,10 +30,16 @@ def unit_profiles(boxes: Float[np.ndarray, "N 4"]) -> tuple[Float[np.ndarray, "N
 
     A box whose four numbers are equal (to 1e-12 of its length) has no variance and no point: a row of zeros.
     """
-    profile = boxes @ _HELMERT.T  # (N, 3)
-    length = np.sqrt(np.einsum("nk,nk->n", profile, profile))
+    x, y, w, h = boxes.T
+    # an orthonormal basis of the vectors with mean zero (Helmert's), written out: a product with so thin a
+    # matrix costs several times as much, and wakes threads of the linear algebra library
+    columns = (x - y) / 2**0.5, (x + y - 2 * w) / 6**0.5, (x + y + w - 3 * h) / 12**0.5
+    length = np.sqrt(sum(column**2 for column in columns))
     usable = length > 1e-12 * np.sqrt(np.einsum("nk,nk->n", boxes, boxes))
-    profile /= np.where(usable, length, np.inf)[:, None]
+    scale = 1 / np.where(usable, length, np.inf)
+    profile = np.empty((len(boxes), 3))
+    for k, column in enumerate(columns):
+        profile[:, k] = column * scale
     return profile, usable
 
 

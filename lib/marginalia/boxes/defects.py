@@ -32,7 +32,6 @@ SIDE = 200  # pixels, width and height of every picture
 LEVELS = (0, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 1)  # of the quantiles in LAYOUT
 MARGIN = 1  # real boxes that touch the border end this many pixels before it
 PLACES = 40  # places tried for a box, so that it keeps clear of those already there
-SHARED = 0.1  # intersection over union of two boxes above which another place is tried
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,16 @@ LAYOUT = (
 )  # fmt: skip
 
 
-def generate_layout(images: int = 180, seed: int = 0) -> BoxTable:
+def generate_layout(images: int = 180, seed: int = 0, shared: float = 0.1) -> BoxTable:
     """Generated defect boxes without the pictures, laid out as in NEU-DET: see the module's text.
 
-    Picture i has class i mod 6 and does not depend on `images`. Raises ValueError for fewer than one picture.
+    A box whose intersection over union with an earlier one is above `shared` tries another place; with 1 it
+    may lie anywhere. Picture i has class i mod 6 and does not depend on `images`. Raises ValueError for
+    fewer than one picture.
     """
     if images < 1:
         raise ValueError(f"generate_layout: images must be at least 1, not {images}")
-    drawn = [_draw_boxes(i % len(LAYOUT), np.random.default_rng([seed, i, 0])) for i in range(images)]
+    drawn = [_draw_boxes(i % len(LAYOUT), shared, np.random.default_rng([seed, i, 0])) for i in range(images)]
     return BoxTable(
         xywh=np.concatenate([boxes for boxes, _ in drawn]),
         image=np.repeat(np.arange(images), [len(boxes) for boxes, _ in drawn]),
@@ -134,7 +135,7 @@ def generate_defects(images: int = 180, seed: int = 0) -> tuple[BoxTable, list[U
 # -- where and how large --------------------------------------------------------------------------------
 
 
-def _draw_boxes(kind: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _draw_boxes(kind: int, shared: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) and class indices (N,) of one picture of class `kind`."""
     numbers = np.zeros(len(LAYOUT), int)
     for c, counts in ((kind, LAYOUT[kind].counts), *LAYOUT[kind].company):
@@ -143,7 +144,7 @@ def _draw_boxes(kind: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nda
     boxes = np.empty((0, 4))
     for c in np.flatnonzero(numbers):
         for size in _draw_sizes(LAYOUT[c], numbers[c], rng):
-            boxes = np.vstack([boxes, _draw_place(size, boxes, LAYOUT[c].border, rng)])
+            boxes = np.vstack([boxes, _draw_place(size, boxes, LAYOUT[c].border, shared, rng)])
     return boxes, np.repeat(np.arange(len(LAYOUT)), numbers)
 
 
@@ -171,7 +172,7 @@ def _draw_sizes(layout: ClassLayout, number: int, rng: np.random.Generator) -> F
     return np.stack(sides, axis=1).round().clip(max=SIDE - MARGIN)
 
 
-def _draw_place(size, others, border, rng: np.random.Generator) -> Float[np.ndarray, " 4"]:
+def _draw_place(size, others, border, shared, rng: np.random.Generator) -> Float[np.ndarray, " 4"]:
     """A box of this size at the border or anywhere, clear of the others if a few tries allow it."""
     free = SIDE - size
     corner = np.floor(rng.random((PLACES, 2)) * (free + 1))
@@ -183,7 +184,7 @@ def _draw_place(size, others, border, rng: np.random.Generator) -> Float[np.ndar
     common = (high - low).clip(0).prod(axis=-1)  # (PLACES, others)
     union = size.prod() + others[:, 2:].prod(axis=1) - common
     worst = (common / union).max(axis=1, initial=0)
-    place = np.argmax(worst <= SHARED) if (worst <= SHARED).any() else worst.argmin()
+    place = np.argmax(worst <= shared) if (worst <= shared).any() else worst.argmin()
     return np.concatenate([corner[place], size])
 
 

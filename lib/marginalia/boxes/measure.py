@@ -17,7 +17,7 @@ from . import measure_ap
 from .correlation import COORDINATES, macroscopic_correlation
 from .nulls import NULLS, bootstrap_interval, excess_correlation, null_correlations
 from .reading import read_boxes
-from .similarity import class_similarity, pair_similarity
+from .similarity import class_similarity, overlap_share, pair_similarity
 from .strata import count_strata, excess_by, excess_by_class, size_strata
 from .table import BoxTable
 
@@ -163,6 +163,19 @@ def similarity(tables: Tables) -> Iterator[dict]:
                 yield {"dataset": name, "null": null} | fields | {"low": low, "high": high}
 
 
+def overlap(tables: Tables) -> Iterator[dict]:
+    """Share of the pairs of defects of one class and one image that overlap, as annotated and exchanged.
+
+    `exchanged`: each class's boxes between any images that hold the class (the class's own null).
+    """
+    for name in ("neu_det", "deeppcb"):
+        table = tables[name]
+        for category, title in table.names.items():
+            own = table.where(table.category == category)
+            observed, exchanged = overlap_share(own, "free", FEWER, SEED)
+            yield {"dataset": name, "class": title, "observed": observed, "exchanged": exchanged}
+
+
 def class_pairs(tables: Tables) -> Iterator[dict]:
     """Mean |Pearson correlation| (xywh, pixels) of pairs with the same and with different categories."""
     for name, table in tables.items():
@@ -225,6 +238,7 @@ MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuf
     strata: FEWER,
     by_class: FEWER,
     similarity: FEWER,
+    overlap: FEWER,
     class_pairs: 0,
     sizes: 0,
     neu_det_layout: 0,

@@ -6,8 +6,9 @@ is one ValueError naming the file and the entry. **Set aside** means: not in the
 
 | what | what happens | phrase in the report |
 |---|---|---|
-| no such file or folder | error (FileNotFoundError) | |
+| no such file or folder | error (FileNotFoundError), names the absolute path | |
 | empty file; file or folder of no known format; format that does not fit | error | |
+| zip archive; text in UTF-16; one YOLO or DeepPCB label file; data.yaml | error, says what to do | |
 | JSON, gzip or archive cut off or damaged | error, names the last whole entry | |
 | XML that is broken or defines entities | error | |
 | wrong number of values in a box; text where a number belongs | error | |
@@ -21,6 +22,8 @@ is one ValueError naming the file and the entry. **Set aside** means: not in the
 | text file among labels that holds no numbers | set aside | text file without numbers |
 | masks: value 255 beside other values | set aside | value 255, of no class |
 | box (partly) outside its image, beyond rounding | kept as it is | outside the image |
+| YOLO without `sizes`, and an image without picture | kept | in parts of the image, sizes unknown |
+| YOLO number above 2, where 1 is the whole side | kept as it is | above 2: pixels, not parts of the image? |
 | x = y = w = h | kept | same coordinate four times (no correlation) |
 | annotation id used before | kept | annotation id used before |
 | one class of an image in two rows (Severstal) | kept | class of an image given again |
@@ -36,6 +39,7 @@ unpacked, so that names such as `../x` and links lead nowhere. Hidden files are 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import zlib
@@ -49,7 +53,7 @@ from .table import BoxTable
 FORMATS = {
     "coco": "COCO annotations (.json, .json.gz)",
     "coco-results": "a list of COCO detections (.json, .json.gz; needs truth=)",
-    "voc": "PASCAL VOC XML (folder, .tar, .tar.gz)",
+    "voc": "PASCAL VOC XML (folder, .tar, .tar.gz; or one .xml)",
     "yolo": "YOLO labels (folder, .tar, .tar.gz of .txt)",
     "deeppcb": "DeepPCB labels (folder, .tar, .tar.gz of .txt)",
     "severstal": "Severstal's run lengths (.csv)",
@@ -69,8 +73,9 @@ def read_boxes(
     The format is found by looking into the files; `format` settles it where they could be read in two ways.
     `truth` is the table whose images a list of detections is about. `sizes` gives image sizes where the
     format has none (yolo, deeppcb): (width, height) in pixels, a mapping from image id to that, or a folder
-    of the pictures, of which only headers are read. YOLO labels without `sizes` stay in fractions of the
-    sides, with sizes (1, 1).
+    of the pictures, of which only headers are read. For a folder of YOLO labels without `sizes`, pictures are
+    looked for in `images` in the place of `labels` (also with a split behind it, `labels/val`), then beside
+    the labels. Where an image has none, the whole table stays in fractions of the sides, with sizes (1, 1).
 
     Image ids are the file's own, or the stem of each image's file. Files are taken in the order of their
     names, so that the table does not depend on the disk. Images without boxes stay.
@@ -80,9 +85,14 @@ def read_boxes(
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+        start = (
+            "" if path.is_absolute() else "; a relative path starts at the working folder, for a notebook "
+        )
+        start += "" if path.is_absolute() else "its own folder"
+        raise FileNotFoundError(f"{path.absolute()}: there is no such file or folder{start}")
     if format is not None and format not in FORMATS:
         raise ValueError(f"format {format!r} is not known; known are {', '.join(FORMATS)}")
+    _refuse(path, format)
     format = format or find_format(path)
     if format in _FILES_ONLY and not path.is_file():
         raise ValueError(f"{path} is a folder; format {format!r} is one file: {FORMATS[format]}")
@@ -109,6 +119,23 @@ def read_boxes(
             return defect_formats.read_severstal(path)
         case "masks":
             return defect_formats.read_masks(path)
+
+
+def _refuse(path: Path, format: str | None) -> None:
+    """ValueError for one file that is nearly what can be read, and what to give instead."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith(b"PK\x03\x04"):
+        raise ValueError(f"{path}: zip archives are not read; unpack it first and give the folder")
+    suffix = path.suffix.lower()
+    if suffix != ".xml" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path}: the text is in UTF-16; save it in UTF-8, as annotation files are")
+    if suffix in (".yaml", ".yml"):
+        raise ValueError(f"{path}: this describes a data set; give the folder with its labels")
+    if suffix == ".txt" and (format in ("yolo", "deeppcb") or _of_labels(head)):
+        raise ValueError(f"{path}: this is the label file of one image; give the folder with all of them")
 
 
 def find_format(path: Path) -> str:
@@ -159,10 +186,12 @@ def _of_xml(text: bytes) -> str | None:
 
 
 def _of_labels(text: bytes) -> str | None:
-    """DeepPCB if the first line is whole numbers with one beyond 1; YOLO if it is a class and numbers."""
+    """DeepPCB if the first line is whole numbers, two corners and a type; YOLO if a class and numbers."""
     lines = text.decode("utf-8-sig", errors="replace").strip().splitlines()
     words = lines[0].replace(",", " ").split() if lines else []
-    if len(words) == 5 and all(map(str.isdigit, words)) and any(int(word) > 1 for word in words[:4]):
-        return "deeppcb"
+    if len(words) == 5 and all(map(str.isdigit, words)):
+        x, y, right, bottom, kind = map(int, words)
+        if max(right, bottom) > 1 and x < right and y < bottom and kind in defect_formats.DEEPPCB_NAMES:
+            return "deeppcb"
     numbers = all(re.fullmatch(r"[-+]?[0-9.]+(e[-+]?\d+)?|nan", word, re.IGNORECASE) for word in words)
     return "yolo" if len(words) > 1 and words[0].isdigit() and numbers else None

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .correlation import equal_count_blocks, measured_boxes, usable_boxes
-from .nulls import Exchange, bootstrap_interval
+from .nulls import Exchange, bootstrap_interval, shuffle
 from .table import BoxTable
 
 FEATURES = ("x offset", "y offset", "|log w ratio|", "|log h ratio|")
@@ -118,3 +118,34 @@ def class_similarity(
     with np.errstate(invalid="ignore"):
         different, same = total / pairs
     return ClassSimilarity(float(same), float(different), int(pairs[1]), int(pairs[0]))
+
+
+def overlap_share(
+    table: BoxTable, null: str = "free", shuffles: int = 20, seed: int = 0
+) -> tuple[float, float]:
+    """Share of the box pairs of one image that overlap, and the same after exchange under a null.
+
+    Two boxes overlap where they share an area. Each unordered pair counts once; crowd boxes are left out.
+    Raises ValueError where no image has two boxes, for an unknown null and for missing image sizes.
+    """
+    table = table.where(~table.crowd)
+    blocks = list(equal_count_blocks(table.image, len(table.image_ids), np.ones(len(table), bool)))
+    if not blocks:
+        raise ValueError("overlap_share: no image has two boxes")
+    exchanged = (shuffle(table, null, seed, repeat).xywh for repeat in range(shuffles))
+    return _overlapping(table.xywh, blocks), float(
+        np.mean([_overlapping(xywh, blocks) for xywh in exchanged])
+    )
+
+
+def _overlapping(xywh: Float[np.ndarray, "N 4"], blocks: list) -> float:
+    """Share of the pairs within each block's images whose boxes share an area."""
+    found = pairs = 0
+    for _, members in blocks:
+        low, side = np.split(xywh[members], 2, axis=-1)  # (S, K, 2) each
+        high = low + side
+        common = np.minimum(high[:, :, None], high[:, None]) > np.maximum(low[:, :, None], low[:, None])
+        upper = np.triu(np.ones(common.shape[1:3], bool), 1)  # (K, K)
+        found += common.all(axis=-1)[:, upper].sum()
+        pairs += len(members) * upper.sum()
+    return float(found / pairs)

@@ -73,7 +73,7 @@ def image_ids(path: Path, names: Sequence[str]) -> list[str]:
     stems = [PurePosixPath(name).stem for name in names]
     if len(set(stems)) == len(stems):
         return stems
-    ids = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    ids = [_without_suffix(name) for name in names]
     twice = [i for i, times in Counter(ids).items() if times > 1]
     if twice:
         raise ValueError(f"{path}: two files describe image {twice[0]!r}; leave one of them out")
@@ -105,28 +105,76 @@ def image_sizes(sizes, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tup
     return values, ()
 
 
-def _picture_sizes(folder: Path, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def sizes_beside(
+    folder: Path, names: Sequence[str]
+) -> tuple[list[tuple[int, int] | None], tuple[str | None, ...]]:
+    """Width and height of the picture of each label file, and its name; None where there is none to read.
+
+    `names` are label files inside the folder. Pictures are looked for in `images` in the place of the last
+    `labels` on the way to a file, then beside the labels, and taken from the first of both that has any.
+    """
+    found: list[str | None] = [None] * len(names)
+    for base, wanted in _picture_places(folder, names):
+        there = listing(base) if base.is_dir() else ()
+        pictures = {_without_suffix(name): name for name in there if _is_picture(name)}
+        found = [pictures.get(_without_suffix(name)) for name in wanted]
+        if any(found):
+            break
+    return [None if name is None else _header_size(base / name) for name in found], tuple(found)
+
+
+def _picture_places(folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
+    """Folders that may hold the pictures, each with the names that label files would have in it."""
+    if any("labels" in PurePosixPath(name).parts[:-1] for name in names):
+        yield folder, [str(_as_images(PurePosixPath(name))) for name in names]
+    elif "labels" in folder.absolute().parts:
+        yield Path(_as_images(folder.absolute() / "-")).parent, list(names)
+    yield folder, list(names)
+
+
+def _as_images(path: PurePath) -> PurePath:
+    """The path with its last folder `labels` called `images`."""
+    parts = list(path.parts)
+    for k in reversed(range(len(parts) - 1)):
+        if parts[k] == "labels":
+            return type(path)(*parts[:k], "images", *parts[k + 1 :])
+    return path
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PICTURES
+
+
+def _without_suffix(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height as the header says; None for what is no picture, such as a pointer to a large file."""
     from PIL import Image, UnidentifiedImageError
 
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (UnidentifiedImageError, OSError):
+        return None
+
+
+def _picture_sizes(folder: Path, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"sizes: there is no folder {folder}")
     pictures = {}
     for name in listing(folder):
-        pure = PurePosixPath(name)
-        if pure.suffix.lower() in PICTURES:
+        if _is_picture(name):
             # by stem, and by the whole name where labels of two folders share their stems
-            pictures.setdefault(pure.stem, name)
-            pictures.setdefault(str(pure.with_suffix("")), name)
+            pictures.setdefault(PurePosixPath(name).stem, name)
+            pictures.setdefault(_without_suffix(name), name)
     missing = [i for i in ids if i not in pictures]
     if missing:
         raise ValueError(
             f"{where}: no picture for {missing[0]!r} in {folder} ({len(missing)} missing in all)"
         )
-    sizes = []
-    for i in ids:
-        try:
-            with Image.open(folder / pictures[i]) as picture:
-                sizes.append(picture.size)
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{folder / pictures[i]}: not a picture that can be read ({error})") from None
+    sizes = [_header_size(folder / pictures[i]) for i in ids]
+    if None in sizes:
+        raise ValueError(f"{folder / pictures[ids[sizes.index(None)]]}: not a picture that can be read")
     return np.array(sizes, np.float64).reshape(-1, 2), tuple(pictures[i] for i in ids)

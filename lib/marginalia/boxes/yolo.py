@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jaxtyping import Float
 
 from .checks import Rows, settle
-from .sources import image_ids, image_sizes, members
+from .sources import image_ids, image_sizes, members, sizes_beside
 from .table import BoxTable, Finding
 
+ABOVE = 2  # no part of an image is that much: a box that stands over a little stays below it
 NAME_FILES = ("obj.names", "classes.txt", "data.yaml", "data.yml")
 
 
@@ -18,24 +20,44 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
     """A folder or archive of YOLO labels; an empty label file is an image without boxes.
 
     `sizes` is (width, height) in pixels, a mapping from image id to that, or a folder of the pictures.
-    Without it the table stays in fractions of the sides, and all sizes are (1, 1). Class names come from
-    obj.names, classes.txt or data.yaml in the same place; class numbers count from 0 and stay as they are.
+    Without it, sizes come from the pictures beside the labels (`sizes_beside`), if every image has one; else
+    the table stays in fractions of the sides, and all sizes are (1, 1). Class names come from obj.names,
+    classes.txt or data.yaml in the same place; class numbers count from 0 and stay as they are.
     """
     texts = members(path, (".txt", ".names", ".yaml", ".yml"))
     names = _class_names(path, texts)
     labels, findings = label_files(path, texts)
     ids = image_ids(path, list(labels))
-    pixels, files = image_sizes((1, 1) if sizes is None else sizes, ids, path)
-    rows = Rows()
+    pixels, files = (
+        _own_sizes(path, labels, ids, findings) if sizes is None else image_sizes(sizes, ids, path)
+    )
+    rows, above = Rows(), []
     for i, name, line, numbers in box_lines(path, labels, "class cx cy w h"):
         if not numbers[0].is_integer() or numbers[0] < 0:
             raise ValueError(
                 f"{path}: {name}, line {line}: class {numbers[0]} is not a whole number from 0 on"
             )
+        if ABOVE < max(numbers[1:]) < np.inf:
+            above.append(f"{name}, line {line}")
         cx, cy, w, h = np.array(numbers[1:]) * np.tile(pixels[i], 2)
         rows.add(f"{name}, line {line}", i, int(numbers[0]), (cx - w / 2, cy - h / 2, w, h))
+    if above:
+        reason = f"above {ABOVE}: pixels, not parts of the image?"
+        findings[reason] = Finding(len(above), True, above[0])
     names = names or {c: str(c) for c in sorted(set(rows.category))}
     return settle(rows.raw(ids, pixels, names, files=files, findings=findings))
+
+
+def _own_sizes(
+    path: Path, labels: dict[str, list], ids: list[str], findings: dict[str, Finding]
+) -> tuple[Float[np.ndarray, "I 2"], tuple[str, ...]]:
+    """Sizes and names of the pictures beside the labels; (1, 1) and a finding unless all are there."""
+    sizes, files = sizes_beside(path, list(labels)) if path.is_dir() else ([None] * len(ids), ())
+    if None not in sizes:
+        return np.array(sizes, np.float64), files
+    first = f"image {ids[sizes.index(None)]}"
+    findings["in parts of the image, sizes unknown"] = Finding(len(ids), True, first)
+    return np.ones((len(ids), 2)), ()
 
 
 def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], dict[str, Finding]]:

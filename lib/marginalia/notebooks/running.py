@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -12,18 +13,22 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 
-from jupyter_client import AsyncKernelManager
+from jupyter_client import AsyncKernelClient, AsyncKernelManager
+from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from traitlets import Type
 
 from .checks import error_outputs, hidden_errors
 from .pages import to_html
 from .pairing import read_source, write
 
 TIMEOUT = 600  # seconds for one cell
+LOOK_AGAIN = 0.2  # seconds between looks for a reply that nobody announced
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,28 @@ class _ThisInterpreter(KernelSpecManager):
         return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
 
 
+class _Channel(AsyncZMQSocketChannel):
+    """A channel that looks again now and then.
+
+    The notebook client answers Output widgets on the socket on which it waits for the kernel's reply. A reply
+    that arrives during such a send wakes nobody: the cell would count as running until its time is up.
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict:
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(end - time.monotonic(), 0)
+            try:
+                return await super().get_msg(min(left, LOOK_AGAIN))
+            except Empty:
+                if left <= LOOK_AGAIN:
+                    raise
+
+
+class _KernelClient(AsyncKernelClient):
+    shell_channel_class = Type(_Channel)
+
+
 class _Client(NotebookClient):
     """A notebook client that remembers where it is and every error that it was told of.
 
@@ -65,7 +92,9 @@ class _Client(NotebookClient):
         self.errors: list[tuple[int, str]] = []
 
     def create_kernel_manager(self) -> AsyncKernelManager:
-        self.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisInterpreter())
+        self.km = AsyncKernelManager(
+            kernel_name="python3", kernel_spec_manager=_ThisInterpreter(), client_factory=_KernelClient
+        )
         return self.km
 
     async def async_execute_cell(self, cell, cell_index, **options):
@@ -114,8 +143,10 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> str
         return f"{_where(notebook, client.cell)}: {error.ename}: {_plain(error.evalue)}"
     except CellTimeoutError:
         return f"{_where(notebook, client.cell)}: ran longer than {timeout} s"
-    except (DeadKernelError, RuntimeError) as error:
+    except DeadKernelError as error:
         return f"{_where(notebook, client.cell)}: the kernel stopped ({_plain(str(error))})"
+    except Exception as error:  # of the client itself: the other notebooks run on
+        return f"{_where(notebook, client.cell)}: {type(error).__name__} while running: {_plain(str(error))}"
     if client.errors:
         index, error = client.errors[0]
         return f"{_where(notebook, index)}: hidden in an output or a widget: {_plain(error)}"

@@ -9,7 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
-from jaxtyping import Float
 from matplotlib.lines import Line2D
 
 from ...figures import CYCLE, PALETTE, WIDTH
@@ -115,7 +114,7 @@ def mc_density(data: str | Path | None = None):
     for axes, title in zip(panels, ("as annotated", "boxes dealt out to other images"), strict=True):
         axes.set(xlabel="MC of an image", xlim=(0, 1), ylim=(0, 1.75), title=title)
         axes.axvline(0.5, color=NULL_COLOR, linewidth=1, linestyle="--", zorder=0)
-    panels[0].set_ylabel("density (scaled to its peak)")
+    panels[0].set_ylabel("density (1: peak as annotated)")
     note = {"transform": panels[0].transAxes, "va": "top", "fontsize": 8, "color": NULL_COLOR}
     panels[0].text(0.02, 0.97, "dashed, 0.5:\nfour unrelated\nnumbers", **note)
     figure.legend(
@@ -250,28 +249,3 @@ def exchanged(table: BoxTable, shuffled: BoxTable, images: Sequence[int], pictur
             panel.set_title(f"{'MC' if name == 'own' else 'exchanged: MC'} {mc:.2f}", fontsize=8)
             rows += [(str(table.image_ids[i]), name, *box) for box in boxes]
     return figure, pd.DataFrame(rows, columns=["image", "boxes", *"xywh"])
-
-
-def size_order(sizes: pd.DataFrame, curve: Float[np.ndarray, "S 2"]):
-    """Mean MC of data sets against the size of their boxes, with the curve of unrelated boxes.
-
-    sizes: columns dataset, side (median of sqrt(w h / (W H))), mc; curve: side and MC of unrelated boxes.
-    Returns (figure, data).
-    """
-    figure, axes = plt.subplots(figsize=(WIDTH["page"] * 0.66, 3.0), layout="constrained")
-    axes.plot(*np.asarray(curve).T, color=NULL_COLOR, linewidth=1.5, zorder=0)
-    axes.text(curve[1][0], curve[1][1] + 0.012, "unrelated boxes", color=NULL_COLOR, fontsize=8)
-    for _, row in sizes.iterrows():
-        axes.plot(row["side"], row["mc"], "o", color=SETS[row["dataset"]], markersize=7)
-        axes.annotate(
-            row["dataset"], (row["side"], row["mc"]), xytext=(7, 4), textcoords="offset points", fontsize=8
-        )
-    axes.set(
-        xscale="log",
-        xlabel="median side of a box (share of the image's side)",
-        ylabel="mean MC",
-        ylim=(0.45, 0.82),
-    )
-    axes.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5], ["0.02", "0.05", "0.1", "0.2", "0.5"])
-    axes.minorticks_off()
-    return figure, sizes

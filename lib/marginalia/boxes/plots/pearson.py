@@ -1,4 +1,4 @@
-"""Pictures that explain the correlation of boxes: profiles, layouts, the chance floor."""
+"""Pictures that explain the correlation of boxes: profiles, layouts, the level of chance."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def layouts(arrangements: Mapping[str, Float[np.ndarray, "N 4"]], size=(1, 1), c
     return figure, pd.DataFrame(rows, columns=["arrangement", "boxes", "mc"])
 
 
-def chance_floor(samples: Mapping[int, Float[np.ndarray, " R"]], theory: Mapping[int, float]):
+def chance_level(samples: Mapping[int, Float[np.ndarray, " R"]], theory: Mapping[int, float]):
     """Correlation of unrelated vectors: its density for n numbers, and its mean size against n.
 
     samples: n -> correlations of pairs of independent random vectors; theory: n -> expected |ρ|.
@@ -138,7 +138,12 @@ def size_curves(curves: pd.DataFrame, limit: float):
     axes.set(
         xscale="log", xlabel="largest side s (share of the picture's side)", ylabel="MC of unrelated boxes"
     )
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        title="mean; band: 5 to 95 % of pictures, top left corner",
+    )
     return figure, curves
 
 
