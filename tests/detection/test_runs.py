@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from marginalia import training
+from marginalia.boxes.table import BoxTable
 from marginalia.detection import runs
 from marginalia.detection import train as trainer
 from marginalia.detection.detector import DetectorConfig, build, parameters
@@ -89,14 +90,18 @@ def test_a_run_leaves_rows_weights_and_a_card(folder, monkeypatch):
     frame = histories(["tiny-*"])
     assert frame["step"].tolist() == [2, 4]
     assert frame.iloc[0][["run", "base", "kind", "seed"]].tolist() == ["tiny-0", "tiny", "conditional", 0]
-    assert frame[["loss", "class_loss", "AP", "AP50", "AP75", "mean_iou", "iou_75"]].notna().all(axis=None)
+    assert (
+        frame[["loss", "class_loss", "AP", "AP50", "AP75", "AP50_any", "mean_iou", "iou_75"]]
+        .notna()
+        .all(axis=None)
+    )
     assert frame.attrs["missing"] == []
     state, card = training.load(run.weights)
     model = build(run.detector)
     model.load_state_dict(state)
     assert DetectorConfig(**card["detector"]) == run.detector
     assert (card["run"], card["options"]["seed"]) == ("tiny-0", 0)
-    assert set(card["metrics"]) == {"AP", "AP50", "AP75", "mean_iou", "iou_75"}
+    assert set(card["metrics"]) == {"AP", "AP50", "AP75", "AP50_any", "mean_iou", "iou_75"}
     kept, _ = training.load(run.weights_at(2))
     assert any(not torch.equal(kept[name], state[name]) for name in state)
 
@@ -152,3 +157,19 @@ def test_one_run_is_not_made_twice_at_a_time(folder, monkeypatch):
     with pytest.raises(ValueError, match="tiny-0 is being trained by another process"):
         trainer.train(run)
     os.close(descriptor)
+
+
+def test_categories_merge_without_counting_a_query_twice():
+    box, other = [1.0, 2, 3, 4], [5.0, 6, 7, 8]
+    guesses = BoxTable(
+        xywh=[box, other, box, box],
+        image=[0, 0, 0, 1],
+        image_ids=(0, 1),
+        sizes=[[64, 64]] * 2,
+        category=[3, 5, 8, 3],
+        names={k: str(k) for k in range(10)},
+        score=[0.9, 0.5, 0.4, 0.3],
+    )
+    merged = trainer._one_category(guesses)
+    assert merged.score.tolist() == [0.9, 0.5, 0.3]
+    assert set(merged.category) == {0}
