@@ -141,7 +141,7 @@ def _small() -> Iterator[Run]:
         side = change.pop("side")
         for seed in SEEDS:
             detector, options = replace(SMALL_DETECTOR, **change), replace(SMALL, seed=seed)
-            yield Run(f"{name}-{seed}", detector, options, side, step_seconds=0.2 * (side / 48) ** 2)
+            yield Run(f"{name}-{seed}", detector, options, side, step_seconds=0.15 * (side / 48) ** 2)
 
 
 RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small())}
