@@ -8,6 +8,7 @@
 | dab         | split     | anchor, moved by layers | sigmoid, prior 0.01    | DAB-DETR         |
 
 Beside the papers: no dropout, group norm in the backbone, no rescaling of positions in DAB-DETR's encoder.
+The backbone did not learn from ImageNet: `pretraining` has what stands in for that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from .attention import cell_positions, sine_embedding, valid_positions
 from .decoder import BoxHead, Decoder, DecoderLayer
-from .encoder import Backbone, Encoder, EncoderLayer
+from .encoder import Backbone, Encoder, EncoderLayer, standardise
 from .layers import (
     FeedForward,
     JointCrossAttention,
@@ -112,9 +113,7 @@ class Detector(nn.Module):
         mask: Bool[Tensor, "B S S"] | None = None,
     ) -> DetectorOutput:
         """Predictions for pictures with values in [0, 1], or bytes; `mask` is False on padding."""
-        if pixels.dtype == torch.uint8:
-            pixels = pixels / 255
-        features = self.backbone((pixels - 0.5) / 0.25)  # (B, width, h, w)
+        features = self.backbone(standardise(pixels))  # (B, width, h, w)
         h, w = features.shape[-2:]
         memory = features.flatten(2).mT.contiguous()  # (B, K, width)
         if mask is None:

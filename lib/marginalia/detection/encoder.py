@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from .layers import FeedForward, JointSelfAttention
 
 GROUPS = 8  # of the group norms; no running statistics, so that training and evaluation see the same network
+
+
+def standardise(
+    pixels: Float[Tensor, "B channels S S"] | UInt8[Tensor, "B channels S S"],
+) -> Float[Tensor, "B channels S S"]:
+    """What the backbone takes, from values in [0, 1] or bytes: about -2 to 2."""
+    if pixels.dtype == torch.uint8:
+        pixels = pixels / 255
+    return (pixels - 0.5) / 0.25
 
 
 class Backbone(nn.Sequential):

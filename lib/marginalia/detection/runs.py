@@ -3,16 +3,19 @@
 `make train` makes those that are missing (`train`). Each leaves data/measured/detection/NAME.csv, one row an
 evaluation, with its settings above; some leave weights in data/weights/detection. Checkpoints and the weights
 at each evaluation stay in build/train/NAME.
+
+The papers start from a backbone that ImageNet trained. Here all detectors of one width start from one that
+learnt to tell digits apart in given boxes (`pretraining`), and it is made before them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import store
 from ..training import Options
@@ -24,26 +27,13 @@ if TYPE_CHECKING:
 SEEDS = (0, 1, 2)
 HELD = "measured/detection"
 WEIGHTS = "weights/detection"
+VALIDATION = 512  # scenes, the same for all runs of one size
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training: a detector, the scenes it learns from, and how."""
+class _Kept:
+    """Where what is known by its name keeps its files."""
 
     name: str
-    detector: DetectorConfig
-    options: Options
-    side: int = 64  # pixels
-    layout: str = "scattered"
-    digits: tuple[int, int] = (1, 4)  # fewest and most in a scene
-    batch: int = 32
-    shipped: bool = False  # whether its weights are part of the collection, in 16 bits
-    step_seconds: float = 0.5  # measured on one core beside another run
-
-    @property
-    def minutes(self) -> float:
-        """What it takes on one core."""
-        return self.options.steps * self.step_seconds / 60
 
     @property
     def table(self) -> Path:
@@ -54,6 +44,56 @@ class Run:
     def folder(self) -> Path:
         """Where checkpoints, logs and weights of all evaluations are, or will be."""
         return (store.checkout() or Path.cwd()) / "build" / "train" / self.name
+
+
+@dataclass(frozen=True)
+class Pretraining(_Kept):
+    """A backbone that learns to tell digits apart before detectors start from it (`pretraining`)."""
+
+    name: str
+    width: int
+    options: Options  # its seed is that of the scenes too, and no detector's
+    side: int = 64  # pixels
+    stride: int = 4
+    batch: int = 32
+    shipped: bool = True
+    step_seconds: float = 0.12  # measured on one core beside another run
+
+    @property
+    def minutes(self) -> float:
+        """What it takes on one core."""
+        return self.options.steps * self.step_seconds / 60
+
+    @property
+    def weights(self) -> Path:
+        """Where its weights are, or will be, in 16 bits."""
+        return store.root() / WEIGHTS / f"{self.name}.safetensors"
+
+    def settings(self) -> dict[str, object]:
+        """All that determines the result, as JSON can hold it."""
+        own = {name: getattr(self, name) for name in ("width", "side", "stride", "batch")}
+        return own | {"options": asdict(self.options)}
+
+
+@dataclass(frozen=True)
+class Run(_Kept):
+    """One training: a detector, the scenes it learns from, and how."""
+
+    name: str
+    detector: DetectorConfig
+    options: Options
+    side: int = 64  # pixels
+    layout: str = "scattered"
+    digits: tuple[int, int] = (1, 4)  # fewest and most in a scene
+    batch: int = 32
+    backbone: str | None = None  # a name of BACKBONES: the weights it starts from; None: random ones
+    shipped: bool = False  # whether its weights are part of the collection, in 16 bits
+    step_seconds: float = 0.5  # measured on one core beside another run
+
+    @property
+    def minutes(self) -> float:
+        """What it takes on one core."""
+        return self.options.steps * self.step_seconds / 60
 
     @property
     def weights(self) -> Path:
@@ -68,10 +108,22 @@ class Run:
     def settings(self) -> dict[str, object]:
         """All that determines the result, as JSON can hold it."""
         own = {name: getattr(self, name) for name in ("side", "layout", "digits", "batch")}
+        backbone = BACKBONES[self.backbone].settings() if self.backbone else None
         whole = {"detector": asdict(self.detector), "options": asdict(self.options), **own}
+        whole["backbone"] = backbone
         return json.loads(json.dumps(whole))
 
 
+PRETRAINING = Options(
+    steps=1500, lr=2e-3, clip=1.0, warm_up=150, drop_at=0.7, seed=7, every=150, checkpoint=150
+)
+BACKBONES: dict[str, Pretraining] = {
+    run.name: run
+    for run in (
+        Pretraining("backbone-96", 96, PRETRAINING),  # of the headline
+        Pretraining("backbone-64", 64, PRETRAINING, side=48, step_seconds=0.09),  # of all small runs
+    )
+}
 HEADLINE = Options(steps=3000, lr=6e-4, warm_up=100, every=250, checkpoint=250)
 SMALL = Options(steps=2000, lr=1e-3, warm_up=100, every=250, checkpoint=250)
 SMALL_DETECTOR = DetectorConfig(width=64, heads=4, encoder_layers=1, ffn=128)
@@ -115,10 +167,16 @@ def _headline() -> Iterator[Run]:
     for seed in SEEDS:
         for kind in KINDS:
             options = replace(HEADLINE, seed=seed)
-            yield Run(f"headline-{kind}-{seed}", DetectorConfig(kind=kind), options, shipped=seed == 0)
+            yield Run(
+                f"headline-{kind}-{seed}",
+                DetectorConfig(kind=kind),
+                options,
+                backbone="backbone-96",
+                shipped=seed == 0,
+            )
         if seed == 0:
             longer = replace(HEADLINE, steps=10 * HEADLINE.steps, every=1000, checkpoint=500)
-            yield Run(f"{LONG}-0", DetectorConfig(kind="detr"), longer, shipped=True)
+            yield Run(f"{LONG}-0", DetectorConfig(kind="detr"), longer, backbone="backbone-96", shipped=True)
 
 
 def _small() -> Iterator[Run]:
@@ -141,27 +199,28 @@ def _small() -> Iterator[Run]:
         side = change.pop("side")
         for seed in SEEDS:
             detector, options = replace(SMALL_DETECTOR, **change), replace(SMALL, seed=seed)
-            yield Run(f"{name}-{seed}", detector, options, side, step_seconds=0.15 * (side / 48) ** 2)
+            seconds = 0.15 * (side / 48) ** 2
+            yield Run(f"{name}-{seed}", detector, options, side, backbone="backbone-64", step_seconds=seconds)
 
 
 RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small())}
 
 
-def find(patterns: Iterable[str] = ()) -> list[Run]:
+def find(patterns: Iterable[str] = (), among: Mapping[str, Any] = RUNS) -> list[Any]:
     """Runs whose names fit any of the patterns (`headline-*`), all without any. ValueError if none fits."""
     patterns = tuple(patterns) or ("*",)
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in RUNS):
-            raise ValueError(f"no run {pattern!r}; {store.near(pattern, RUNS)}")
-    return [run for name, run in RUNS.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if not any(fnmatchcase(name, pattern) for name in among):
+            raise ValueError(f"no run {pattern!r}; {store.near(pattern, among)}")
+    return [run for name, run in among.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
-def settings_line(run: Run) -> str:
+def settings_line(run: Run | Pretraining) -> str:
     """The line of a run's table that says what it was made with."""
     return f"settings: {json.dumps(run.settings())}"
 
 
-def is_finished(run: Run) -> bool:
+def is_finished(run: Run | Pretraining) -> bool:
     """Whether a run's rows are all there, and its weights where they are shipped.
 
     ValueError when they were measured with other settings.

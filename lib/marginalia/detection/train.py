@@ -1,9 +1,9 @@
-"""Make the runs of `runs` that are missing: `make train`."""
+"""Make the runs of `runs` that are missing: `make train`. Backbones come first, then the detectors."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -18,15 +18,14 @@ from .detector import Detector, build
 from .losses import RECIPES, set_loss
 from .matching import gather_targets, match, matched_iou
 from .predicting import predict_table
-from .runs import HELD, RUNS, Run, find, is_finished, settings_line
+from .pretraining import backbone_weights, pretrain
+from .runs import BACKBONES, HELD, RUNS, VALIDATION, Pretraining, Run, find, is_finished, settings_line
 from .scenes import SceneBatch, as_boxes, make_scenes
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks; there nothing keeps two processes from making one run
     fcntl = None
-
-VALIDATION = 512  # scenes, the same for all runs of one size
 
 
 def evaluation(
@@ -65,6 +64,24 @@ def _one_category(table: BoxTable) -> BoxTable:
     return replace(table, category=np.zeros_like(table.category), names={0: "digit"})
 
 
+def initial(run: Run) -> Detector:
+    """The detector of a run before its first step. FileNotFoundError when its backbone is not there."""
+    model = build(run.detector, run.options.seed)
+    if run.backbone:
+        model.backbone.load_state_dict(backbone_weights(run.backbone))
+    return model
+
+
+def make(name: str) -> None:
+    """Make one backbone or detector, or go on with it; nothing to do when it is finished."""
+    if name in RUNS:
+        return train(RUNS[name])
+    run = BACKBONES[name]
+    with _alone(run):
+        if not is_finished(run):
+            pretrain(run)
+
+
 def train(run: Run, device: str = "auto") -> None:
     """Make one run, or go on with it where it was broken off; nothing to do when it is finished."""
     with _alone(run):
@@ -73,7 +90,7 @@ def train(run: Run, device: str = "auto") -> None:
         torch.set_num_threads(1)  # runs are made side by side, and one thread adds up in one order
         place = training.choose_device(device)
         seed, recipe = run.options.seed, RECIPES[run.detector.kind]
-        model = build(run.detector, seed).to(place)
+        model = initial(run).to(place)
 
         def batches(index: int) -> SceneBatch:
             first = index * run.batch
@@ -89,7 +106,8 @@ def train(run: Run, device: str = "auto") -> None:
         measure = evaluation(run, model, validation, place)
 
         def measure_and_keep(steps: int) -> dict[str, float]:
-            training.save(model, run.weights_at(steps), {"step": steps}, half=True)
+            card = {"run": run.name, "step": steps, **run.settings()}
+            training.save(model, run.weights_at(steps), card, half=True)
             return measure(steps)
 
         state = run.folder / "checkpoint.pt"
@@ -117,7 +135,7 @@ def _ship(run: Run, model: Detector, measure: Callable[[int], dict[str, float]])
 
 
 @contextmanager
-def _alone(run: Run):
+def _alone(run: Run | Pretraining):
     """Keeps a second process from making the same run."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with open(run.folder / "lock", "w") as lock:
@@ -132,22 +150,35 @@ def _alone(run: Run):
 def main(names: Iterable[str] = (), jobs: int = 2) -> list[str]:
     """Make the runs that fit `names` and are not there, `jobs` at a time; returns those that failed.
 
-    A run that was broken off goes on from its last checkpoint.
+    Backbones that are missing come first, and when one of them fails no detector is begun. A run that was
+    broken off goes on from its last checkpoint.
     """
-    wanted = find(names)
-    todo = [run for run in wanted if not is_finished(run)]
-    total = sum(run.minutes for run in todo)
-    there = f"{len(wanted) - len(todo)} of {len(wanted)} runs are there"
-    print(f"{there}; the others take about {total:.0f} minutes of one core", flush=True)
+    wanted = find(names, BACKBONES | RUNS)
+    todo = [run for run in wanted if run.name in RUNS and not is_finished(run)]
+    needed = {run.backbone for run in todo} | {run.name for run in wanted}
+    bases = [run for name, run in BACKBONES.items() if name in needed and not is_finished(run)]
+    there = sum(is_finished(run) for run in wanted)
+    total = sum(run.minutes for run in (*bases, *todo))
+    print(
+        f"{there} of {len(wanted)} runs are there; "
+        f"what is missing takes about {total:.0f} minutes of one core",
+        flush=True,
+    )
+    return _queue(bases, jobs) or _queue(todo, jobs)
+
+
+def _queue(todo: Sequence[Run | Pretraining], jobs: int) -> list[str]:
     command = (sys.executable, "-m", __name__)
     queue = [Job(run.name, (*command, run.name), run.folder / "log.txt", run.minutes) for run in todo]
-    return run_jobs(queue, jobs, lambda job: _last_row(RUNS[job.name]))
+    return run_jobs(queue, jobs, lambda job: _last_row(job.name))
 
 
-def _last_row(run: Run) -> str:
-    last = store.read_table(f"{HELD}/{run.name}.csv").iloc[-1]
+def _last_row(name: str) -> str:
+    last = store.read_table(f"{HELD}/{name}.csv").iloc[-1]
+    if name in BACKBONES:
+        return f"accuracy {last['val_accuracy']:.3f}"
     return f"AP {last['AP']:.3f}, AP50 {last['AP50']:.3f}, mean IoU {last['mean_iou']:.3f}"
 
 
 if __name__ == "__main__":
-    train(RUNS[sys.argv[1]])
+    make(sys.argv[1])
