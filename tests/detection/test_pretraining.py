@@ -126,6 +126,11 @@ def test_weights_of_a_step_open_by_their_path(folder, monkeypatch):
     assert training.load(run.weights_at(2))[1]["backbone"] == BACKBONES["tiny-backbone"].settings()
 
 
+def test_a_backbone_is_no_detector_to_load():
+    with pytest.raises(FileNotFoundError, match="'backbone-96' is no folder, no model trained here"):
+        load("backbone-96")
+
+
 @pytest.fixture
 def begun(monkeypatch):
     """Queues instead of processes: names of the jobs that were given to be done together."""

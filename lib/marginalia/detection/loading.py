@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .. import store, training
 from .detector import Detector, DetectorConfig, build
 from .resnet_names import dilate_last_stage, rename_backbone, resnet_config
+from .runs import BACKBONES
 from .runs import WEIGHTS as OWN_WEIGHTS
 
 if TYPE_CHECKING:
@@ -103,11 +104,12 @@ def prepare(
 
 
 def _shipped() -> list[str]:
-    """Names of the models in the data folder; none where there is no data folder."""
+    """Names of the detectors in the data folder; none where there is no data folder."""
     try:
-        return sorted(path.stem for path in (store.root() / OWN_WEIGHTS).glob("*.safetensors"))
+        names = {path.stem for path in (store.root() / OWN_WEIGHTS).glob("*.safetensors")}
     except FileNotFoundError:
         return []
+    return sorted(names - set(BACKBONES))
 
 
 def _open_own(path: Path) -> Detector:
