@@ -5,7 +5,7 @@ READY := .venv/.ready
 BROKEN := .venv/.installing
 
 .DEFAULT_GOAL := notebooks
-.PHONY: notebooks outputs test lab site measure bench data moved
+.PHONY: notebooks outputs test lab site measure train bench data moved
 
 # Every notebook, run top to bottom into build/: executed notebooks, HTML, figures.
 notebooks: $(READY)
@@ -29,6 +29,10 @@ site: $(READY)
 # Tables of data/measured from the real data sets, where they are here.
 measure: $(READY)
 	@$(PY) -m marginalia measure
+
+# Trainings of the detectors whose rows are missing from data/measured/detection: hours, and it can be broken off.
+train: $(READY)
+	@$(PY) -m marginalia train
 
 # Timings against the peers, side by side.
 bench: $(READY)

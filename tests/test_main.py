@@ -26,6 +26,7 @@ def test_help_names_every_command(capsys):
         "gallery",
         "data",
         "measure",
+        "train",
         "site",
     ):
         assert f"\n    {name}" in text
@@ -45,6 +46,7 @@ def test_no_command_is_an_error(capsys):
         (["notebooks", "98_nothing"], "no notebook 98_nothing"),
         (["sync", "98_nothing"], "no notebook 98_nothing"),
         (["data", "nothing"], "nothing"),
+        (["train", "headline-dap-0"], "no run 'headline-dap-0'; near it: headline-dab-0"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, said, capsys):

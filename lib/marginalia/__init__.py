@@ -9,7 +9,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_PARTS = ("boxes", "exercises", "explorers", "figures", "store")
+_PARTS = ("boxes", "detection", "exercises", "explorers", "figures", "store", "training")
 
 
 def __getattr__(name: str):

@@ -88,6 +88,12 @@ def _measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def _train(options: argparse.Namespace) -> int:
+    from marginalia.detection.train import main as train
+
+    return 1 if train(options.names, options.jobs) else 0
+
+
 def _site(options: argparse.Namespace) -> int:
     from marginalia.notebooks import find, page_missing, run
     from marginalia.notebooks.pages import write_site
@@ -129,6 +135,9 @@ def parser() -> argparse.ArgumentParser:
     data = command("data", _data, "download a data set into the cache")
     data.add_argument("name", nargs="?", default=COCO, metavar="NAME", help=f"which one ({COCO})")
     command("measure", _measure, "write the tables of data/measured from the real data sets")
+    train = command("train", _train, "train the detectors that are missing from data/measured/detection")
+    train.add_argument("names", nargs="*", metavar="NAME", help="runs, by name or pattern (all)")
+    train.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time (2)")
     text = "run the notebooks whose page is missing or old, and put all pages behind one index"
     command("site", _site, text, "runs", "builds")
     return top

@@ -1,0 +1,206 @@
+"""The detectors: a record of sizes, and the parts that each kind is put together from.
+
+| kind        | attention | reference               | classes                | published as     |
+|-------------|-----------|-------------------------|------------------------|------------------|
+| detr        | joint     | none (s = 0)            | softmax with no-object | DETR             |
+| detr-focal  | joint     | point from o_q          | sigmoid, prior 0.01    | Table 4, OR + FL |
+| conditional | split     | point from o_q          | sigmoid, prior 0.01    | Conditional DETR |
+| dab         | split     | anchor, moved by layers | sigmoid, prior 0.01    | DAB-DETR         |
+
+Beside the papers: no dropout, group norm in the backbone, no rescaling of positions in DAB-DETR's encoder.
+The backbone did not learn from ImageNet: `pretraining` has what stands in for that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from .attention import cell_positions, sine_embedding, valid_positions
+from .decoder import BoxHead, Decoder, DecoderLayer
+from .encoder import Backbone, Encoder, EncoderLayer, standardise
+from .layers import (
+    FeedForward,
+    JointCrossAttention,
+    JointSelfAttention,
+    SplitCrossAttention,
+    SplitSelfAttention,
+)
+from .queries import POINTS, SPATIAL_QUERIES, TRANSFORMS, AnchorQueries, LearnedQueries, PointQueries
+
+KINDS = ("detr", "detr-focal", "conditional", "dab")
+PRIOR = 0.01  # what a focal head gives every class before training
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Sizes and parts of a detector; the defaults are the headline model on 64-pixel scenes."""
+
+    kind: str = "conditional"  # one of KINDS
+    width: int = 96  # of the model, H * D
+    heads: int = 6
+    encoder_layers: int = 2
+    decoder_layers: int = 3
+    ffn: int = 192  # hidden width of feed-forward blocks; the decoder's depends on the kind: `decoder_ffn`
+    queries: int = 16
+    classes: int = 10
+    in_channels: int = 1
+    stride: int = 4  # pixels a cell: 64-pixel pictures give 16 x 16 cells
+    temperature: float = (
+        20.0  # of the sine code of the keys, and of the queries unless the next line says else
+    )
+    query_temperature: float | None = None  # 10000 beside 20 is the mixture in DAB-DETR's code
+    reference: str | None = None  # a name of POINTS in place of the kind's own; dab has anchors instead
+    spatial_query: str = "csq"  # a name of SPATIAL_QUERIES (Table 3); conditional and dab
+    transform: str = "diagonal"  # a name of TRANSFORMS (Figure 5); conditional and dab
+
+    def __post_init__(self):
+        _known("kind", self.kind, KINDS)
+        _known("spatial_query", self.spatial_query, SPATIAL_QUERIES)
+        _known("transform", self.transform, TRANSFORMS)
+        _known("reference", self.point, POINTS)
+        if self.kind == "dab" and self.reference is not None:
+            raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
+        if self.width % self.heads or self.width % 8:
+            raise ValueError(
+                f"DetectorConfig: width must be a multiple of heads and of 8 (group norm, sine code), "
+                f"not {self.width} with {self.heads} heads"
+            )
+
+    @property
+    def focal(self) -> bool:
+        """Whether class scores are sigmoids; if not, the last class of a softmax is no-object."""
+        return self.kind != "detr"
+
+    @property
+    def point(self) -> str:
+        """Which of POINTS makes the reference point."""
+        return self.reference or ("fixed" if self.kind == "detr" else "predicted")
+
+
+def _known(field: str, value: str, names: Iterable[str]) -> None:
+    if value not in names:
+        raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {', '.join(names)}")
+
+
+class DetectorOutput(NamedTuple):
+    """Predictions of every decoder layer, the last is the answer; P is 2 for points and 4 for anchors."""
+
+    logits: Float[Tensor, "L B Q C"]  # C + 1 for kind detr: no-object last
+    boxes: Float[Tensor, "L B Q 4"]  # (cx, cy, w, h) in [0, 1]
+    hidden: Float[Tensor, "L B Q width"]
+    references: Float[Tensor, "L B Q P"]  # in [0, 1]
+
+
+class Detector(nn.Module):
+    """Backbone, encoder, decoder and two heads; made by `build`."""
+
+    def __init__(self, config: DetectorConfig, backbone: nn.Module, encoder: Encoder, decoder: Decoder):
+        super().__init__()
+        self.config = config
+        self.backbone, self.encoder, self.decoder = backbone, encoder, decoder
+        self.class_head = nn.Linear(config.width, config.classes + (not config.focal))
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "B channels S S"] | UInt8[Tensor, "B channels S S"],
+        mask: Bool[Tensor, "B S S"] | None = None,
+    ) -> DetectorOutput:
+        """Predictions for pictures with values in [0, 1], or bytes; `mask` is False on padding."""
+        features = self.backbone(standardise(pixels))  # (B, width, h, w)
+        h, w = features.shape[-2:]
+        memory = features.flatten(2).mT.contiguous()  # (B, K, width)
+        if mask is None:
+            valid, positions = None, cell_positions(h, w, memory.dtype, memory.device)[None]
+        else:
+            # a cell counts as picture where the pixel at its upper left corner does
+            grid = mask[:, :: self.config.stride, :: self.config.stride]
+            valid, positions = grid.flatten(1), valid_positions(grid, memory.dtype)
+        cells = sine_embedding(
+            positions, self.config.width, self.config.temperature
+        )  # p_k, (1 or B, K, width)
+        hidden, references = self.decoder(self.encoder(memory, cells, valid), cells, valid)
+        boxes = self.decoder.box_head(hidden, references)
+        return DetectorOutput(self.class_head(hidden), boxes, hidden, references)
+
+
+def build(config: DetectorConfig, seed: int = 0) -> Detector:
+    """A detector with seeded initial weights; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector = _assemble(config, decoder_ffn(config))
+        _initialise(detector)
+    return detector
+
+
+def _assemble(config: DetectorConfig, ffn: int) -> Detector:
+    width, heads = config.width, config.heads
+    encoder = Encoder(EncoderLayer(width, heads, config.ffn) for _ in range(config.encoder_layers))
+    layers = [_decoder_layer(config, ffn, first=index == 0) for index in range(config.decoder_layers)]
+    decoder = Decoder(_queries(config), layers, BoxHead(width, centred=config.focal), width)
+    return Detector(config, Backbone(config.in_channels, width, config.stride), encoder, decoder)
+
+
+def _queries(config: DetectorConfig) -> nn.Module:
+    queries, width = config.queries, config.width
+    if config.kind in ("detr", "detr-focal"):
+        return LearnedQueries(queries, width, POINTS[config.point](queries, width))
+    spatial_query = SPATIAL_QUERIES[config.spatial_query](TRANSFORMS[config.transform](width, config.heads))
+    temperature = config.query_temperature or config.temperature
+    if config.kind == "dab":
+        return AnchorQueries(queries, width, spatial_query, temperature)
+    point = POINTS[config.point](queries, width)
+    return PointQueries(queries, width, point, spatial_query, temperature)
+
+
+def _decoder_layer(config: DetectorConfig, ffn: int, first: bool) -> DecoderLayer:
+    width, heads = config.width, config.heads
+    if config.kind in ("detr", "detr-focal"):
+        attention = JointSelfAttention(width, heads), JointCrossAttention(width, heads)
+    else:
+        attention = SplitSelfAttention(width, heads), SplitCrossAttention(width, heads, first)
+    activation = nn.PReLU() if config.kind == "dab" else nn.ReLU()
+    return DecoderLayer(width, *attention, FeedForward(width, ffn, activation))
+
+
+def decoder_ffn(config: DetectorConfig) -> int:
+    """Hidden width of the decoder's feed-forward blocks that makes all kinds equally large.
+
+    Conditional DETR with its own parts has `config.ffn`; each other kind gets as much more or less as brings
+    it nearest to that number of parameters. Ablations within a kind keep the kind's width, as in the paper.
+    """
+    a_unit = config.decoder_layers * (2 * config.width + 1)  # one more hidden unit in every layer
+    plain = replace(config, reference=None, spatial_query="csq", transform="diagonal")
+    with torch.device("meta"):  # sizes only
+        wanted, found = (
+            parameters(_assemble(replace(plain, kind=kind), config.ffn))
+            for kind in ("conditional", config.kind)
+        )
+    return max(1, config.ffn + round((wanted - found) / a_unit))
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trained numbers in a model."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def _initialise(detector: Detector) -> None:
+    """Xavier weights and zero biases in the transformer, the prior in class biases, centred boxes."""
+    for part in (detector.encoder, detector.decoder):
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+    if detector.config.focal:
+        nn.init.constant_(detector.class_head.bias, -math.log((1 - PRIOR) / PRIOR))
+    if detector.decoder.box_head.centred:
+        last = detector.decoder.box_head.offset[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)

@@ -1,0 +1,155 @@
+"""The blocks that encoder and decoders are made of; each projection that maps are rebuilt from has a name.
+
+A forward hook on `content_query`, `spatial_query`, `content_key` and `spatial_key` (for joint attention: a
+pre-hook on the module) sees all that `attention` needs. No weights are returned, so fused kernels can serve.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from .attention import concatenate_halves, join_heads, split_heads
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers from width to width with a ReLU between them."""
+    layers = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class FeedForward(nn.Module):
+    """Linear - activation - Linear on every token."""
+
+    def __init__(self, width: int, hidden: int, activation: nn.Module):
+        super().__init__()
+        self.widen, self.activation, self.narrow = (
+            nn.Linear(width, hidden),
+            activation,
+            nn.Linear(hidden, width),
+        )
+
+    def forward(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N width"]:
+        return self.narrow(self.activation(self.widen(tokens)))
+
+
+class JointSelfAttention(nn.Module):
+    """DETR's self-attention, in encoder and decoder: positions are added to queries and keys, not values."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N width"],
+        position: Float[Tensor, "#B N width"],
+        valid: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B N width"]:
+        placed = tokens + position
+        q, k, v = (
+            split_heads(t, self.heads) for t in (self.query(placed), self.key(placed), self.value(tokens))
+        )
+        return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
+
+
+class SplitSelfAttention(nn.Module):
+    """Self-attention of Conditional and DAB-DETR: content and position are projected apart, then added."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.content_query, self.position_query = nn.Linear(width, width), nn.Linear(width, width)
+        self.content_key, self.position_key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(
+        self, tokens: Float[Tensor, "B Q width"], position: Float[Tensor, "#B Q width"]
+    ) -> Float[Tensor, "B Q width"]:
+        query = self.content_query(tokens) + self.position_query(position)
+        key = self.content_key(tokens) + self.position_key(position)
+        q, k, v = (split_heads(t, self.heads) for t in (query, key, self.value(tokens)))
+        return self.output(join_heads(scaled_dot_product_attention(q, k, v)))
+
+
+class JointCrossAttention(nn.Module):
+    """DETR's cross-attention: (c_q + o_q) against (c_k + p_k), one dot product a head, scale 1 / sqrt(D).
+
+    Takes the same arguments as `SplitCrossAttention`, so that one decoder layer serves both; there is no
+    spatial query here.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(
+        self,
+        content: Float[Tensor, "B Q width"],
+        position: Float[Tensor, "#B Q width"],
+        spatial: None,
+        memory: Float[Tensor, "B K width"],
+        cells: Float[Tensor, "#B K width"],
+        valid: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B Q width"]:
+        query, key, value = self.query(content + position), self.key(memory + cells), self.value(memory)
+        q, k, v = (split_heads(t, self.heads) for t in (query, key, value))
+        return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
+
+
+class SplitCrossAttention(nn.Module):
+    """Conditional DETR's cross-attention: c_q . c_k + p_q . p_k, projected apart, scale 1 / sqrt(2 D).
+
+    `first`: the first decoder layer, where decoder embeddings are still empty, also adds the projected object
+    query and cell positions to the content half; later layers have no such projection (sheet 2.3).
+    """
+
+    def __init__(self, width: int, heads: int, first: bool):
+        super().__init__()
+        self.heads = heads
+        self.content_query, self.content_key = nn.Linear(width, width), nn.Linear(width, width)
+        self.spatial_query, self.spatial_key = nn.Linear(width, width), nn.Linear(width, width)
+        self.object_query = nn.Linear(width, width) if first else None
+        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(
+        self,
+        content: Float[Tensor, "B Q width"],
+        position: Float[Tensor, "#B Q width"],
+        spatial: Float[Tensor, "B Q width"],
+        memory: Float[Tensor, "B K width"],
+        cells: Float[Tensor, "#B K width"],
+        valid: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B Q width"]:
+        content_query, content_key = self.content_query(content), self.content_key(memory)
+        spatial_query, spatial_key = self.spatial_query(spatial), self.spatial_key(cells)
+        if self.object_query is not None:
+            content_query = content_query + self.object_query(position)
+            content_key = content_key + spatial_key
+        # without padding all pictures share the cells' code; (1, K, width) becomes (B, K, width) only here
+        q = concatenate_halves(content_query, spatial_query, self.heads)  # (B, H, Q, 2D)
+        k = concatenate_halves(content_key, spatial_key.expand_as(content_key), self.heads)  # (B, H, K, 2D)
+        v = split_heads(self.value(memory), self.heads)  # (B, H, K, D)
+        return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
+
+
+def _key_mask(valid: Bool[Tensor, "B K"] | None) -> Bool[Tensor, "B 1 1 K"] | None:
+    return None if valid is None else valid[:, None, None, :]
+
+
+def inverse_sigmoid(p: Float[Tensor, ...], eps: float = 1e-5) -> Float[Tensor, ...]:
+    """log(p / (1 - p)) with both parts at least `eps`, so that |result| <= 11.5.
+
+    1e-5 is the value of Conditional DETR and of all transformers ports; the official DAB-DETR clamps at 1e-3.
+    """
+    return torch.log(p.clamp(min=eps) / (1 - p).clamp(min=eps))

@@ -1,0 +1,112 @@
+"""Losses of a set of predicted boxes against a set of true ones, every decoder layer matched by itself.
+
+Sheet of Conditional DETR, section 2.5. Boxes are `cxcywh` in parts of the image; axes as in `matching`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ..boxes.geometry import cxcywh_to_xyxy, giou_elementwise
+from .matching import ALPHA, GAMMA, ClassCost, Matches, Targets, Weights, focal_cost, match, softmax_cost
+
+NO_OBJECT = 0.1  # weight of the "no object" class among the others
+
+ClassLoss = Callable[[Float[Tensor, "L B Q C"], Targets, Matches], Float[Tensor, " L"]]
+
+
+class Predictions(Protocol):
+    """What a detector returns, as far as the losses look at it."""
+
+    logits: Float[Tensor, "L B Q C"]
+    boxes: Float[Tensor, "L B Q 4"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a kind of detector is matched and scored."""
+
+    class_cost: ClassCost
+    class_loss: ClassLoss
+    cost_weights: Weights
+    loss_weights: Weights
+
+
+@dataclass(frozen=True)
+class SetLoss:
+    """The loss to descend and, unweighted, what it is made of in each layer."""
+
+    total: Float[Tensor, ""]  # weighted, summed over terms and layers
+    classes: Float[Tensor, " L"]
+    l1: Float[Tensor, " L"]
+    giou: Float[Tensor, " L"]  # 1 - GIoU
+    matches: Matches
+
+
+def focal_loss(logits: Float[Tensor, "L B Q C"], targets: Targets, matches: Matches) -> Float[Tensor, " L"]:
+    """Sigmoid focal loss, summed over images, queries and classes, divided by the number of boxes."""
+    wanted = torch.zeros_like(logits)
+    wanted[matches.layer, matches.image, matches.query, targets.labels[matches.box]] = 1.0
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    p = logits.sigmoid()
+    missed = p + wanted - 2 * p * wanted  # 1 - p where the class is wanted, p elsewhere
+    weight = ALPHA * wanted + (1 - ALPHA) * (1 - wanted)
+    return (weight * missed**GAMMA * entropy).sum((1, 2, 3)) / targets.total
+
+
+def softmax_loss(logits: Float[Tensor, "L B Q C"], targets: Targets, matches: Matches) -> Float[Tensor, " L"]:
+    """Cross-entropy over the classes and, as the last one, "no object", which counts NO_OBJECT.
+
+    A mean over all queries, weighted by class: its denominator is not the number of boxes.
+    """
+    nothing = logits.shape[-1] - 1
+    wanted = torch.full(logits.shape[:-1], nothing, device=logits.device)
+    wanted[matches.layer, matches.image, matches.query] = targets.labels[matches.box]
+    entropy = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), reduction="none").view(wanted.shape)
+    weight = torch.where(wanted == nothing, NO_OBJECT, 1.0)  # (L, B, Q)
+    return (weight * entropy).sum((1, 2)) / weight.sum((1, 2))
+
+
+def box_losses(
+    boxes: Float[Tensor, "L B Q 4"], targets: Targets, matches: Matches
+) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
+    """L1 distance (over the four numbers) and 1 - GIoU of matched pairs, summed, divided by the boxes."""
+    chosen = boxes[matches.layer, matches.image, matches.query]  # (R, 4)
+    truth = targets.boxes[matches.box]
+    distance = (chosen - truth).abs().sum(-1)
+    gap = 1 - giou_elementwise(cxcywh_to_xyxy(chosen), cxcywh_to_xyxy(truth))
+    zero = boxes.new_zeros(len(boxes))
+    l1, giou = (zero.index_add(0, matches.layer, one) / targets.total for one in (distance, gap))
+    return l1, giou
+
+
+def set_loss(output: Predictions, targets: Targets, recipe: Recipe) -> SetLoss:
+    """Match every layer's predictions with the true boxes, and add up the losses of all layers.
+
+    A batch without any box has only a class loss.
+    """
+    matches = match(output.logits, output.boxes, targets, recipe.class_cost, recipe.cost_weights)
+    classes = recipe.class_loss(output.logits, targets, matches)
+    l1, giou = box_losses(output.boxes, targets, matches)
+    weights = recipe.loss_weights
+    total = (weights.classes * classes + weights.l1 * l1 + weights.giou * giou).sum()
+    return SetLoss(total, classes, l1, giou, matches)
+
+
+_FOCAL = Recipe(focal_cost, focal_loss, Weights(2, 5, 2), Weights(2, 5, 2))
+RECIPES = MappingProxyType(
+    {
+        "detr": Recipe(softmax_cost, softmax_loss, Weights(1, 5, 2), Weights(1, 5, 2)),
+        "detr-focal": _FOCAL,  # as Conditional DETR: what then differs is the attention alone
+        "conditional": _FOCAL,
+        "dab": Recipe(focal_cost, focal_loss, Weights(2, 5, 2), Weights(1, 5, 2)),
+    }
+)

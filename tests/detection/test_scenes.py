@@ -1,0 +1,230 @@
+"""Generated scenes: the boxes fit what is drawn, the layouts are what they claim, nothing is hidden state."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+import pytest
+
+from marginalia.boxes.correlation import macroscopic_correlation
+from marginalia.boxes.evaluation import evaluate
+from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
+from marginalia.boxes.nulls import excess_correlation
+from marginalia.boxes.similarity import pair_similarity
+from marginalia.boxes.table import BoxTable
+from marginalia.detection import scenes
+from marginalia.detection.glyphs import load_glyphs
+from marginalia.detection.scenes import LAYOUTS, SPLITS, as_boxes, make_scenes, scene_at
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return {layout: make_scenes(300, layout) for layout in LAYOUTS}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_shapes_types_and_ranges(batches, layout):
+    batch = batches[layout]
+    assert batch.pixels.shape == (300, 1, 64, 64)
+    assert batch.pixels.dtype == np.uint8
+    assert {len(labels) for labels in batch.labels} == {1, 2, 3, 4}
+    assert set(np.concatenate(batch.labels)) == set(range(10))
+    for boxes, labels in zip(batch.boxes, batch.labels, strict=True):
+        assert boxes.dtype == np.float32
+        assert boxes.shape == (len(labels), 4)
+        corners = cxcywh_to_xyxy(boxes)
+        assert corners.min() >= 0
+        assert corners.max() <= 1
+        assert np.triu(iou(corners, corners), 1).max() < 0.2
+        # 0.2 to 0.45, less or more by 3 % and the rounding to whole pixels
+        assert boxes[:, 3].min() >= 0.2 * 0.97 - 1.01 / 64
+        assert boxes[:, 3].max() <= 0.45 * 1.03 + 1.01 / 64
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_scene_depends_on_its_arguments_alone(layout, split):
+    together = make_scenes(4, layout, split, seed=3, side=48, first=5)
+    for index in (8, 5):  # in another order
+        alone = scene_at(index, layout, split, seed=3, side=48)
+        np.testing.assert_array_equal(alone.pixels, together.pixels[index - 5])
+        np.testing.assert_array_equal(alone.boxes, together.boxes[index - 5])
+        np.testing.assert_array_equal(alone.labels, together.labels[index - 5])
+
+
+def test_every_argument_makes_another_scene():
+    usual = {"index": 0, "layout": "scattered", "split": "train", "seed": 0}
+    others = {"index": 1, "layout": "arranged", "split": "val", "seed": 1}
+    pictures = [scene_at(**usual).pixels]
+    pictures += [scene_at(**usual | {name: value}).pixels for name, value in others.items()]
+    assert len({picture.tobytes() for picture in pictures}) == 5
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_side_changes_the_resolution_only(layout):
+    for index in range(10):
+        small, large = (scene_at(index, layout, side=side) for side in (48, 128))
+        np.testing.assert_array_equal(small.labels, large.labels)
+        # edges of boxes are rounded to pixels, and a narrow tip may miss a pixel's centre
+        np.testing.assert_allclose(cxcywh_to_xyxy(small.boxes), cxcywh_to_xyxy(large.boxes), atol=1.5 / 48)
+
+
+@pytest.mark.parametrize("side", [48, 64, 128])
+def test_boxes_are_tight_around_the_drawn_stroke(monkeypatch, side):
+    plain = np.zeros((2 * side, 2 * side), np.float32)
+    monkeypatch.setattr(scenes, "_texture", lambda *_: plain)  # on a plain ground the picture shows the ink
+    exact = 0
+    for index in range(60):
+        scene = scene_at(index, side=side, digits=(1, 1))
+        grey = scene.pixels[0].astype(float)
+        ground = np.median(grey)
+        ink = np.abs(grey - ground)
+        rows, columns = (np.flatnonzero((ink > ink.max() / 2).any(axis=axis)) for axis in (1, 0))
+        drawn = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        stated = cxcywh_to_xyxy(scene.boxes.astype(float))[0] * side
+        assert np.abs(drawn - stated).max() < 1.01
+        exact += np.abs(drawn - stated).max() < 0.01
+    assert exact >= 57  # grey levels are whole numbers, so a pixel that is half ink may fall either way
+
+
+def test_every_digit_can_be_told_from_the_ground():
+    # the stroke's grey level and the ground's differ by at least 50; half-covered pixels take some away
+    for index in range(100):
+        scene = scene_at(index, digits=(1, 1))
+        grey = scene.pixels[0].astype(float)
+        x0, y0, x1, y1 = np.rint(cxcywh_to_xyxy(scene.boxes[0]) * 64).astype(int)
+        inside, ground = grey[y0:y1, x0:x1], np.median(grey)
+        strongest = np.sort(np.abs(inside - ground).ravel())[-inside.size // 5 :]
+        assert strongest.mean() > 45
+
+
+def test_training_and_validation_share_no_digit():
+    glyphs = load_glyphs()
+    assert len(glyphs.digits) == 1703  # of 1797
+    for digit in range(10):
+        train, held_out = glyphs.pool(digit, False), glyphs.pool(digit, True)
+        assert not set(train) & set(held_out)
+        assert len(train) > 100
+        assert len(held_out) > 15
+    assert scenes._pools("train")[3].tolist() == glyphs.pool(3, False).tolist()
+    assert scenes._pools("val")[3].tolist() == glyphs.pool(3, True).tolist()
+    assert not glyphs.held_out[
+        : np.argmax(glyphs.held_out)
+    ].any()  # the last ones in the order of load_digits
+    assert glyphs.held_out[np.argmax(glyphs.held_out) :].all()
+
+
+def layouts(layout: str, count: int = 1500) -> BoxTable:
+    """Boxes of many layouts in [0, 1], without the pictures."""
+    aspect, boxes = load_glyphs().aspect, []
+    for i in range(count):
+        rng = np.random.default_rng(i)
+        boxes.append(LAYOUTS[layout](rng.choice(aspect, rng.integers(1, 5)), rng))
+    image = np.repeat(np.arange(count), [len(b) for b in boxes])
+    return BoxTable(
+        np.concatenate(boxes),
+        image,
+        tuple(range(count)),
+        np.ones((count, 2)),
+        np.zeros(len(image)),
+        {0: "digit"},
+    )
+
+
+def differences(table: BoxTable) -> dict[str, float]:
+    pairs = pair_similarity(table, "count", shuffles=10, bootstrap=0)
+    return {pair.feature: pair.within - pair.between for pair in pairs}
+
+
+def test_arranged_boxes_are_related():
+    table = layouts("arranged")
+    excess = excess_correlation(table, "count", shuffles=50, bootstrap=300)
+    assert excess.interval[0] > 0
+    for difference in differences(table).values():
+        assert difference < -0.1
+
+
+def test_scattered_boxes_are_related_by_the_rule_on_overlap_alone(monkeypatch):
+    found = differences(ruled := layouts("scattered"))
+    # 1500 pictures give these means to about .01
+    assert abs(found["|log w ratio|"]) < 0.03
+    assert abs(found["|log h ratio|"]) < 0.03
+    assert found["x offset"] > 0  # further apart than chance, not closer
+    assert found["y offset"] > 0
+
+    monkeypatch.setattr(scenes, "OVERLAP", 1)
+    free = layouts("scattered")
+    low, high = excess_correlation(free, "count", shuffles=50, bootstrap=300).interval
+    assert low < 0 < high
+    assert max(map(abs, differences(free).values())) < 0.05
+    related, ruled, free = (
+        np.nanmean(macroscopic_correlation(t)) for t in (layouts("arranged"), ruled, free)
+    )
+    assert ruled < free < related
+
+
+def test_more_digits_fit_both_layouts():
+    for layout in LAYOUTS:
+        batch = make_scenes(20, layout, digits=(5, 6))
+        assert {len(labels) for labels in batch.labels} == {5, 6}
+
+
+def test_table_of_the_boxes(batches):
+    batch = batches["scattered"]
+    table = as_boxes(batch)
+    assert table.image_ids == tuple(range(300))
+    assert (table.sizes == 64).all()
+    assert table.names[7] == "7"
+    np.testing.assert_array_equal(table.category[table.image == 4], batch.labels[4])
+    edges = np.column_stack([table.xywh[:, :2], table.xywh[:, :2] + table.xywh[:, 2:]])
+    np.testing.assert_allclose(edges, np.rint(edges), atol=1e-4)  # whole pixels, kept as float32
+
+
+def test_the_table_is_a_reference_for_the_evaluation(batches):
+    table = as_boxes(batches["scattered"])
+    found = BoxTable(
+        table.xywh,
+        table.image,
+        table.image_ids,
+        table.sizes,
+        table.category,
+        table.names,
+        score=np.ones(len(table)),
+    )
+    assert evaluate(table, found)["AP"] == pytest.approx(1)
+
+
+def test_nothing_is_fetched(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a scene opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    load_glyphs.cache_clear()
+    scenes._texture.cache_clear()
+    assert len(make_scenes(20).boxes) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layout": "sorted"}, "layout must be one of scattered, arranged"),
+        ({"split": "test"}, "split must be one of train, val"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"index": -1}, "index must not be negative"),
+        ({"side": 8}, "side must be 32 to 512 pixels, not 8"),
+        ({"digits": (0, 4)}, r"digits must be \(fewest, most\) within 1 to 6"),
+        ({"digits": (3, 2)}, "digits must be"),
+        ({"digits": (1, 7)}, "digits must be"),
+        ({"digits": (1,)}, "digits must be"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        scene_at(**{"index": 0} | arguments)
+
+
+def test_no_scenes_are_not_made():
+    with pytest.raises(ValueError, match="count must be at least 1, not 0"):
+        make_scenes(0)
