@@ -124,7 +124,7 @@ BACKBONES: dict[str, Pretraining] = {
         Pretraining("backbone-64", 64, PRETRAINING, side=48, step_seconds=0.09),  # of all small runs
     )
 }
-HEADLINE = Options(steps=3000, lr=6e-4, warm_up=100, every=250, checkpoint=250)
+HEADLINE = Options(steps=2000, lr=6e-4, warm_up=100, every=125, checkpoint=250)
 SMALL = Options(steps=2000, lr=1e-3, warm_up=100, every=250, checkpoint=250)
 SMALL_DETECTOR = DetectorConfig(width=64, heads=4, encoder_layers=1, ffn=128)
 
