@@ -1,8 +1,8 @@
 """The detectors that are trained for the notebooks: which, how long, and where their measurements are.
 
 `make train` makes those that are missing (`train`). Each leaves data/measured/detection/NAME.csv, one row an
-evaluation, with its settings above; some leave weights in data/weights/detection. Checkpoints and the weights
-at each evaluation stay in build/train/NAME.
+evaluation, with its settings above, and data/measured/heads/NAME.csv (`measure_heads`); some leave weights in
+data/weights/detection. Checkpoints and the weights at each evaluation stay in build/train/NAME.
 
 The papers start from a backbone that ImageNet trained. Here all detectors of one width start from one that
 learnt to tell digits apart in given boxes (`pretraining`), and it is made before them.
@@ -11,7 +11,7 @@ learnt to tell digits apart in given boxes (`pretraining`), and it is made befor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SEEDS = (0, 1, 2)
 HELD = "measured/detection"
+HEADS_HELD = "measured/heads"
 WEIGHTS = "weights/detection"
 VALIDATION = 512  # scenes, the same for all runs of one size
 
@@ -87,8 +88,9 @@ class Run(_Kept):
     digits: tuple[int, int] = (1, 4)  # fewest and most in a scene
     batch: int = 32
     backbone: str | None = None  # a name of BACKBONES: the weights it starts from; None: random ones
+    queries_from: str | None = None  # a name of RUNS whose learned queries it takes and keeps as they are
     shipped: bool = False  # whether its weights are part of the collection, in 16 bits
-    step_seconds: float = 0.5  # measured on one core beside another run
+    step_seconds: float = 0.3  # measured on one core beside another run
 
     @property
     def minutes(self) -> float:
@@ -101,6 +103,11 @@ class Run(_Kept):
         shipped = store.root() / WEIGHTS / f"{self.name}.safetensors"
         return shipped if self.shipped else self.weights_at(self.options.steps)
 
+    @property
+    def heads_table(self) -> Path:
+        """Where the measurements of its heads are, or will be (`measure_heads`)."""
+        return store.root() / HEADS_HELD / f"{self.name}.csv"
+
     def weights_at(self, steps: int) -> Path:
         """Where its weights after some steps, a multiple of `options.every`, are, or will be (16 bits)."""
         return self.folder / f"step-{steps:06d}.safetensors"
@@ -111,6 +118,8 @@ class Run(_Kept):
         backbone = BACKBONES[self.backbone].settings() if self.backbone else None
         whole = {"detector": asdict(self.detector), "options": asdict(self.options), **own}
         whole["backbone"] = backbone
+        if self.queries_from:
+            whole["queries_from"] = self.queries_from
         return json.loads(json.dumps(whole))
 
 
@@ -124,8 +133,8 @@ BACKBONES: dict[str, Pretraining] = {
         Pretraining("backbone-64", 64, PRETRAINING, side=48, step_seconds=0.09),  # of all small runs
     )
 }
-HEADLINE = Options(steps=2000, lr=6e-4, warm_up=100, every=125, checkpoint=250)
-SMALL = Options(steps=2000, lr=1e-3, warm_up=100, every=250, checkpoint=250)
+HEADLINE = Options(steps=1500, lr=6e-4, warm_up=100, every=125, checkpoint=250)
+SMALL = Options(steps=750, lr=1e-3, warm_up=100, every=125, checkpoint=250)
 SMALL_DETECTOR = DetectorConfig(width=64, heads=4, encoder_layers=1, ffn=128)
 
 # Figure or table -> what it calls a row -> names of runs, less the seed. Some runs serve several.
@@ -146,6 +155,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "OR+FL": "small-focal-offset",
         "OR+FL+CSQ": "small-csq",
     },
+    "dab_figure_3": {
+        "learned": "small-focal-offset",
+        "fixed learned": "small-fixed-queries",
+        "anchors": "small-dab",
+    },
     "reference_point": {
         "fixed": "small-point-fixed",
         "learned": "small-point-learned",
@@ -164,6 +178,9 @@ LONG = "long-detr"  # the paper's 500 epochs beside 50, one seed
 
 
 def _headline() -> Iterator[Run]:
+    # the longest run first, so that nothing waits for it at the end
+    longer = replace(HEADLINE, steps=10 * HEADLINE.steps, every=500, checkpoint=500)
+    yield Run(f"{LONG}-0", DetectorConfig(kind="detr"), longer, backbone="backbone-96", shipped=True)
     for seed in SEEDS:
         for kind in KINDS:
             options = replace(HEADLINE, seed=seed)
@@ -174,9 +191,6 @@ def _headline() -> Iterator[Run]:
                 backbone="backbone-96",
                 shipped=seed == 0,
             )
-        if seed == 0:
-            longer = replace(HEADLINE, steps=10 * HEADLINE.steps, every=1000, checkpoint=500)
-            yield Run(f"{LONG}-0", DetectorConfig(kind="detr"), longer, backbone="backbone-96", shipped=True)
 
 
 def _small() -> Iterator[Run]:
@@ -189,6 +203,8 @@ def _small() -> Iterator[Run]:
         "small-detr-offset": {"kind": "detr", "reference": "predicted"},
         "small-focal": {"kind": "detr-focal", "reference": "fixed"},
         "small-focal-offset": {"kind": "detr-focal"},
+        "small-fixed-queries": {"kind": "detr-focal"},
+        "small-dab": {"kind": "dab"},
     }
     changes |= {f"small-point-{point}": {"reference": point} for point in ("fixed", "learned")}
     for side, prefix in ((48, "small"), (64, "small-map-16")):
@@ -199,8 +215,17 @@ def _small() -> Iterator[Run]:
         side = change.pop("side")
         for seed in SEEDS:
             detector, options = replace(SMALL_DETECTOR, **change), replace(SMALL, seed=seed)
-            seconds = 0.15 * (side / 48) ** 2
-            yield Run(f"{name}-{seed}", detector, options, side, backbone="backbone-64", step_seconds=seconds)
+            seconds = 0.08 * (side / 48) ** 2
+            learned = f"small-focal-offset-{seed}" if name == "small-fixed-queries" else None
+            yield Run(
+                f"{name}-{seed}",
+                detector,
+                options,
+                side,
+                backbone="backbone-64",
+                queries_from=learned,
+                step_seconds=seconds,
+            )
 
 
 RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small())}
@@ -234,6 +259,11 @@ def is_finished(run: Run | Pretraining) -> bool:
     return whole and (run.weights.is_file() or not run.shipped)
 
 
+def is_complete(run: Run) -> bool:
+    """Whether a run is finished and its heads are measured."""
+    return is_finished(run) and run.heads_table.is_file()
+
+
 def missing() -> list[str]:
     """Names of the runs that are not there, or not whole."""
     return [name for name, run in RUNS.items() if not is_finished(run)]
@@ -245,21 +275,34 @@ def histories(patterns: Iterable[str] = ()) -> pd.DataFrame:
     Columns: run, base (the name less the seed), kind, seed, then those of `fit` and of the evaluation. Runs
     that are missing are named in `attrs["missing"]`.
     """
+    return _joined(patterns, lambda run: f"{HELD}/{run.name}.csv" if is_finished(run) else None)
+
+
+def head_histories(patterns: Iterable[str] = ()) -> pd.DataFrame:
+    """Measurements of heads (`measure_heads`) of the runs that fit, one after the other.
+
+    Columns: run, base, kind, seed, step, map, then those of `heads.summarise` and the exchanged ranges. Runs
+    without them are named in `attrs["missing"]`.
+    """
+    return _joined(
+        patterns, lambda run: f"{HEADS_HELD}/{run.name}.csv" if run.heads_table.is_file() else None
+    )
+
+
+def _joined(patterns: Iterable[str], table: Callable[[Run], str | None]) -> pd.DataFrame:
+    """Tables of the runs that fit, each row with what its run is; `table` gives their names, or None."""
     import pandas as pd
 
     frames, absent = [], []
     for run in find(patterns):
-        if not is_finished(run):
+        name = table(run)
+        if name is None:
             absent.append(run.name)
             continue
-        frame = store.read_table(f"{HELD}/{run.name}.csv")
+        frame = store.read_table(name)
         base, seed = run.name.rsplit("-", 1)
-        for column, value in (
-            ("seed", int(seed)),
-            ("kind", run.detector.kind),
-            ("base", base),
-            ("run", run.name),
-        ):
+        told = {"seed": int(seed), "kind": run.detector.kind, "base": base, "run": run.name}
+        for column, value in told.items():
             frame.insert(0, column, value)
         frames.append(frame)
     joined = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

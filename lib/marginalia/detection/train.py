@@ -17,9 +17,21 @@ from ..jobs import Job, run_jobs
 from .detector import Detector, build
 from .losses import RECIPES, set_loss
 from .matching import gather_targets, match, matched_iou
+from .measure_heads import measure_heads
 from .predicting import predict_table
 from .pretraining import backbone_weights, pretrain
-from .runs import BACKBONES, HELD, RUNS, VALIDATION, Pretraining, Run, find, is_finished, settings_line
+from .runs import (
+    BACKBONES,
+    HELD,
+    RUNS,
+    VALIDATION,
+    Pretraining,
+    Run,
+    find,
+    is_complete,
+    is_finished,
+    settings_line,
+)
 from .scenes import SceneBatch, as_boxes, make_scenes
 
 try:
@@ -65,10 +77,18 @@ def _one_category(table: BoxTable) -> BoxTable:
 
 
 def initial(run: Run) -> Detector:
-    """The detector of a run before its first step. FileNotFoundError when its backbone is not there."""
+    """The detector of a run before its first step.
+
+    FileNotFoundError when its backbone, or the run whose learned queries it takes, is not there.
+    """
     model = build(run.detector, run.options.seed)
     if run.backbone:
         model.backbone.load_state_dict(backbone_weights(run.backbone))
+    if run.queries_from:
+        learned, _ = training.load(RUNS[run.queries_from].weights)
+        queries = model.decoder.queries.object_query
+        queries.data.copy_(learned["decoder.queries.object_query"])
+        queries.requires_grad_(False)
     return model
 
 
@@ -85,35 +105,40 @@ def make(name: str) -> None:
 def train(run: Run, device: str = "auto") -> None:
     """Make one run, or go on with it where it was broken off; nothing to do when it is finished."""
     with _alone(run):
-        if is_finished(run):
-            return
-        torch.set_num_threads(1)  # runs are made side by side, and one thread adds up in one order
-        place = training.choose_device(device)
-        seed, recipe = run.options.seed, RECIPES[run.detector.kind]
-        model = initial(run).to(place)
+        if not is_finished(run):
+            _fit(run, device)
+        if not run.heads_table.is_file():
+            measure_heads(run)
 
-        def batches(index: int) -> SceneBatch:
-            first = index * run.batch
-            return make_scenes(run.batch, run.layout, "train", seed, run.side, run.digits, first)
 
-        def step(scenes: SceneBatch):
-            targets = gather_targets(scenes.boxes, scenes.labels, place)
-            loss = set_loss(model(torch.from_numpy(scenes.pixels).to(place)), targets, recipe)
-            last = {"class_loss": loss.classes, "l1_loss": loss.l1, "giou_loss": loss.giou}
-            return loss.total, {name: part[-1].item() for name, part in last.items()}
+def _fit(run: Run, device: str) -> None:
+    torch.set_num_threads(1)  # runs are made side by side, and one thread adds up in one order
+    place = training.choose_device(device)
+    seed, recipe = run.options.seed, RECIPES[run.detector.kind]
+    model = initial(run).to(place)
 
-        validation = make_scenes(VALIDATION, run.layout, "val", 0, run.side, run.digits)
-        measure = evaluation(run, model, validation, place)
+    def batches(index: int) -> SceneBatch:
+        first = index * run.batch
+        return make_scenes(run.batch, run.layout, "train", seed, run.side, run.digits, first)
 
-        def measure_and_keep(steps: int) -> dict[str, float]:
-            card = {"run": run.name, "step": steps, **run.settings()}
-            training.save(model, run.weights_at(steps), card, half=True)
-            return measure(steps)
+    def step(scenes: SceneBatch):
+        targets = gather_targets(scenes.boxes, scenes.labels, place)
+        loss = set_loss(model(torch.from_numpy(scenes.pixels).to(place)), targets, recipe)
+        last = {"class_loss": loss.classes, "l1_loss": loss.l1, "giou_loss": loss.giou}
+        return loss.total, {name: part[-1].item() for name, part in last.items()}
 
-        state = run.folder / "checkpoint.pt"
-        training.fit(model, step, batches, run.options, measure_and_keep, run.table, _header(run), state)
-        if run.shipped:
-            _ship(run, model, measure)
+    validation = make_scenes(VALIDATION, run.layout, "val", 0, run.side, run.digits)
+    measure = evaluation(run, model, validation, place)
+
+    def measure_and_keep(steps: int) -> dict[str, float]:
+        card = {"run": run.name, "step": steps, **run.settings()}
+        training.save(model, run.weights_at(steps), card, half=True)
+        return measure(steps)
+
+    state = run.folder / "checkpoint.pt"
+    training.fit(model, step, batches, run.options, measure_and_keep, run.table, _header(run), state)
+    if run.shipped:
+        _ship(run, model, measure)
 
 
 def _header(run: Run) -> str:
@@ -154,11 +179,11 @@ def main(names: Iterable[str] = (), jobs: int = 2) -> list[str]:
     broken off goes on from its last checkpoint.
     """
     wanted = find(names, BACKBONES | RUNS)
-    todo = [run for run in wanted if run.name in RUNS and not is_finished(run)]
+    todo = [run for run in wanted if run.name in RUNS and not is_complete(run)]
     needed = {run.backbone for run in todo} | {run.name for run in wanted}
     bases = [run for name, run in BACKBONES.items() if name in needed and not is_finished(run)]
-    there = sum(is_finished(run) for run in wanted)
-    total = sum(run.minutes for run in (*bases, *todo))
+    there = sum(is_finished(run) for run in wanted)  # their heads are measured in seconds
+    total = sum(run.minutes for run in (*bases, *todo) if not is_finished(run))
     print(
         f"{there} of {len(wanted)} runs are there; "
         f"what is missing takes about {total:.0f} minutes of one core",

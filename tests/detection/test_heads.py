@@ -1,0 +1,155 @@
+"""Where heads look, on maps whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from marginalia.detection import heads, make_scenes
+from marginalia.detection.attention import sine_embedding
+from marginalia.detection.detector import DetectorConfig, build
+from marginalia.detection.heads import Looks, exchange, looks_of, side_of, sort_heads, summarise
+
+torch.set_num_threads(1)
+
+
+def bump(x, y, sx=0.06, sy=0.06, h=16, w=24):
+    """A Gaussian map around (x, y), sampled at the middles of cells, float64."""
+    across = (torch.arange(w, dtype=torch.float64) + 0.5) / w
+    down = (torch.arange(h, dtype=torch.float64) + 0.5) / h
+    logits = -((across - x) ** 2) / (2 * sx**2) - ((down[:, None] - y) ** 2) / (2 * sy**2)
+    return logits.flatten().softmax(0).view(h, w)
+
+
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.313, 0.72), (0.61, 0.28)])
+def test_the_peak_of_a_gaussian_is_found_between_cells(place):
+    # the logarithm of a Gaussian is a parabola, so the answer is exact
+    np.testing.assert_allclose(heads.peak_positions(bump(*place)), place, atol=1e-9)
+
+
+def test_at_the_border_the_peak_is_the_middle_of_its_cell():
+    np.testing.assert_allclose(heads.peak_positions(bump(-1, 2)), [0.5 / 24, 15.5 / 16], atol=1e-12)
+
+
+def test_a_flat_map_has_its_first_cell_and_all_entropy():
+    flat = torch.full((16, 16), 1 / 256, dtype=torch.float64)
+    np.testing.assert_allclose(heads.peak_positions(flat), [1 / 32, 1 / 32], atol=1e-12)
+    assert heads.map_entropy(flat).item() == pytest.approx(heads.flat_entropy(16, 16))
+    np.testing.assert_allclose(heads.map_widths(flat), math.sqrt((1 - 1 / 256) / 12), atol=1e-12)
+
+
+def test_one_cell_has_no_width_and_no_entropy():
+    one = torch.zeros(8, 8)
+    one[2, 5] = 1
+    assert heads.map_entropy(one).item() == 0
+    assert heads.map_widths(one).tolist() == [0, 0]
+    np.testing.assert_allclose(heads.peak_positions(one), [5.5 / 8, 2.5 / 8], atol=1e-6)
+
+
+def test_widths_are_those_of_the_marginals():
+    np.testing.assert_allclose(heads.map_widths(bump(0.5, 0.5, 0.1, 0.05)), [0.1, 0.05], rtol=0.01)
+
+
+def test_the_sine_kernel_peaks_where_the_point_is_less_half_a_cell():
+    """Keys stand for the lower right corner of a cell (sheet 7.5): in the picture, peaks lie up and left."""
+    from marginalia.detection.attention import cell_positions
+
+    point = torch.tensor([[0.4, 0.6]], dtype=torch.float64)
+    keys = sine_embedding(cell_positions(16, 16, torch.float64), 64, 20.0)
+    kernel = (sine_embedding(point, 64, 20.0) @ keys.T).softmax(-1).view(16, 16)
+    np.testing.assert_allclose(heads.peak_positions(kernel), [0.4 - 0.5 / 16, 0.6 - 0.5 / 16], atol=2e-3)
+
+
+def looks(offset, boxes):
+    """Looks of one head in one layer with given offsets (N, 2)."""
+    peak = boxes[:, :2] + torch.as_tensor(offset) * boxes[:, 2:] / 2
+    return Looks(
+        boxes, peak[None, None], torch.full((1, 1, len(boxes), 2), 0.05), torch.ones(1, 1, len(boxes))
+    )
+
+
+@pytest.fixture
+def boxes():
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(
+        np.column_stack([rng.uniform(0.2, 0.8, (400, 2)), rng.uniform(0.1, 0.4, (400, 2))])
+    )
+
+
+def test_summary_of_a_head_that_follows_the_top(boxes):
+    offset = torch.tensor([0.1, -0.9]) + 0.2 * torch.from_numpy(
+        np.random.default_rng(1).normal(size=(400, 2))
+    )
+    row = summarise(looks(offset, boxes)).iloc[0]
+    assert (row["layer"], row["head"], row["objects"], row["side"]) == (1, 1, 400, "top")
+    np.testing.assert_allclose(row[["x", "y"]].astype(float), [0.1, -0.9], atol=0.05)
+    np.testing.assert_allclose(row[["x_range", "y_range"]].astype(float), 0.2 * 1.349, rtol=0.15)
+    np.testing.assert_allclose(
+        row[["x_width", "y_width", "entropy"]].astype(float), [0.05, 0.05, 1], rtol=1e-6
+    )
+
+
+def test_exchanged_boxes_unsettle_a_head_that_follows_its_object(boxes):
+    offset = torch.zeros(400, 2, dtype=torch.float64)
+    assert summarise(looks(offset, boxes)).iloc[0]["side"] == "inside"
+    chance = summarise(exchange(looks(offset, boxes))).iloc[0]
+    assert chance["side"] == "roaming" and min(chance["x_range"], chance["y_range"]) > 2
+
+
+def test_exchanged_boxes_do_not_unsettle_a_head_that_looks_at_a_fixed_place(boxes):
+    fixed = looks((0.5 - boxes[:, :2]) / (boxes[:, 2:] / 2), boxes)
+    before, after = summarise(fixed).iloc[0], summarise(exchange(fixed)).iloc[0]
+    assert before["x_range"] == pytest.approx(after["x_range"])
+    assert before["side"] == after["side"] == "roaming"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "side"),
+    [
+        ((-0.9, 0.1, 0.4, 3.0), "left"),  # a band: steady along x only
+        ((0.9, 0.1, 0.4, 0.4), "right"),
+        ((-0.6, -0.8, 0.4, 0.4), "top"),  # a corner goes to the side it is further out on
+        ((0.1, 1.3, 5.0, 0.9), "bottom"),
+        ((0.4, -0.2, 0.9, 0.9), "inside"),
+        ((0.4, -0.2, 0.9, 1.2), "roaming"),
+        ((-2.0, 3.0, 2.0, 2.0), "roaming"),
+    ],
+)
+def test_sides(numbers, side):
+    assert side_of(*numbers) == side
+
+
+def test_few_objects_give_no_numbers(boxes):
+    row = summarise(looks(torch.zeros(10, 2), boxes[:10])).iloc[0]
+    assert row["objects"] == 10 and row["side"] == "" and np.isnan(row["x"])
+
+
+def test_heads_are_sorted_by_side_and_steadiness(boxes):
+    import pandas as pd
+
+    rows = pd.DataFrame(
+        {
+            "head": [1, 2, 3, 4],
+            "side": ["roaming", "top", "left", "top"],
+            "x_range": [1, 1, 0.5, 0.4],
+            "y_range": [1, 0.8, 1, 1],
+        }
+    )
+    assert sort_heads(rows)["head"].tolist() == [3, 4, 2, 1]
+
+
+@pytest.mark.parametrize("kind", ["detr", "conditional", "dab"])
+def test_looks_of_an_untrained_model(kind):
+    model = build(DetectorConfig(kind=kind, width=16, heads=2, encoder_layers=1, decoder_layers=2, queries=8))
+    scenes = make_scenes(6, split="val", side=32)
+    found = looks_of(model.eval(), scenes, least_iou=0.0)
+    truth = torch.from_numpy(np.concatenate(scenes.boxes))
+    for one in found.values():
+        assert one.peak.shape == (2, 2, len(truth), 2)
+        # every object has a query; their order within a picture is that of the queries
+        assert torch.equal(one.boxes.sort(0).values, truth.sort(0).values)
+        assert ((one.peak > 0) & (one.peak < 1)).all()
+        assert (one.entropy <= heads.flat_entropy(8, 8) + 1e-5).all()
