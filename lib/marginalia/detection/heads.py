@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from .capture import capture_attention
 from .losses import RECIPES
-from .matching import Matches, gather_targets, match, matched_iou
+from .matching import Matches, Targets, gather_targets, match, matched_iou
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,24 +119,33 @@ def looks_of(model: Detector, scenes: SceneBatch, least_iou: float = 0.5) -> dic
 
 
 def _captured(model: Detector, scenes: SceneBatch, least_iou: float) -> Iterator[dict[str, Looks]]:
-    recipe, pixels = RECIPES[model.config.kind], torch.from_numpy(scenes.pixels)
+    pixels = torch.from_numpy(scenes.pixels)
     for first in range(0, len(pixels), _BATCH):
         part = slice(first, first + _BATCH)
         targets = gather_targets(scenes.boxes[part], scenes.labels[part])
         captured = capture_attention(model, pixels[part])
-        output = model(pixels[part])
-        pairs = match(output.logits[-1:], output.boxes[-1:], targets, recipe.class_cost, recipe.cost_weights)
-        found = matched_iou(output.boxes[-1:], targets, pairs) >= least_iou
-        pairs = Matches(*(field[found] for field in vars(pairs).values()))
+        pairs = found_by(model, pixels[part], targets, least_iou)
         yield {kind: matched_looks(getattr(captured, kind), pairs, targets.boxes) for kind in MAPS}
 
 
-def summarise(looks: Looks) -> pd.DataFrame:
+@torch.no_grad()
+def found_by(
+    model: Detector, pixels: UInt8[Tensor, "B 1 S S"], targets: Targets, least_iou: float = 0.5
+) -> Matches:
+    """Which query answers for which object in the last layer, matched as by the loss; boxes must agree."""
+    output, recipe = model(pixels), RECIPES[model.config.kind]
+    logits, boxes = output.logits[-1:], output.boxes[-1:]
+    pairs = match(logits, boxes, targets, recipe.class_cost, recipe.cost_weights)
+    found = matched_iou(boxes, targets, pairs) >= least_iou
+    return Matches(*(field[found] for field in vars(pairs).values()))
+
+
+def summarise(looks: Looks, least: int = LEAST) -> pd.DataFrame:
     """One row a head: medians and interquartile ranges over objects, and the side that it watches.
 
     Columns: layer (from 1), head (from 1), objects, x, y (median offset in half-boxes), x_range, y_range
     (their interquartile ranges), x_width, y_width (median width of the map, parts of the picture), entropy
-    (median, nats) and side, as `side_of` names it. NaN and no side where there are fewer than 20 objects.
+    (median, nats) and side, as `side_of` names it. NaN and no side with fewer than `least` objects.
     """
     import pandas as pd
 
@@ -145,7 +154,7 @@ def summarise(looks: Looks) -> pd.DataFrame:
     for layer in range(layers):
         for head in range(heads):
             row = {"layer": layer + 1, "head": head + 1, "objects": objects}
-            rows.append(row | _head(looks, layer, head) if objects >= LEAST else row | {"side": ""})
+            rows.append(row | _head(looks, layer, head) if objects >= least else row | {"side": ""})
     columns = ["layer", "head", "objects", "x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"]
     return pd.DataFrame(rows).reindex(columns=[*columns, "side"])
 
@@ -189,3 +198,21 @@ def sort_heads(summary: pd.DataFrame) -> pd.DataFrame:
         _side=summary["side"].map(order), _range=summary[["x_range", "y_range"]].min(axis=1)
     )
     return keyed.sort_values(["_side", "_range"], kind="stable").drop(columns=["_side", "_range"])
+
+
+def heads_by_side(summary: pd.DataFrame) -> pd.DataFrame:
+    """One head for each of left, top, right, bottom and inside, from the rows of `summarise`.
+
+    The steadiest head of that name; where there is none, the one whose median peak lies nearest to the middle
+    of that side, with `named` False. Index: side; columns as in `summary`, and named.
+    """
+    import pandas as pd
+
+    ideal = {"left": (-1, 0), "top": (0, -1), "right": (1, 0), "bottom": (0, 1), "inside": (0, 0)}
+    rows = {}
+    for side, (x, y) in ideal.items():
+        distance = np.hypot(summary["x"] - x, summary["y"] - y)
+        named = sort_heads(summary[summary["side"] == side])
+        chosen = named.iloc[0] if len(named) else summary.loc[distance.idxmin()]
+        rows[side] = {**chosen, "named": len(named) > 0}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("watches")

@@ -14,22 +14,19 @@ from .scenes import make_scenes
 if TYPE_CHECKING:
     import pandas as pd
 
+MOMENTS = 6  # of a run at which its heads are measured
 SCENES = 256  # of those that the detector is evaluated on
 DIGITS = 4  # of each number in the table
 
 
 def measure_heads(run: Run) -> None:
-    """Write data/measured/heads/NAME.csv: a row for each head, kind of map and evaluation of a run.
+    """Write data/measured/heads/NAME.csv: a row for each head, kind of map and one of `moments` of a run.
 
     Needs the weights that `make train` keeps at each evaluation; FileNotFoundError where they are gone.
     """
     import pandas as pd
 
-    options = run.options
-    steps = sorted({*range(options.every, options.steps + 1, options.every), options.steps})
-    if run.name.startswith("small"):  # one moment of each ablation is enough
-        steps = steps[-1:]
-    frame = pd.concat([_at(run, step) for step in steps], ignore_index=True)
+    frame = pd.concat([_at(run, step) for step in moments(run)], ignore_index=True)
     run.heads_table.parent.mkdir(parents=True, exist_ok=True)
     numbers = frame.select_dtypes("float").columns
     frame[numbers] = frame[numbers].map(lambda value: float(f"{value:.{DIGITS}g}"))
@@ -38,6 +35,13 @@ def measure_heads(run: Run) -> None:
         file.writelines(f"# {line}\n" for line in _header(run))
         frame.to_csv(file, index=False, lineterminator="\n")
     part.replace(run.heads_table)
+
+
+def moments(run: Run) -> list[int]:
+    """Steps at which the heads of a run are measured: evenly spaced evaluations, the last of an ablation."""
+    every, count = run.options.every, 1 if run.name.startswith("small") else MOMENTS
+    evaluations = run.options.steps // every
+    return [every * (evaluations * n // count) for n in range(1, count + 1)]
 
 
 def _header(run: Run) -> Iterator[str]:
