@@ -18,11 +18,13 @@ from marginalia.detection.attention import (
     conditional_logits,
     detr_logits,
     join_heads,
+    marginal_product,
     modulate,
     shift_embedding,
     sine_embedding,
     sine_frequencies,
     split_heads,
+    unprojected_logits,
     valid_positions,
 )
 
@@ -172,6 +174,24 @@ def test_identity_map_is_an_outer_product():
         attention = (kernel(point, 20, 30).flatten() / 16).softmax(-1).reshape(20, 30)
         product = torch.outer(attention.sum(1), attention.sum(0))
         torch.testing.assert_close(attention, product, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [2.0, 20.0, 10000.0])
+def test_unprojected_logits_are_the_cosines_of_the_difference(temperature):
+    h, w, x, y = 6, 9, 0.37, 0.81
+    code = sine_embedding(torch.tensor([[x, y]], dtype=torch.float64), WIDTH, temperature)
+    frequencies = 2 * math.pi * sine_frequencies(WIDTH, temperature, torch.float64)
+    difference = cell_positions(h, w, torch.float64) - torch.tensor([x, y], dtype=torch.float64)
+    expected = (difference[..., None] * frequencies).cos().sum((-2, -1)).reshape(h, w)
+    torch.testing.assert_close(unprojected_logits(code, h, w, temperature)[0], expected, atol=1e-10, rtol=0)
+
+
+def test_marginal_product_is_the_map_itself_where_rows_and_columns_are_independent(draw):
+    rows, columns = draw(2, 5, 1, dtype=torch.float64), draw(2, 1, 7, dtype=torch.float64)
+    independent = (rows + columns).flatten(1).softmax(-1).reshape(2, 5, 7)
+    torch.testing.assert_close(marginal_product(independent), independent, atol=1e-15, rtol=0)
+    entangled = torch.eye(4, dtype=torch.float64) / 4
+    torch.testing.assert_close(marginal_product(entangled), torch.full((4, 4), 1 / 16, dtype=torch.float64))
 
 
 @given(unit, unit, st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.sampled_from([20.0, 10000.0]))

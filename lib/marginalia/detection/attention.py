@@ -180,6 +180,27 @@ def modulate(
     return (code.unflatten(-1, (2, -1)) * factor[..., None]).flatten(-2)
 
 
+def unprojected_logits(
+    spatial_query: Float[Tensor, "... width"], h: int, w: int, temperature: float = 10000.0
+) -> Float[Tensor, "... h w"]:
+    """p_q . p_k of every cell of an h x w map with no projection between, unscaled.
+
+    For p_q = p_s this is the sum of cos(2 pi omega_i delta) over the frequencies, for delta along x and for
+    delta along y: at most width / 2, where the point is. `temperature` is that of the keys (sheet 2.1).
+    """
+    positions = cell_positions(h, w, spatial_query.dtype, spatial_query.device)
+    cells = sine_embedding(positions, spatial_query.shape[-1], temperature)  # (K, width)
+    return (spatial_query @ cells.mT).unflatten(-1, (h, w))
+
+
+def marginal_product(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... h w"]:
+    """What maps that sum to 1 would be if row and column were independent: row sums times column sums.
+
+    A map equals it exactly if it has rank 1, that is if its logits are a function of x plus one of y.
+    """
+    return maps.sum(-1, keepdim=True) * maps.sum(-2, keepdim=True)
+
+
 def combine_maps(
     content: Float[Tensor, "... h w"], spatial: Float[Tensor, "... h w"]
 ) -> Float[Tensor, "... h w"]:
