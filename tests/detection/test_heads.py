@@ -84,7 +84,7 @@ def test_summary_of_a_head_that_follows_the_top(boxes):
         np.random.default_rng(1).normal(size=(400, 2))
     )
     row = summarise(looks(offset, boxes)).iloc[0]
-    assert (row["layer"], row["head"], row["objects"], row["side"]) == (1, 1, 400, "top")
+    assert (row["layer"], row["head"], row["objects"], row["side"]) == (0, 0, 400, "top")
     np.testing.assert_allclose(row[["x", "y"]].astype(float), [0.1, -0.9], atol=0.05)
     np.testing.assert_allclose(row[["x_range", "y_range"]].astype(float), 0.2 * 1.349, rtol=0.15)
     np.testing.assert_allclose(

@@ -143,9 +143,9 @@ def found_by(
 def summarise(looks: Looks, least: int = LEAST) -> pd.DataFrame:
     """One row a head: medians and interquartile ranges over objects, and the side that it watches.
 
-    Columns: layer (from 1), head (from 1), objects, x, y (median offset in half-boxes), x_range, y_range
-    (their interquartile ranges), x_width, y_width (median width of the map, parts of the picture), entropy
-    (median, nats) and side, as `side_of` names it. NaN and no side with fewer than `least` objects.
+    Columns: layer and head (from 0, as the axes of the maps), objects, x, y (median offset in half-boxes),
+    x_range, y_range (their interquartile ranges), x_width, y_width (median width of the map, parts of the
+    picture), entropy (median, nats) and side, as `side_of` names it. NaN and no side with fewer than `least` objects.
     """
     import pandas as pd
 
@@ -153,7 +153,7 @@ def summarise(looks: Looks, least: int = LEAST) -> pd.DataFrame:
     rows = []
     for layer in range(layers):
         for head in range(heads):
-            row = {"layer": layer + 1, "head": head + 1, "objects": objects}
+            row = {"layer": layer, "head": head, "objects": objects}
             rows.append(row | _head(looks, layer, head) if objects >= least else row | {"side": ""})
     columns = ["layer", "head", "objects", "x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"]
     return pd.DataFrame(rows).reindex(columns=[*columns, "side"])

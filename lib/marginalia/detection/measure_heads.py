@@ -46,8 +46,9 @@ def moments(run: Run) -> list[int]:
 
 def _header(run: Run) -> Iterator[str]:
     yield f"{run.name}: where its heads look, over the objects found in {SCENES} validation scenes."
-    yield "Offsets in half-boxes from the middle of the true box; ranges are interquartile; widths in parts"
-    yield "of the picture; entropy in nats; *_exchanged: the ranges when objects have exchanged their boxes."
+    yield "Layers and heads count from 0. Offsets in half-boxes from the middle of the true box; ranges are"
+    yield "interquartile; widths in parts of the picture; entropy in nats; *_exchanged: the ranges when"
+    yield "objects have exchanged their boxes."
     yield "Written by: make train"
     yield settings_line(run)
 

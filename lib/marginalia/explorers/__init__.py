@@ -3,7 +3,8 @@
 The views work in JupyterLab and, saved as a page by `save_html`, without a kernel.
 """
 
+from .attention import AttentionExplorer
 from .base import Explorer
 from .box import BoxExplorer
 
-__all__ = ["BoxExplorer", "Explorer"]
+__all__ = ["AttentionExplorer", "BoxExplorer", "Explorer"]

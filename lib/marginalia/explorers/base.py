@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anywidget
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,3 +125,24 @@ def _png(figure: Figure) -> bytes:
     figure.savefig(drawn, format="png", dpi=100)
     Image.open(drawn).convert("RGB").quantize(256).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def encoded(picture: np.ndarray) -> bytes:
+    """The picture as PNG."""
+    from PIL import Image
+
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
+        kind = getattr(picture, "dtype", type(picture).__name__)
+        raise ValueError(f"picture: expected an array of uint8 (0 to 255), not {kind}; convert it first")
+    if picture.ndim != 2 and not (picture.ndim == 3 and picture.shape[2] in (3, 4)):
+        raise ValueError(f"picture: expected (H, W), (H, W, 3) or (H, W, 4), not {picture.shape}")
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def decoded(png: bytes) -> np.ndarray:
+    """The picture that `encoded` wrote."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -17,7 +16,7 @@ from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_boxes
 
-from .base import Explorer, joined
+from .base import Explorer, decoded, encoded, joined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +89,7 @@ class BoxExplorer(Explorer):
             size = told if size is None else size
         png = b""
         if picture is not None:
-            png = _encoded(picture)
+            png = encoded(picture)
             size = picture.shape[1::-1] if size is None else size
         super().__init__(
             boxes=() if boxes is None else boxes,
@@ -152,7 +151,7 @@ class BoxExplorer(Explorer):
         """Picture, matrix and MC with its band, drawn by matplotlib."""
         from marginalia.boxes.plots.explorer import box_correlation
 
-        picture = _decoded(self.png) if self.png else None
+        picture = decoded(self.png) if self.png else None
         band = self.band
         names = [label or str(i) for i, (_, label) in enumerate(zip_longest(self.boxes, self.labels))]
         return box_correlation(
@@ -196,23 +195,3 @@ def _extent(boxes: list[list[float]]) -> tuple[float, float]:
         return _EMPTY
     corner = np.ceil(xywh_to_xyxy(np.asarray(boxes))[:, 2:].max(axis=0))
     return tuple(np.maximum(corner, 1.0).tolist())
-
-
-def _encoded(picture: np.ndarray) -> bytes:
-    """The picture as PNG."""
-    from PIL import Image
-
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-        kind = getattr(picture, "dtype", type(picture).__name__)
-        raise ValueError(f"picture: expected an array of uint8 (0 to 255), not {kind}; convert it first")
-    if picture.ndim != 2 and not (picture.ndim == 3 and picture.shape[2] in (3, 4)):
-        raise ValueError(f"picture: expected (H, W), (H, W, 3) or (H, W, 4), not {picture.shape}")
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _decoded(png: bytes) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(png)))

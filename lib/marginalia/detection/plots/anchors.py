@@ -147,13 +147,13 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
                 outline(panel, targets.boxes[thing].numpy(), "#00A86B", lw=0.9)
                 outline(panel, boxes[layer, query].numpy(), hue)
                 place = dict(zip(("cx", "cy", "w", "h"), boxes[layer, query].tolist(), strict=True))
-                shown.append({"model": name, "layer": layer + 1, "object": thing, **place})
-            panel.set_title(f"layer {layer + 1}", loc="center")
+                shown.append({"model": name, "layer": layer, "object": thing, **place})
+            panel.set_title(("first layer", "second layer", "last layer")[layer], loc="center")
         line[0].set_ylabel(title_of(name), fontsize=8)
         overlap = layer_ious(model, many)
         _iou_by_layer(line[3], overlap, hue)
         measured += [
-            {"model": name, "layer": n + 1, "mean_iou": one.mean().item(), "objects": overlap.shape[1]}
+            {"model": name, "layer": n, "mean_iou": one.mean().item(), "objects": overlap.shape[1]}
             for n, one in enumerate(overlap)
         ]
     return figure, {"boxes": pd.DataFrame(shown).round(4), "iou": pd.DataFrame(measured).round(4)}
@@ -161,14 +161,14 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
 
 def _iou_by_layer(panel: Axes, overlap: Float[Tensor, "L N"], hue: str) -> None:
     low, high = (overlap.quantile(q, dim=1).numpy() for q in (0.25, 0.75))
-    mean, layers = overlap.mean(1).numpy(), np.arange(1, len(overlap) + 1)
+    mean, layers = overlap.mean(1).numpy(), np.arange(len(overlap))
     panel.vlines(layers, low, high, color=hue, lw=5, alpha=0.25)
     panel.plot(layers, mean, "o-", color=hue)
     for layer, value in zip(layers, mean, strict=True):
         panel.annotate(
             f"{value:.2f}", (layer, value), (0, -11), textcoords="offset points", ha="center", fontsize=7
         )
-    panel.set(xticks=layers, xlabel="layer", ylabel="mean IoU", ylim=(0.4, 1), xlim=(0.6, len(layers) + 0.4))
+    panel.set(xticks=layers, xlabel="layer", ylabel="mean IoU", ylim=(0.4, 1), xlim=(-0.4, len(layers) - 0.6))
 
 
 def width_by_box() -> tuple[Figure, pd.DataFrame]:

@@ -132,7 +132,7 @@ def outline(panel: Axes, box: Float[np.ndarray, " 4"], colour: str, **style) -> 
 
 def _numbers(view: View, head: pd.Series, kind: str, query: int, box: Float[np.ndarray, " 4"]) -> dict:
     """What the data of a figure says of one map."""
-    weights = getattr(view.captured, kind)[int(head["layer"]) - 1, 0, int(head["head"]) - 1, query]
+    weights = getattr(view.captured, kind)[int(head["layer"]), 0, int(head["head"]), query]
     x, y = ((heads.peak_positions(weights).numpy() - box[:2]) / (box[2:] / 2)).round(3)
     told = {"model": view.title.replace("\n", ", "), "map": kind, "query": int(query)}
     told |= {"layer": int(head["layer"]), "head": int(head["head"]), "named": bool(head["named"])}
@@ -163,7 +163,7 @@ def spatial_attention_maps(
         chosen, box, query = heads.heads_by_side(_late(view)), view.boxes[thing], view.queries[thing]
         for panel, side in zip(line, sides, strict=True):
             head = chosen.loc[side]
-            weights = view.captured.spatial[int(head["layer"]) - 1, 0, int(head["head"]) - 1, query]
+            weights = view.captured.spatial[int(head["layer"]), 0, int(head["head"]), query]
             overlay(panel, view.picture, weights, HUES[0])
             outline(panel, box, "#00A86B")
             panel.set_xlabel(_label(head), fontsize=7, labelpad=2)
@@ -201,9 +201,7 @@ def attention_decomposition(
         for column, (side, head) in enumerate(chosen.iterrows()):
             for panel, kind in zip(panels[:, 5 * block + column], KINDS, strict=True):
                 maps = getattr(view.captured, kind)
-                overlay(
-                    panel, view.picture, maps[int(head["layer"]) - 1, 0, int(head["head"]) - 1, query], hue
-                )
+                overlay(panel, view.picture, maps[int(head["layer"]), 0, int(head["head"]), query], hue)
                 outline(panel, box, hue, lw=1.1)
                 rows.append({"object": thing, "watches": side, **_numbers(view, head, kind, query, box)})
             panels[0, 5 * block + column].set_title(
@@ -222,9 +220,7 @@ def product_of_maps(
     view = open_view(name, scene)
     first = heads.heads_by_side(_late(view)).loc["top"]
     layer, number = head or (int(first["layer"]), int(first["head"]))
-    maps = {
-        kind: getattr(view.captured, kind)[layer - 1, 0, number - 1, view.queries[thing]] for kind in KINDS
-    }
+    maps = {kind: getattr(view.captured, kind)[layer, 0, number, view.queries[thing]] for kind in KINDS}
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH["page"], 2.5))
     for panel, kind, sign in zip(panels, ("content", "spatial", "combined"), ("", "×", "∝"), strict=True):
         overlay(panel, view.picture, maps[kind], HUES[0])

@@ -60,7 +60,7 @@ def where_heads_look(names: Sequence[str] = SHOWN, kind: str = "spatial") -> tup
             (rows[["x", "y"]].abs() > REACH).any(axis=1) | (rows[["x_range", "y_range"]] > REACH).any(axis=1)
         ]
         for _, row in rows.drop(far.index).iterrows():
-            colour, alpha = SIDE_COLOURS[row["side"]], 0.35 if row["layer"] == 1 else 1.0
+            colour, alpha = SIDE_COLOURS[row["side"]], 0.35 if row["layer"] == 0 else 1.0
             at = {"color": colour, "alpha": alpha, "lw": 1.1, "solid_capstyle": "round"}
             panel.plot([row["x"] - row["x_range"] / 2, row["x"] + row["x_range"] / 2], [row["y"]] * 2, **at)
             panel.plot([row["x"]] * 2, [row["y"] - row["y_range"] / 2, row["y"] + row["y_range"] / 2], **at)
@@ -98,7 +98,7 @@ def heads_over_training(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
     """
     frame = runs.head_histories(["headline-*"])
     missing = frame.attrs["missing"]
-    frame = frame[(frame["map"] == kind) & (frame["layer"] > 1) & (frame["side"] != "")]
+    frame = frame[(frame["map"] == kind) & (frame["layer"] > 0) & (frame["side"] != "")]
     counts = counts_by_side(frame)
     counts["watching a side"] = counts[["left", "right", "top", "bottom"]].sum(axis=1)
     widths = frame.assign(width=frame[["x_width", "y_width"]].mean(axis=1))
@@ -138,7 +138,7 @@ def widths_by_temperature(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
     for name, base in runs.GROUPS["temperature"].items():
         temperature, grid = name.split(", ")
         frame = last_rows([f"{base}-*"], kind)
-        frame = frame[frame["layer"] > 1]
+        frame = frame[frame["layer"] > 0]
         for seed, of_seed in frame.groupby("seed"):
             final = runs.histories([f"{base}-{seed}"]).iloc[-1]
             width = of_seed[["x_width", "y_width"]].mean(axis=1).median()

@@ -1,0 +1,329 @@
+// Predicted boxes on their picture; for the chosen query, layer and head: content x spatial -> combined.
+
+import { append, createRoot, createStage } from "./canvas.js";
+import { KINDS, against, around, boxAt, bytesOf, cellAt, floatsOf, gridOf, mapOf, peakOf, productAt, short,
+  within } from "./attention_maths.js";
+import { drawHeads, drawProduct, drawScale, drawScene, frameAt, framesOf, heatOf,
+  tintOf } from "./attention_drawing.js";
+
+// ---- words --------------------------------------------------------------------------------------------
+
+const HELP = "Point at a box to choose its query, click to hold it. Keys: ←\u00a0→ query, ↑\u00a0↓ layer, [\u00a0] or a "
+  + "digit head, C content, S spatial, B both combined, Escape lets go.";
+const CORNERS = "Column j of a map lies on [j, j + 1] / w of the picture. Its key encodes the lower right "
+  + "corner, so maps lean half a cell up and to the left.";
+
+function describe({ facts, row, layer, head, kind, held }, map) {
+  const what = `“${facts.names[row]}”, score ${facts.scores[row].toFixed(2)}${held ? ", held" : ""}`;
+  const peak = `peak ${short(map.peak)} = ${against(map.peak, map.levels.length)} an even spread`;
+  return `Query ${facts.queries[row]} (${what}), layer ${layer}, head ${head}, ${kind}: ${peak}.`;
+}
+
+function describeCell(cell, pointed, w, { weights, overlap }) {
+  const [content, spatial, combined] = weights.map(short);
+  const place = `row ${Math.floor(cell / w)}, column ${cell % w}`;
+  const where = pointed ? `Cell at ${place}` : `Peak at ${place}`;
+  return `${where}: content ${content} × spatial ${spatial} ÷ Σ ${short(overlap)} ≈\u00a0${combined}`;
+}
+
+function describeKept({ queries, left_out: out, best_left_out: best, solid }) {
+  const all = queries.length + out;
+  const kept = out
+    ? `The ${queries.length} best of ${all} queries; ${out} left out, scores up to ${best.toFixed(2)}.`
+    : `All ${all} queries.`;
+  return `${kept} Boxes with a score below ${solid} are dotted; all numbers count from 0.`;
+}
+
+const ATTENTION_STYLE = `
+.m-attention .m-left { flex: 1 1 340px; } .m-attention .m-right { flex: 1 1 330px; }
+.m-attention .m-status, .m-attention .m-cell { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.m-attention .m-status { margin-top: 6px; }
+.m-attention .m-help { font-size: 12px; margin-top: 2px; }
+.m-attention .m-title { font-size: 12px; margin: 6px 0 2px; }
+.m-attention .m-choices { display: flex; flex-wrap: wrap; gap: 6px 16px; margin-bottom: 4px; }
+.m-attention .m-choice { display: flex; gap: 3px; align-items: center; }
+.m-attention button { font: inherit; color: inherit; background: none; min-width: 26px; padding: 2px 7px;
+  border: 1px solid var(--m-muted); border-radius: 3px; cursor: pointer; }
+.m-attention button[aria-pressed="true"] { box-shadow: inset 0 0 0 1.5px var(--m-mark);
+  border-color: var(--m-mark); font-weight: 600; }
+.m-attention button:focus-visible { outline: 2px solid var(--m-mark); outline-offset: 1px; }
+.m-attention .m-query { min-width: 70px; text-align: center; }
+`;
+
+const TALLEST = 480; // pixels of the picture
+const TEXT_LINES = { heads: 1, product: 3 };
+
+// ---- view ---------------------------------------------------------------------------------------------
+
+class AttentionView {
+  constructor(model, host, signal) {
+    this.model = model;
+    this.facts = model.get("facts");
+    this.data = { shape: this.facts.shape, levels: bytesOf(model.get("levels")),
+      peaks: floatsOf(model.get("peaks")), overlaps: floatsOf(model.get("overlaps")) };
+    [this.layers, this.heads, this.rows, this.h, this.w] = this.facts.shape;
+    this.aspect = this.facts.size[0] / this.facts.size[1];
+    this.solid = this.facts.scores.map((score) => score >= this.facts.solid);
+    this.cell = -1; // under the pointer
+    this.held = false; // a choice that pointing at other boxes does not change
+    this.stages = [];
+    this.root = createRoot(host, { label: "Attention of a detector's queries", signal,
+      themed: () => this.refresh() });
+    this.root.classList.add("m-attention");
+    append(this.root, "style", "", ATTENTION_STYLE);
+    this.build(signal);
+    this.root.addEventListener("keydown", (event) => this.key(event) && event.preventDefault(), { signal });
+    const refresh = () => this.refresh();
+    for (const name of ["query", "layer", "head", "kind"]) {
+      model.on(`change:${name}`, refresh);
+      signal.addEventListener("abort", () => model.off(`change:${name}`, refresh));
+    }
+    this.refresh();
+    this.loadPicture();
+  }
+
+  build(signal) {
+    const row = append(this.root, "div", "m-row");
+    this.buildLeft(append(row, "div", "m-left"), signal);
+    const right = append(row, "div", "m-right");
+    this.buildChoices(append(right, "div", "m-choices"), signal);
+    const scale = this.buildMaps(right, signal);
+    this.stages = [this.picture, this.thumbs, scale, this.product];
+  }
+
+  buildLeft(left, signal) {
+    this.picture = createStage(left, { label: `Picture with predicted boxes. ${HELP}`, signal,
+      height: (width) => Math.min(width / this.aspect, TALLEST),
+      draw: (context, place) => this.drawPicture(context, place),
+      pointer: { hover: (p) => this.hover(p), leave: () => this.point(-1), down: (p) => this.click(p) } });
+    this.status = append(left, "div", "m-status");
+    this.cellText = append(left, "div", "m-cell m-muted");
+    append(left, "div", "m-help m-muted", HELP);
+    append(left, "div", "m-help m-muted m-kept", describeKept(this.facts));
+    append(left, "div", "m-help m-muted", CORNERS);
+    this.spoken = append(left, "div", "m-unseen");
+    this.spoken.setAttribute("role", "status");
+  }
+
+  buildMaps(right, signal) {
+    this.title = append(right, "div", "m-title");
+    const image = (label, options) => {
+      const stage = createStage(right, { label, signal, ...options });
+      stage.canvas.tabIndex = -1; // its keys are those of the picture
+      stage.canvas.setAttribute("role", "img");
+      return stage;
+    };
+    this.thumbs = image("Maps of all heads; a click chooses one", {
+      height: (width) => this.headFrames(width).height,
+      draw: (context, place) => this.drawHeads(context, place),
+      pointer: { hover: (p) => this.thumbs.cursor(this.headAt(p) < 0 ? "default" : "pointer"),
+        down: (p) => this.clickHead(p) } });
+    const scale = image("Colours of the maps, from 0 to their own peak", { height: () => 18,
+      draw: (context, { width, theme }) => drawScale(context, { width, theme }) });
+    this.equation = append(right, "div", "m-title");
+    this.product = image("Content map times spatial map gives the combined map; a click chooses one", {
+      height: (width) => this.productFrames(width).height,
+      draw: (context, place) => this.drawProduct(context, place),
+      pointer: { hover: (p) => this.hoverProduct(p), leave: () => this.point(-1),
+        down: (p) => this.clickProduct(p) } });
+    return scale;
+  }
+
+  // Buttons for what keys do too.
+  buildChoices(parent, signal) {
+    const button = (group, string, act, label) => {
+      const element = append(group, "button", "", string);
+      element.type = "button";
+      if (label) element.setAttribute("aria-label", label);
+      element.addEventListener("click", act, { signal });
+      return element;
+    };
+    const group = (label) => {
+      const element = append(parent, "div", "m-choice");
+      element.setAttribute("role", "group");
+      element.setAttribute("aria-label", label);
+      return element;
+    };
+    const query = group("query");
+    button(query, "‹", () => this.stepQuery(-1), "query with the next higher score");
+    this.queryText = append(query, "span", "m-query");
+    button(query, "›", () => this.stepQuery(1), "query with the next lower score");
+    const layers = group("layer");
+    append(layers, "span", "m-muted", "layer");
+    const kinds = group("kind of map");
+    this.buttons = {
+      layer: Array.from({ length: this.layers }, (_, layer) =>
+        button(layers, String(layer), () => this.change({ layer }), `layer ${layer}`)),
+      kind: KINDS.map((kind) => button(kinds, kind, () => this.change({ kind }))),
+    };
+  }
+
+  get layer() { return this.model.get("layer"); }
+  get head() { return this.model.get("head"); }
+  get kind() { return this.model.get("kind"); }
+  get row() { return Math.max(0, this.facts.queries.indexOf(this.model.get("query"))); }
+  get choice() { return { layer: this.layer, head: this.head, row: this.row }; }
+  get box() { return this.facts.boxes[this.row]; }
+  get reference() { return this.facts.references?.[this.layer][this.row]; }
+
+  // The maps of what is chosen and their pictures; made again only when the choice changed.
+  get shown() {
+    const { choice, kind, h, w, data } = this;
+    const key = JSON.stringify([choice, kind]);
+    if (this.known?.key !== key) {
+      const heads = Array.from({ length: this.heads }, (_, head) => mapOf(data, kind, { ...choice, head }));
+      const parts = KINDS.map((name) => mapOf(data, name, choice));
+      const heats = (maps) => maps.map((map) => heatOf(map, h, w));
+      this.known = { key, heads, parts, headHeats: heats(heads), partHeats: heats(parts),
+        tint: tintOf(heads[choice.head], h, w), peak: peakOf(parts[KINDS.indexOf(kind)]) };
+    }
+    return this.known;
+  }
+
+  refresh() {
+    if (!this.stages.length) return;
+    const { facts, row, layer, head, kind, held, shown } = this;
+    const set = (element, string) => element.textContent === string || (element.textContent = string);
+    set(this.status, describe({ facts, row, layer, head, kind, held }, shown.heads[head]));
+    const cell = this.cell < 0 ? shown.peak : this.cell;
+    set(this.cellText, describeCell(cell, this.cell >= 0, this.w, productAt(this.data, this.choice, cell)));
+    set(this.queryText, `query ${facts.queries[row]}`);
+    set(this.title, `All heads: ${kind} attention of query ${facts.queries[row]} in layer ${layer}`);
+    set(this.equation, `Head ${head}: content × spatial → combined; Σ sums the products over all cells`);
+    const pressed = (buttons, chosen) => buttons.forEach((button, i) =>
+      button.setAttribute("aria-pressed", String(i === chosen)));
+    pressed(this.buttons.layer, layer);
+    pressed(this.buttons.kind, KINDS.indexOf(kind));
+    for (const stage of this.stages) stage.redraw();
+  }
+
+  async loadPicture() {
+    this.image = await createImageBitmap(new Blob([this.model.get("png")], { type: "image/png" }));
+    this.refresh();
+  }
+
+  // ---- changes
+
+  change(values, { aloud = true } = {}) {
+    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
+    this.model.save_changes();
+    this.refresh();
+    if (aloud) this.spoken.textContent = this.status.textContent;
+    return true;
+  }
+
+  chooseRow(row, options) { return this.change({ query: this.facts.queries[row] }, options); }
+
+  // A query that was asked for by name stays when the pointer moves on.
+  stepQuery(by) {
+    this.held = true;
+    return this.chooseRow(around(this.row + by, this.rows));
+  }
+
+  point(cell) {
+    if (cell === this.cell) return;
+    this.cell = cell;
+    this.refresh();
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey) return false;
+    const key = event.key.toLowerCase();
+    const digit = /^\d$/.test(key) ? Number(key) : -1;
+    const kind = { c: "content", s: "spatial", b: "combined" }[key];
+    if (key === "arrowleft" || key === "arrowright") return this.stepQuery(key === "arrowright" ? 1 : -1);
+    if (key === "arrowup" || key === "arrowdown") {
+      return this.change({ layer: within(this.layer + (key === "arrowdown" ? 1 : -1), this.layers) });
+    }
+    if (key === "[" || key === "]") {
+      return this.change({ head: around(this.head + (key === "]" ? 1 : -1), this.heads) });
+    }
+    if (digit >= 0 && digit < this.heads) return this.change({ head: digit });
+    if (kind) return this.change({ kind });
+    if (key !== "escape") return false;
+    this.held = false;
+    return this.change({});
+  }
+
+  // ---- pointer
+
+  // A place on a frame in parts of it.
+  part(p, { x, y, wide, tall }) { return [(p.x - x) / wide, (p.y - y) / tall]; }
+
+  hover(p) {
+    if (!this.frame) return;
+    const [x, y] = this.part(p, this.frame);
+    const row = boxAt(this.facts.boxes, this.solid, x, y);
+    this.picture.cursor(row < 0 ? "default" : "pointer");
+    if (!this.held && row >= 0 && row !== this.row) this.chooseRow(row, { aloud: false });
+    this.point(cellAt(x, y, this.h, this.w));
+  }
+
+  // Holds the query of the box, or lets it go when it is held already; a click beside all boxes lets go too.
+  click(p) {
+    const row = boxAt(this.facts.boxes, this.solid, ...this.part(p, this.frame));
+    this.held = row >= 0 && !(this.held && row === this.row);
+    this.chooseRow(row < 0 ? this.row : row);
+  }
+
+  headFrames(width) {
+    return framesOf(width, this.heads, gridOf(this.heads)[0], this.aspect, TEXT_LINES.heads);
+  }
+
+  productFrames(width) {
+    return framesOf(width, KINDS.length, KINDS.length, this.aspect, TEXT_LINES.product,
+      Math.max(20, Math.min(30, width / 14)));
+  }
+
+  headAt(p) { return this.headPlaces ? frameAt(this.headPlaces, p, TEXT_LINES.heads) : -1; }
+  productAt(p) { return this.productPlaces ? frameAt(this.productPlaces, p, TEXT_LINES.product) : -1; }
+
+  clickHead(p) {
+    const head = this.headAt(p);
+    if (head >= 0) this.change({ head });
+  }
+
+  clickProduct(p) {
+    const k = this.productAt(p);
+    if (k >= 0) this.change({ kind: KINDS[k] });
+  }
+
+  hoverProduct(p) {
+    const k = this.productAt(p);
+    this.product.cursor(k < 0 ? "default" : "pointer");
+    this.point(k < 0 ? -1 : cellAt(...this.part(p, this.productPlaces[k]), this.h, this.w));
+  }
+
+  // ---- drawing
+
+  drawPicture(context, { width, height, theme }) {
+    const wide = Math.min(width, height * this.aspect);
+    this.frame = { x: 0, y: 0, wide, tall: wide / this.aspect };
+    const { image, facts, row, reference, cell, shown, h, w } = this;
+    drawScene(context, { image, tint: shown.tint, facts, view: this.frame, row, reference, cell,
+      grid: { h, w }, theme });
+  }
+
+  drawHeads(context, { width, theme }) {
+    this.headPlaces = this.headFrames(width).frames;
+    const { shown, head, box, reference } = this;
+    drawHeads(context, { heats: shown.headHeats, maps: shown.heads, frames: this.headPlaces, head, box,
+      reference, theme });
+  }
+
+  drawProduct(context, { width, theme }) {
+    this.productPlaces = this.productFrames(width).frames;
+    const { shown, kind, box, reference, h, w } = this;
+    const cell = this.cell < 0 ? shown.peak : this.cell;
+    drawProduct(context, { heats: shown.partHeats, maps: shown.parts, frames: this.productPlaces, kind, box,
+      reference, cell, grid: { h, w }, terms: this.facts.terms.map((terms) => terms[this.layer]), theme });
+  }
+}
+
+export function render({ model, el }) {
+  const ending = new AbortController();
+  new AttentionView(model, el, ending.signal);
+  return () => ending.abort();
+}
+
+export default { render };

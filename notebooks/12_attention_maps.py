@@ -1,0 +1,273 @@
+# %% [markdown]
+# # Attention maps of queries
+#
+# **Where does each head of a detector look, and is it where the paper says?**
+#
+# Papers: Conditional DETR (ICCV 2021), Figures 1 and 4; DAB-DETR (ICLR 2022), Figures 4, 10 and 11. About one minute on two CPU cores.
+#
+# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64 像素的手写数字场景）画出 Conditional DETR 论文的图 1 和图 4：空间注意力、内容注意力，以及二者相乘再归一化得到的真实注意力。随后把“各个头盯住物体的一条边”从一张图变成一个数：对数百个物体统计注意力峰值相对于框的位置（以半框为单位）、四分位距和熵，并与“交换框”的对照比较。接着看训练过程、温度与特征图大小的影响，再看 DAB-DETR 的锚框如何逐层移动、宽高如何拉伸注意力。最后可以换成公开的权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条，文中如实说明。
+#
+# ## What you will see
+#
+# 1. One head: content times spatial is what the model attends with.
+# 2. The paper's Figures 4 and 1, with models trained here.
+# 3. From one picture to a statistic: where 18 heads look, over hundreds of objects.
+# 4. When that comes about in training, and what temperature and map size do to it.
+# 5. DAB-DETR: anchors, their way through the layers, and maps that follow the size of the object.
+# 6. A published checkpoint and your own picture; a panel to explore.
+#
+# You need to know how the conditional query is made: [11_conditional_cross_attention](11_conditional_cross_attention.ipynb).
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+
+import marginalia
+from marginalia import figures
+from marginalia.detection import capture_attention, heads, load, make_scenes, runs
+from marginalia.detection.plots import anchors, attention
+from marginalia.detection.plots import heads as plots
+from marginalia.exercises import check, check_function
+from marginalia.explorers import AttentionExplorer
+
+figures.use_style()
+torch.set_num_threads(1)
+CONDITIONAL, DETR, LONG = "headline-conditional-0", "headline-detr-0", "long-detr-0"
+SIDES = ["left", "right", "top", "bottom"]
+
+# %% tags=["parameters"]
+FAST = True  # nothing here is slow
+RETRAIN = False  # nothing is trained in this notebook; 13_convergence has the runs
+SCENE = 5  # which validation scene the pictures show
+CHECKPOINT = None  # a folder or a hub name, say "microsoft/conditional-detr-resnet-50"; None: the models trained here
+PICTURE = None  # your picture for it, a file
+EXPLORED = "headline-conditional-0"  # the model in the panel at the end
+
+# %% [markdown]
+# ## 1. One head, one object
+#
+# **Claim.** In Conditional DETR a head's attention is the product of two maps, one about *what* and one about *where*.
+#
+# With content query $c_q$ and key $c_k$, spatial query $p_q$ and key $p_k$ (all projected, $D$ channels a head), the weight of cell $k$ is
+#
+# $$a_k \;\propto\; \exp\!\Big(\tfrac{c_q^\top c_k + p_q^\top p_k}{\sqrt{2D}}\Big) \;=\; \underbrace{\exp\!\Big(\tfrac{c_q^\top c_k}{\sqrt{2D}}\Big)}_{\text{content}} \cdot \underbrace{\exp\!\Big(\tfrac{p_q^\top p_k}{\sqrt{2D}}\Big)}_{\text{spatial}}.$$
+#
+# Logits add, so maps multiply. The picture has four handwritten digits that the model never saw; the query is the one that found the six.
+#
+# **Predict.** The content map alone: does it know *which* digit this query is about?
+
+# %%
+figure, data = attention.product_of_maps(CONDITIONAL, SCENE, thing=1)
+figures.save(figure, "extra/attention-product", data)
+rebuilt = data["content"] * data["spatial"]
+assert np.allclose(data["combined"], rebuilt / rebuilt.sum(), atol=1e-6)  # the product, normalised, is the attention
+figure
+
+# %% [markdown]
+# **Notice.** It does not. The content map lights up strokes of *all* digits, and weakly; the spatial map is a spot at one edge of the six; their product keeps the strokes at that edge.
+# Nothing here depends on how we draw: `combined` is the weight that the model uses, to float precision.
+#
+# All maps come from one call, which works for the models here and for those of transformers:
+
+# %%
+model = load(CONDITIONAL)
+scenes = make_scenes(1, split="val", first=SCENE)
+maps = capture_attention(model, torch.from_numpy(scenes.pixels))
+print("(layers, pictures, heads, queries, h, w):", tuple(maps.combined.shape))
+print("content logits of each layer:", maps.content_terms)
+assert torch.allclose(maps.combined.sum((-2, -1)), torch.ones(3, 1, 6, 16), atol=1e-5)
+
+# %% [markdown]
+# **Notice.** The first layer's content part also holds the object query and the cells' positions, because there is no decoder content yet. Its "content" map is therefore
+# not about content alone, and we leave the first layer out of what follows unless we say so.
+#
+# ## 2. Figure 4: spatial, content, combined
+#
+# The paper shows five of eight heads for two objects: left, top, right, bottom and inside. Which head does which differs from one training to the next, so heads must be *found*: we take
+# those whose peaks keep to a side over hundreds of objects (section 4), from the last two layers. The paper does not say which layer it shows.
+#
+# **Predict.** For the two objects, does a head keep its side?
+
+# %%
+figure, data = attention.attention_decomposition(scene=SCENE, things=(1, 2))
+figures.save(figure, "conditional-detr/attention-decomposition", data)
+entropy = data.groupby("map")["entropy"].median()
+assert entropy["content"] > entropy["spatial"] + 1  # nats: content maps are diffuse here too
+assert (data["layer"] > 0).all()
+figure
+
+# %% [markdown]
+# **Notice.** The rows tell the paper's story: spatial maps pick a place at the object, content maps pick strokes anywhere, and what is left is the right stroke at the right
+# place. A name in brackets means that no head keeps to that side in this model; the nearest is shown.
+#
+# What differs from the paper: there the spatial maps are *bands* along a whole side. Here they are spots of about the width of a stroke. A 16 x 16 map of small objects leaves little room for bands, and a spot is enough to tell a side's position.
+#
+# ## 3. Figure 1: the same heads in DETR
+#
+# DETR has no spatial query. The paper compares with $(c_q + o_q)^\top p_k$: the full query against positions only. The third row is the same DETR trained ten times as long, as in
+# the paper (50 and 500 epochs there).
+#
+# **Predict.** Which row looks like the first one: DETR after the same number of steps, or after ten times as many?
+
+# %%
+figure, data = attention.spatial_attention_maps(scene=SCENE, thing=1)
+figures.save(figure, "conditional-detr/spatial-attention-maps", data)
+figure
+
+# %% [markdown]
+# **Notice.** One object is an anecdote. DETR's maps are wider and mostly beside the object; training it longer narrows them. Names in brackets: this DETR has no head that keeps to that side. To say more we need many objects.
+#
+# ## 4. From a picture to a number
+#
+# For a head and an object, take the highest cell of the spatial map of the query that found the object, and measure where it lies beside the box $(c_x, c_y, w, h)$:
+#
+# $$\big(\Delta x, \Delta y\big) = \Big(\frac{x_{\text{peak}} - c_x}{w / 2}, \; \frac{y_{\text{peak}} - c_y}{h / 2}\Big).$$
+#
+# $(0, 0)$ is the middle of the box, $\Delta x = -1$ its left side, $\Delta y = 1$ its bottom. Over all objects that are found (IoU .5 and more) in 256 validation scenes: the median says *which place*, the interquartile range *how steadily*.
+
+# %%
+looks = heads.looks_of(model, make_scenes(64, split="val"))["spatial"]
+print("(layers, heads, objects, xy):", tuple(looks.offset.shape))
+offset = looks.offset[2, 0].numpy()  # layer 2, head 0
+low, middle, high = np.quantile(offset, [0.25, 0.5, 0.75], axis=0)
+by_hand = pd.Series([*middle, *(high - low)], ["x", "y", "x_range", "y_range"])
+row = heads.summarise(looks).set_index(["layer", "head"]).loc[(2, 0)]
+assert np.allclose(by_hand, row[by_hand.index].astype(float), atol=1e-6)
+row.to_frame().T
+
+# %% [markdown]
+# A head is called *left*, *right*, *top* or *bottom* when an axis is steady (interquartile range below 1: half of the objects lie within half a half-box of the median) and the median is beyond .5 to that side; *inside* when both axes are steady
+# and neither is; *roaming* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box.
+#
+# **Predict** where the heads of DETR after 1,500 steps lie, and whether DETR after ten times as many looks like Conditional DETR.
+
+# %%
+figure, data = plots.where_heads_look()
+figures.save(figure, "extra/attention-where-heads-look", data)
+late = data[data["layer"] > 0]
+names = late.groupby("run")["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+display(names.loc[list(plots.SHOWN)])
+assert (names.loc[CONDITIONAL, SIDES].sum() > names.loc[DETR, SIDES].sum()) and names.loc[CONDITIONAL, "roaming"] <= 2
+figure
+
+# %% [markdown]
+# **Notice.** In Conditional DETR most heads of the last two layers have small crosses: they keep their place on objects of any size, near each side or inside, a little *within* the box rather than on its edge. Few or none of DETR's do after as many steps. Training it ten times as
+# long makes its heads steadier. So the paper's picture holds as a statistic: the spatial query gives early what DETR needs long training for. Heads of the first layer (pale) know least: there the spatial query has not seen the picture.
+#
+# Is "steady" worth anything? Deal the boxes out to other objects and measure again. A head that stares at a fixed place would be as steady as before.
+
+# %%
+conditional = late[late["run"] == CONDITIONAL]
+named = conditional[conditional["side"] != "roaming"]
+chance = named[["x_exchanged", "y_exchanged"]].mean().to_numpy()
+observed = named[["x_range", "y_range"]].mean().to_numpy()
+print("interquartile range, x and y:", observed.round(2), " with exchanged boxes:", chance.round(2))
+assert (chance > 3 * observed).all()
+
+# %% [markdown]
+# ## 5. When does it come about?
+#
+# The same statistic at six moments of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: do the heads find their sides before or after AP rises?
+
+# %%
+figure, data = plots.heads_over_training()
+figures.save(figure, "extra/attention-heads-over-training", data)
+last = data[data["step"] == data["step"].max()].groupby("base")[["watching a side", "roaming", "width"]].mean()
+assert last.loc["headline-conditional", "width"] < 0.6 * last.loc["headline-detr", "width"]
+display(last.round(2))
+if data.attrs["missing"]:
+    print("not trained here yet:", ", ".join(data.attrs["missing"]))
+figure
+
+# %% [markdown]
+# **Notice.** Conditional DETR's maps are narrow from the first measurement on, and its heads have their places after 500 steps, when its AP50 passes .8 ([13_convergence](13_convergence.ipynb)). DETR's maps narrow slowly, all through training.
+#
+# ## 6. Temperature and map size
+#
+# The sine code of the positions has a temperature: 10000 in Conditional DETR, 20 in DAB-DETR. A low one makes the kernel narrower before any learning. Does that decide how wide the *learned* maps are? A smaller model (48-pixel
+# scenes, 12 x 12 cells), and the same with 64 pixels (16 x 16 cells), three seeds each.
+#
+# **Predict**: at which temperature are learned maps narrowest, and does AP care?
+
+# %%
+figure, data = plots.widths_by_temperature()
+figures.save(figure, "extra/attention-temperature", data)
+means = data.groupby(["map", "temperature"])[["width", "cells", "AP", "watching"]].mean()
+display(means.round(3))
+figure
+
+# %% [markdown]
+# **Notice.** NOTE-TEMPERATURE
+#
+# ## 7. DAB-DETR: boxes as queries
+#
+# DAB-DETR's query is an anchor $(x, y, w, h)$. Its spatial query is that of Conditional DETR with the $x$ half multiplied by $w_{\text{ref}} / w$ and the $y$ half by $h_{\text{ref}} / h$, so that a large object should get a wide map.
+# Its Figure 4 compares the *positional* maps: what the query says about place against the position codes, before any projection.
+#
+# **Predict** for each row: one spot, several, or none? Stretched or round?
+
+# %%
+figure, data = anchors.positional_maps()
+figures.save(figure, "dab-detr/positional-maps", data)
+figure
+
+# %% [markdown]
+# **Notice.** NOTE-POSITIONAL
+#
+# Where do queries start? DAB-DETR's Figure 10 shows anchors after training.
+
+# %%
+figure, data = anchors.learned_anchors()
+figures.save(figure, "dab-detr/learned-anchors", data)
+figure
+
+# %% [markdown]
+# **Notice.** NOTE-ANCHORS
+#
+# Every layer moves an anchor and hands it on; Conditional DETR's point stays, and each layer's box is a new offset to it. DAB-DETR's Figure 11 shows boxes layer by layer. **Predict**: whose first-layer boxes are closer?
+
+# %%
+figure, data = anchors.boxes_per_layer()
+figures.save(figure, "dab-detr/boxes-per-layer", data)
+display(data["iou"].pivot(index="model", columns="layer", values="mean_iou").round(3))
+figure
+
+# %% [markdown]
+# **Notice.** NOTE-LAYERS
+#
+# And does the map follow the size of the object? If modulation does its work, DAB-DETR's maps widen with the box. Conditional DETR has no such factor, but its diagonal $T$ may do the same.
+
+# %%
+figure, data = anchors.width_by_box()
+figures.save(figure, "extra/attention-width-by-box", data)
+display(data.round(2))
+figure
+
+# %% [markdown]
+# **Notice.** NOTE-WIDTH
+#
+# ## 8. A published checkpoint, your own picture
+#
+# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `PICTURE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. The same
+# two figures follow. Queries with a score of .5 and more count as objects; heads are named by these objects alone, so take a picture with many. Without a checkpoint the cell shows another scene of ours.
+
+# %%
+own = f"{CHECKPOINT},{PICTURE}" if CHECKPOINT else None
+figure, data = attention.attention_decomposition(own, scene=SCENE if own else 35)
+figures.save(figure, "extra/attention-own-picture", data)
+figure
+
+# %% [markdown]
+# With a large picture (800 pixels and more) the maps of 300 queries take some hundred megabytes; `attention.open_checkpoint(..., side=480)` is the default for that reason. The paper's bands are best seen there.
+#
+# ## 9. Explore
+#
+# First as a still picture, then to play with: hover over the picture or use the arrow keys to choose a query, up and down for the layer; click a head. **Look for** a query without an object: what do its heads watch?
+
+# %%
+explored, shown = load(EXPLORED), make_scenes(1, split="val", side=256, first=SCENE)
+captured = capture_attention(explored, torch.from_numpy(scenes.pixels))
+explorer = AttentionExplorer(captured, shown.pixels[0, 0])
+explorer

@@ -1,0 +1,144 @@
+"""The browser's own choices and sums for the attention explorer, on cases that the library works out."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from marginalia.detection.capture import capture_attention
+from marginalia.detection.detector import DetectorConfig, build
+from marginalia.detection.scenes import make_scenes
+from marginalia.explorers import AttentionExplorer
+from marginalia.explorers.attention import KINDS
+from marginalia.explorers.base import STATIC
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+PARTS = ("canvas.js", "attention_maths.js", "attention_drawing.js", "attention.js")
+LOAD = """async (source) => {
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  window.module = await import(address);
+}"""
+# The arrays as they come in messages, the floats not at a multiple of four.
+DATA = """([shape, texts]) => {
+  const view = (text, shift) => {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const room = new Uint8Array(bytes.length + shift);
+    room.set(bytes, shift);
+    return new DataView(room.buffer, shift);
+  };
+  const [levels, peaks, overlaps] = texts.map((text, i) => view(text, i));
+  window.data = { shape, levels: module.bytesOf(levels), peaks: module.floatsOf(peaks),
+    overlaps: module.floatsOf(overlaps) };
+}"""
+
+
+@pytest.fixture
+def page(open_page):
+    page = open_page()
+    page.goto("about:blank")
+    page.evaluate(LOAD, AttentionExplorer._esm)
+    return page
+
+
+@pytest.fixture
+def call(page):
+    """Calls a function that the joined module exports."""
+    return lambda name, *values: page.evaluate(
+        "([name, values]) => module[name](...values)", [name, list(values)]
+    )
+
+
+@pytest.fixture
+def explorer(page):
+    """An explorer of a random model, its arrays in the page as `data`."""
+    scenes = make_scenes(1, split="val")
+    torch.set_num_threads(1)
+    captured = capture_attention(build(DetectorConfig()), torch.from_numpy(scenes.pixels))
+    explorer = AttentionExplorer(captured, scenes.pixels[0, 0])
+    sent = (getattr(explorer, name) for name in ("levels", "peaks", "overlaps"))
+    texts = [base64.b64encode(one).decode() for one in sent]
+    page.evaluate(DATA, [explorer.facts["shape"], texts])
+    return explorer
+
+
+def test_nothing_is_imported_when_it_runs():
+    assert not re.search(r"^\s*import\b|\bimport\(|https?://|\bfetch\(", AttentionExplorer._esm, re.MULTILINE)
+
+
+def test_parts_name_only_what_comes_before():
+    names: set[str] = set()
+    for part in PARTS:
+        source = (STATIC / part).read_text(encoding="utf-8")
+        wanted = {n for found in re.findall(r"import \{([^}]*)\}", source) for n in re.findall(r"\w+", found)}
+        assert wanted <= names, f"{part} wants {wanted - names}"
+        names |= set(re.findall(r"^export (?:const|function) (\w+)", source, re.MULTILINE))
+
+
+@pytest.mark.parametrize("choice", [(0, 0, 0), (1, 4, 9), (2, 5, 15)])
+def test_maps_are_found_and_decoded(page, explorer, choice):
+    layer, head, row = choice
+    explorer.layer, explorer.head, explorer.query = layer, head, explorer.kept[row]
+    place = {"layer": layer, "head": head, "row": row}
+    decode = """([kind, place]) => {
+      const map = module.mapOf(data, kind, place);
+      return Array.from(map.levels, (_, cell) => module.weightAt(map, cell));
+    }"""
+    for kind in KINDS:
+        explorer.kind = kind
+        weights = explorer.weights
+        decoded = np.array(page.evaluate(decode, [kind, place]))
+        # half of one of 255 steps, and the rounding of 32-bit peaks
+        np.testing.assert_allclose(decoded, weights.ravel(), atol=weights.max() * (0.5 / 255 + 1e-6))
+        found = page.evaluate("([k, p]) => module.peakOf(module.mapOf(data, k, p))", [kind, place])
+        assert weights.ravel()[found] >= weights.max() * (1 - 1 / 255)
+
+
+def test_a_cell_is_the_product_of_its_parts(page, explorer):
+    """content * spatial / overlap = combined, within what three maps of 8 bits leave."""
+    place = {"layer": 2, "head": 1, "row": 0}
+    told = page.evaluate(
+        "(place) => Array.from({ length: 256 }, (_, cell) => module.productAt(data, place, cell))", place
+    )
+    weights = np.array([cell["weights"] for cell in told])  # (256, 3)
+    product = weights[:, 0] * weights[:, 1] / told[0]["overlap"]
+    content, spatial, _ = weights.max(0)
+    step = 0.5 / 255 * (content * weights[:, 1] + spatial * weights[:, 0]) / told[0]["overlap"]
+    assert (abs(product - weights[:, 2]) <= 1.1 * step + weights[:, 2].max() / 255).all()
+
+
+def test_a_cell_covers_its_part_of_the_picture(call):
+    h, w = 3, 4
+    for cell in range(h * w):
+        row, column = divmod(cell, w)
+        for x, y in ((0.01, 0.01), (0.99, 0.99)):
+            assert call("cellAt", (column + x) / w, (row + y) / h, h, w) == cell
+    outside = [(-0.01, 0.5), (1, 0.5), (0.5, -0.01), (0.5, 1)]
+    assert [call("cellAt", x, y, h, w) for x, y in outside] == [-1] * 4
+
+
+def test_the_smallest_solid_box_under_a_place_is_found(call):
+    boxes = [[0.5, 0.5, 0.6, 0.6], [0.5, 0.5, 0.3, 0.3], [0.5, 0.5, 0.1, 0.1], [0.9, 0.9, 0.1, 0.1]]
+    solid = [True, True, False, False]
+    places = [(0.5, 0.5), (0.3, 0.3), (0.9, 0.92), (0.05, 0.5)]
+    assert [call("boxAt", boxes, solid, x, y) for x, y in places] == [1, 0, 3, -1]
+
+
+def test_numbers_are_told_shortly(call):
+    values = {0: "0", 0.00012: "0.00012", 3.2e-9: "3e−9", 0.2999: "0.3", 1: "1", 31.4: "31", 131.07: "131"}
+    assert {value: call("short", value) for value in values} == values
+    assert call("against", 0.125, 256) == "32×"
+
+
+def test_heads_lie_in_a_grid(call):
+    grids = {1: [1, 1], 4: [4, 1], 6: [3, 2], 8: [4, 2], 16: [6, 3]}
+    assert {count: call("gridOf", count) for count in grids} == grids
+
+
+def test_steps_stop_or_go_round(call):
+    assert [call("within", at, 3) for at in (-1, 1, 3)] == [0, 1, 2]
+    assert [call("around", at, 3) for at in (-1, 1, 3)] == [2, 1, 0]
