@@ -153,8 +153,8 @@ figure
 # **Notice**, column by column.
 #
 # - *Conditional DETR.* Looks alone light up three discs, a place alone a blurred spot. Logits add, so maps multiply, and one disc is left.
-#   The scale $\lambda = 5$ is ours; the model predicts 256 of them for each query, image and layer, which turns the spot into a band
-#   along one side of a box.
+#   The scale $\lambda = 5$ is ours; the model predicts 256 of them for each query, image and layer, which moves the spot to one side of a box
+#   ([12_attention_maps](12_attention_maps.ipynb) measures where to).
 # - *Relation DETR.* A looks at B, its near duplicate, and away from the rest, whatever their looks. Red is positive, blue negative, in the matrix
 #   of logarithms: $dx$, $dy$ are offsets in units of A's sides, $w$, $h$ are ratios of sides. Our bias is a rule by hand, the paper's is learned.
 # - *TopKD.* All births are 0 in dimension 0, so the diagram is one vertical line and its image is one column, drawn twenty times. The two high
@@ -162,8 +162,8 @@ figure
 # - *DCMHA.* Head 2 looks at the second token and gives strongly to heads 1 and 3; after mixing, these two look there as well. Red is positive,
 #   blue negative: mixed weights may be negative, and a row no longer sums to 1.
 #
-# The notebooks on Relation DETR's correlation are here; the other three papers' notebooks are **planned**, as is the rest of Relation DETR.
-# Until they are there, these twelve panels are what the project has to show for those ideas.
+# The notebooks on Conditional DETR and on Relation DETR's correlation are here; those of the other two papers are **planned**, as is the rest of
+# Relation DETR. Until they are there, these panels are what the project has to show for those ideas.
 
 # %% [markdown]
 # ## 2. The reading notes, line by line
@@ -215,8 +215,8 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 #
 # | the note | verdict | what holds | shown in |
 # |---|---|---|---|
-# | Conditional DETR for Fast Training Convergence, ICCV 2021 <br> (six pictures, no words) | right | To add: the spatial query starts from one reference point, computed once from the object query and the same for every image and layer; only its rescaling follows the image. The first layer is different: nothing is rescaled, and content and position are added as well. | sections 1, 4; planned: 11, 12, 13 |
-# | 对比DAB-DETR <br> *compared with DAB-DETR* | right | Published after 50 epochs with a ResNet-50: 42.2 AP against 40.9. In the authors' code the temperature 20 holds for the keys only, while the queries keep 10000; the author calls that likely a bug. | section 4; planned: 11, 12, 13 |
+# | Conditional DETR for Fast Training Convergence, ICCV 2021 <br> (six pictures, no words) | right | To add: the spatial query starts from one reference point, computed once from the object query and the same for every image and layer; only its rescaling follows the image. The first layer is different: nothing is rescaled, and content and position are added as well. | sections 1, 4; [11](11_conditional_cross_attention.ipynb), [12](12_attention_maps.ipynb), [13](13_convergence.ipynb) |
+# | 对比DAB-DETR <br> *compared with DAB-DETR* | right | Published after 50 epochs with a ResNet-50: 42.2 AP against 40.9. In the authors' code the temperature 20 holds for the keys only, while the queries keep 10000; the author calls that likely a bug. | section 4; [11](11_conditional_cross_attention.ipynb), [12](12_attention_maps.ipynb), [13](13_convergence.ipynb) |
 # | 在DETR编码器中引入了位置关系编码器来建模两个边界框之间的所有成对交互 <br> *a position relation encoder in DETR's encoder models all pairwise interactions between two boxes* | **corrected** | In the decoder: layers 2 to 6, the first has none. It relates all pairs of $N$ boxes, not two boxes; rows are boxes of one layer and columns those of the next, so the bias is not symmetric. It has 520 parameters. | section 1; planned: 22 |
 # | 物体在目标检测任务中真的相关吗？ <br> *are objects in detection really related?* | a question | A little, and it depends on what one compares with: see the table above. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
 # | 基于皮尔逊系数的位置相关性度量 <br> *a measure of position correlation from Pearson's coefficient* | right, with a limit | MC is the mean *absolute* correlation over pairs. The authors' code takes the top left corner, width and height in raw pixels; other coordinates give other values. One layout gives .51 or .97, depending on where it stands. | [20](20_pearson_between_boxes.ipynb) |
@@ -272,17 +272,16 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | [25_high_ap_images](25_high_ap_images.ipynb): the traps, the gallery | – | 15 |
 # | three questions for the group (below) | 5 | 5 |
 #
-# **Conditional DETR** (notebooks 11, 12, 13 *planned*)
+# **Conditional DETR** (three notebooks here)
 #
 # | | 60 min | 90 min |
 # |---|---|---|
 # | this page: its column in the drawing, its lines in section 2 | 5 | 5 |
-# | the paper: abstract, Figures 1 and 2. What exactly converges faster? | 10 | 10 |
-# | the paper: Section 3 with pencil, a shape beside each symbol | 20 | 25 |
-# | its cell in section 1: put `np.repeat([1.0, 9.0], 128)` (y, x) for $\lambda$ in place of `5.0`, predict the map, run; then look at Figure 4 | 10 | 15 |
-# | section 4 below: AP against epochs, beside the paper's Table 1 | 10 | 10 |
-# | the paper: Tables 3 and 4, Figure 5. Which part carries the gain? | – | 10 |
-# | DAB-DETR: Tables 2 and 6, listed in section 4 | – | 10 |
+# | the paper: abstract, Figures 1 and 2. What exactly converges faster? | 5 | 10 |
+# | [11_conditional_cross_attention](11_conditional_cross_attention.ipynb): the 4 x 4 grid, the kernel, the real layer (90: with $T$ and the panel) | 20 | 30 |
+# | [12_attention_maps](12_attention_maps.ipynb): Figures 4 and 1, then where heads look (90: with DAB-DETR and the explorer) | 15 | 20 |
+# | [13_convergence](13_convergence.ipynb): the curves beside the paper's (90: with Tables 3 and 4) | 10 | 15 |
+# | section 4 below: AP against epochs, beside the paper's Table 1 | – | 5 |
 # | questions | 5 | 5 |
 #
 # **TopKD** (notebooks 3x *planned*)
@@ -445,7 +444,8 @@ for what, (there, remedy) in checks.items():
 # limit, and six needed correcting; the two that matter most are that Relation DETR's relation acts in the decoder, and that task-specific data
 # sets do not have higher box correlation in general.
 #
-# **Next:** [20_pearson_between_boxes](20_pearson_between_boxes.ipynb), which needs nothing but a mean and a standard deviation.
+# **Next:** [11_conditional_cross_attention](11_conditional_cross_attention.ipynb), which begins with sixteen cells, or
+# [20_pearson_between_boxes](20_pearson_between_boxes.ipynb), which needs nothing but a mean and a standard deviation.
 #
 # **References**
 #

@@ -145,7 +145,8 @@ def summarise(looks: Looks, least: int = LEAST) -> pd.DataFrame:
 
     Columns: layer and head (from 0, as the axes of the maps), objects, x, y (median offset in half-boxes),
     x_range, y_range (their interquartile ranges), x_width, y_width (median width of the map, parts of the
-    picture), entropy (median, nats) and side, as `side_of` names it. NaN and no side with fewer than `least` objects.
+    picture), entropy (median, nats) and side, as `side_of` names it. NaN and no side with fewer than `least`
+    objects.
     """
     import pandas as pd
 

@@ -25,6 +25,7 @@ from ..scenes import make_scenes
 
 MODELS = ("headline-conditional-0", "headline-detr-0", "long-detr-0")  # the rows of Figure 1
 SCENE = 5  # validation scene of the pictures here
+THINGS = (1, 2)  # objects of that scene, the first where there is one only
 SHARP = 256  # pixels a side at which a scene is drawn; the models see 64
 HUES = (PALETTE["vermilion"], PALETTE["blue"], PALETTE["green"], PALETTE["purple"])
 KINDS = ("spatial", "content", "combined")
@@ -104,8 +105,9 @@ def _views(data: str | Sequence | None, names: Sequence[str], scene: int) -> lis
 def overlay(
     panel: Axes, picture: UInt8[np.ndarray, "S S *channels"], weights: Float[Tensor, "h w"], hue: str
 ) -> None:
-    """The picture, paled, under a tint of one hue that is as opaque as the weight beside its maximum.
+    """The picture, paled, under a tint of one hue whose opacity follows the weight, from even to highest.
 
+    Weights up to an even spread, 1 / (h w), leave the picture as it is: else a diffuse map would hide it.
     Cell j covers [j, j + 1] / w of the picture; between cells the weights are interpolated.
     """
     from skimage.transform import resize
@@ -115,7 +117,8 @@ def overlay(
     fine = resize(weights.double().numpy(), size, order=1, mode="edge")  # keeps cells where they are
     panel.imshow(0.35 * 255 + 0.6 * grey, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0), aspect="auto")
     tint = np.empty((*size, 4))
-    tint[..., :3], tint[..., 3] = to_rgb(hue), 0.9 * fine / fine.max()
+    above = (fine - 1 / weights.numel()).clip(0)
+    tint[..., :3], tint[..., 3] = to_rgb(hue), 0.9 * above / max(above.max(), 1e-12)
     panel.imshow(tint, extent=(0, 1, 1, 0), aspect="auto", interpolation="bilinear")
     panel.set(**BARE, box_aspect=size[0] / size[1])
     panel.grid(False)
@@ -145,7 +148,7 @@ def _late(view: View) -> pd.DataFrame:
 
 
 def spatial_attention_maps(
-    data: str | Sequence | None = None, scene: int = SCENE, thing: int = 0
+    data: str | Sequence | None = None, scene: int = SCENE, thing: int | None = None
 ) -> tuple[Figure, pd.DataFrame]:
     """Conditional DETR Figure 1: spatial attention of the heads nearest to each side, a row a model.
 
@@ -155,6 +158,7 @@ def spatial_attention_maps(
     positions only (section 3.4).
     """
     views = _views(data, MODELS, scene)
+    thing = (0 if data else THINGS[0]) if thing is None else thing
     sides = ("left", "top", "right", "bottom")
     size = (WIDTH["page"], 0.3 + 1.68 * len(views))
     figure, panels = plt.subplots(len(views), 4, figsize=size, squeeze=False)
@@ -183,7 +187,7 @@ def attention_decomposition(
     data: str | Sequence | None = None,
     name: str = MODELS[0],
     scene: int = SCENE,
-    things: Sequence[int] = (0, 1),
+    things: Sequence[int] | None = None,
 ) -> tuple[Figure, pd.DataFrame]:
     """Conditional DETR Figure 4: spatial, content and combined attention of five heads for two objects.
 
@@ -192,9 +196,10 @@ def attention_decomposition(
     on which the two surest queries are shown.
     """
     view = _views(data, [name], scene)[0]
-    things = things[: len(view.boxes)]
+    shown = things or (THINGS if data is None else (0, 1))
+    things = [thing for thing in shown if thing < len(view.boxes)]
     chosen = heads.heads_by_side(_late(view))
-    figure, panels = plt.subplots(3, 5 * len(things), figsize=(WIDTH["page"], 2.7), squeeze=False)
+    figure, panels = plt.subplots(3, 5 * len(things), figsize=(WIDTH["page"], 2.45), squeeze=False)
     rows = []
     for block, thing in enumerate(things):
         box, query, hue = view.boxes[thing], view.queries[thing], HUES[block]
@@ -214,7 +219,7 @@ def attention_decomposition(
 
 
 def product_of_maps(
-    name: str = MODELS[0], scene: int = SCENE, thing: int = 0, head: tuple[int, int] | None = None
+    name: str = MODELS[0], scene: int = SCENE, thing: int = THINGS[0], head: tuple[int, int] | None = None
 ) -> tuple[Figure, pd.DataFrame]:
     """One head's content map times its spatial map is its combined map, once normalised (equation 3)."""
     view = open_view(name, scene)
