@@ -93,8 +93,12 @@ def _outline(axes, xywh, color, linewidth, dashed=False, alpha=1.0) -> None:
         axes.add_patch(Rectangle((x, y), w, h, fill=False, alpha=alpha, snap=False, **style))
 
 
-def _show(axes, pair: Pair, index: int, score_threshold: float, labels: bool = True) -> bool:
-    """Draw one picture with its truth and the detections that count; True if there was a picture."""
+def show_picture(axes, pair: Pair, index: int, score_threshold: float, labels: bool = True) -> bool:
+    """Draw one picture with its truth and the detections that count; True if there was a picture.
+
+    Detections of a class that the picture does not have are dashed. `labels`: scores, behind the class where
+    names of classes are short.
+    """
     truth = _of_image(pair.truth, index)
     found = pair.detections.where(pair.detections.score >= score_threshold)
     found = _of_image(found, index)
@@ -129,14 +133,25 @@ def _extent(truth: BoxTable, found: BoxTable, index: int, picture) -> tuple[floa
     return tuple(np.concatenate([t.xywh[:, :2] + t.xywh[:, 2:] for t in (truth, found)] + [[[1, 1]]]).max(0))
 
 
-def _scores(axes, found: BoxTable) -> None:
-    rim = [withStroke(linewidth=1.6, foreground="black")]
-    for (x, y, *_), score in zip(found.xywh, found.score, strict=True):
+def _scores(axes, found: BoxTable, color: str = "white") -> None:
+    """Scores at a corner of their boxes, the first corner of four where none stands yet."""
+    style = {"color": color, "fontsize": 7, "clip_on": True}
+    style["path_effects"] = [withStroke(linewidth=1.6, foreground="black")]
+    short = all(len(name) <= 2 for name in found.names.values())  # longer ones would cover the picture
+    (width, height), taken = (axes.get_xlim()[1], axes.get_ylim()[0]), []
+    for (x, y, w, h), score, category in zip(found.xywh, found.score, found.category.tolist(), strict=True):
+        corners = [(across, down) for across in (x, x + w) for down in (y, y + h)]
+        free = [c for c in corners if not any(np.allclose(c, t, atol=0.1 * height) for t in taken)]
+        taken.append(across_down := (free or corners)[0])
         text = f"{score:.2f}".removeprefix("0")
-        axes.text(x, y, text, color="white", fontsize=5.5, va="bottom", path_effects=rim, clip_on=True)
+        text = f"{found.names[category]}: {text}" if short else text
+        above = (across_down[1] == y) == (0.09 * height < across_down[1] < 0.91 * height)  # else inside
+        left = across_down[0] == x and x < 0.8 * width
+        place = {"va": "bottom" if above else "top", "ha": "left" if left else "right"}
+        axes.text(*across_down, text, **place, **style)
 
 
-def _legend(figure, absent: bool = True, crowd: bool = False) -> None:
+def pair_legend(figure, absent: bool = True, crowd: bool = False) -> None:
     style = {"Truth": (TRUTH, 2.6, "-"), "Detection, with its score": (FOUND, 1.4, "-")}
     if absent:
         style["Detection of a class that is not there"] = (FOUND, 1.4, DASHED)
@@ -174,14 +189,14 @@ def gallery(pair: Pair, chosen: pd.DataFrame, heads: Sequence[str] = (), score_t
     there = []
     heads = [f"{head}: " for head in heads] or [""] * len(chosen)
     for panel, head, (identity, row) in zip(axes.flat, heads, chosen.iterrows(), strict=False):
-        there.append(_show(panel, pair, position[identity], score_threshold))
+        there.append(show_picture(panel, pair, position[identity], score_threshold))
         numbers = ", ".join(f"{name} {_number(row[name])}" for name in ("AP", "F1", "LRP"))
         panel.set_title(f"{head}{identity}\n{numbers}", fontsize=8)
         if not there[-1]:
             panel.set_xlabel("the picture is not there", fontsize=7)
     for panel in list(axes.flat)[len(chosen) :]:
         panel.remove()
-    _legend(figure, chosen["absent_class_false_positives"].any())
+    pair_legend(figure, chosen["absent_class_false_positives"].any())
     return figure, chosen.assign(picture_found=there)
 
 
@@ -196,7 +211,7 @@ def cases(pairs: Mapping[str, tuple[BoxTable, BoxTable]]):
     figure, axes = plt.subplots(1, len(pairs), **shape)
     rows = {}
     for panel, (title, (truth, found)) in zip(axes.flat, pairs.items(), strict=True):
-        _show(panel, Pair(truth, found, lambda index: None), 0, 0, labels=False)
+        show_picture(panel, Pair(truth, found, lambda index: None), 0, 0, labels=False)
         panel.set_facecolor("0.96")
         for (x, y, w, h), category in zip(truth.xywh, truth.category.tolist(), strict=True):
             panel.text(x + w / 2, y + h + 2, truth.names[category], fontsize=7, ha="center", va="top")
@@ -210,7 +225,7 @@ def cases(pairs: Mapping[str, tuple[BoxTable, BoxTable]]):
         panel.set_xlabel(f"AP {_number(rows[title]['AP'])}\nF1 {_number(rows[title]['F1'])}", fontsize=9)
     data = pd.DataFrame(rows).T.astype(float).rename_axis("case")
     crowd = any(truth.crowd.any() for truth, _ in pairs.values())
-    _legend(figure, data["absent_class_false_positives"].any(), crowd)
+    pair_legend(figure, data["absent_class_false_positives"].any(), crowd)
     return figure, data
 
 
@@ -222,7 +237,7 @@ def precision_recall(truth: BoxTable, found: BoxTable, hits: Bool[np.ndarray, " 
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH["page"], 3.1), width_ratios=(1, 1.3), layout="constrained"
     )
-    _show(left, Pair(truth, found, lambda index: None), 0, 0, labels=False)
+    show_picture(left, Pair(truth, found, lambda index: None), 0, 0, labels=False)
     left.set_facecolor("0.96")
     ranks = np.arange(1, len(hits) + 1)
     left.set(anchor="C", title="ranks and scores")
@@ -241,7 +256,7 @@ def precision_recall(truth: BoxTable, found: BoxTable, hits: Bool[np.ndarray, " 
         right.annotate(str(rank), (x, y), xytext=(7, 3), textcoords="offset points", fontsize=9)
     right.set(xlabel="recall: found so far / objects", ylabel="precision: right / so far")
     right.set(xlim=(0, 1.02), ylim=(0, 1.08), title=f"AP = shaded area, read at 101 recalls: {value:.3f}")
-    _legend(figure, absent=False)
+    pair_legend(figure, absent=False)
     rows = {"rank": ranks, "score": found.score, "found": hits, "precision": precision, "recall": recall}
     return figure, pd.DataFrame(rows | {"envelope": envelope})
 
@@ -288,9 +303,11 @@ def failure_cases(pair: Pair, examples: Mapping[str, tuple], score_threshold: fl
         _outline(panel, found.xywh[found.score >= score_threshold], FOUND, 0.8, alpha=0.35)
         _outline(panel, missed, TRUTH, 2.4)
         _outline(panel, wrong, FOUND, 1.3)
+        concerned = (found.xywh[:, None] == wrong).all(axis=-1).any(axis=1)
+        _scores(panel, found.where(concerned & (found.score >= score_threshold)))
         panel.set_xlabel(pair.truth.image_ids[index], fontsize=8)
         rows.append((title, pair.truth.image_ids[index], len(missed), len(wrong)))
-    _legend(figure, absent=False)
+    pair_legend(figure, absent=False)
     return figure, pd.DataFrame(rows, columns=["kind", "image_id", "truths", "detections"])
 
 
@@ -359,7 +376,7 @@ def at_thresholds(pair: Pair, image_id, score_threshold: float = 0.5, iou_thresh
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH["page"], 3.1), width_ratios=(1, 1.3), layout="constrained"
     )
-    _show(left, pair, index, score_threshold)
+    show_picture(left, pair, index, score_threshold)
     counts = row[["true_positives", "false_positives", "false_negatives"]].astype(int)
     left.set_title("TP {}, FP {}, FN {}".format(*counts))
     for column, color, nothing in (("F1", CYCLE[0], 0.0), ("LRP", CYCLE[1], 1.0)):

@@ -23,7 +23,7 @@ from ..scenes import SceneBatch, make_scenes
 from .attention import BARE, HUES, SHARP, outline, overlay, title_of
 
 DETR, CONDITIONAL, DAB = "headline-detr-0", "headline-conditional-0", "headline-dab-0"
-FOUR = 3  # a validation scene with four digits
+FOUR = 4  # a validation scene with four digits
 MANY = 256  # scenes of a statistic
 BOOTSTRAPS = 1000
 
@@ -107,8 +107,8 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     panels[2].plot(anchors["w"], anchors["h"], "o", ms=4, color=PALETTE["purple"])
     panels[0].set(**BARE, title="DAB: learned anchors", box_aspect=1)
     panels[1].set(**BARE, title="Conditional: reference points", box_aspect=1)
-    panels[2].set(xlim=(0, 1), ylim=(0, 1), xlabel="anchor width [parts of side]", ylabel="anchor height")
-    panels[2].set(title="DAB: sizes of the anchors", box_aspect=1)
+    panels[2].set(xlabel="anchor width [parts of side]", ylabel="anchor height [parts of side]")
+    panels[2].set(xlim=(0, 1), ylim=(0, 1), title="DAB: sizes of the anchors", box_aspect=1)
     return figure, table.round(4)
 
 
