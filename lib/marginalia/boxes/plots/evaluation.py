@@ -287,11 +287,11 @@ def ap_strips(frame: pd.DataFrame, groups: Sequence[str], whole: Float[pd.Series
 def failure_cases(pair: Pair, examples: Mapping[str, tuple], score_threshold: float = 0.5):
     """One picture for each kind of failure, its boxes in full colour and all others pale.
 
-    examples: title -> image index, boxes of the truth (N, 4), boxes detected (M, 4). Returns (figure, data).
+    examples: title -> image index, boxes of the truth (N, 4), boxes detected (M, 4). The detected ones have
+    their scores, behind the class where names of classes are short. Returns (figure, data).
     """
-    figure, axes = plt.subplots(
-        1, len(examples), figsize=(WIDTH["page"], 2.45), squeeze=False, layout="constrained"
-    )
+    size = WIDTH["page"], WIDTH["page"] / len(examples) + 0.7
+    figure, axes = plt.subplots(1, len(examples), figsize=size, squeeze=False, layout="constrained")
     rows = []
     for panel, (title, (index, missed, wrong)) in zip(axes.flat, examples.items(), strict=True):
         truth, found = _of_image(pair.truth, index), _of_image(pair.detections, index)
@@ -325,7 +325,7 @@ def ap_against(frame: pd.DataFrame, groups: Sequence[str], name: Sequence[str] =
         for letter, identity in zip("abcdef", name, strict=False):
             x, y = data.loc[identity, ["AP", column]].astype(float)
             panel.plot(x, y, "o", markersize=9, fillstyle="none", color="black")
-            place = {"xytext": (-5, -12), "textcoords": "offset points", "ha": "right"}
+            place = {"xytext": (-5, -12 if y > 0.1 else 6), "textcoords": "offset points", "ha": "right"}
             rim = [withStroke(linewidth=2, foreground="white")]
             panel.annotate(letter, (x, y), weight="bold", path_effects=rim, **place)
         rank = data["AP"].corr(data[column], method="spearman")
