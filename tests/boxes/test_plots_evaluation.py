@@ -11,6 +11,7 @@ from PIL import Image
 
 from marginalia.boxes.evaluation import evaluate_images, rank_images
 from marginalia.boxes.plots import evaluation as plots
+from marginalia.boxes.table import BoxTable
 
 matplotlib.use("agg")
 
@@ -109,6 +110,27 @@ def test_thresholds_follow_the_evaluation(tiles):
         counted["LRP"], row["LRP"], atol=1e-12
     )
     assert figure.axes[0].get_title() == "TP 3, FP 8, FN 0"
+
+
+@pytest.mark.parametrize(("name", "text"), [("7", "7: .93"), ("person", ".93")])
+def test_short_names_stand_before_scores(name, text):
+    place = [0], ("a",), [(64, 48)], [7], {7: name}
+    truth, found = (BoxTable([[4, 20, 20, 20]], *place, score=score) for score in (None, [0.93]))
+    pair = plots.Pair(truth, found, lambda index: np.zeros((48, 64), np.uint8))
+    figure, _ = plots.gallery(pair, evaluate_images(truth, found))
+    assert [label.get_text() for label in figure.axes[0].texts] == [text]
+    example = {"right": (0, truth.xywh, found.xywh)}
+    figure, _ = plots.failure_cases(pair, example)
+    assert [label.get_text() for label in figure.axes[0].texts] == [text]
+
+
+def test_scores_do_not_cover_each_other():
+    place = [0, 0], ("a",), [(64, 48)], [7, 7], {7: "7"}
+    found = BoxTable([[20, 20, 20, 20], [21, 20, 20, 20]], *place, score=[0.9, 0.8])
+    pair = plots.Pair(found.where(np.array([True, False])), found, lambda index: None)
+    figure, _ = plots.gallery(pair, evaluate_images(pair.truth, found))
+    (first, second) = (label.get_position() for label in figure.axes[0].texts)
+    assert abs(first[1] - second[1]) > 15
 
 
 def test_a_tile_with_nothing_on_it_can_be_shown(tiles):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from marginalia.detection import heads, load, make_scenes, runs
-from marginalia.detection.attention import modulate, sine_embedding
+from marginalia.detection.attention import sine_embedding
 from marginalia.detection.plots import anchors, attention
 from marginalia.detection.plots import heads as plots
 
@@ -40,7 +40,7 @@ def test_a_view_knows_which_query_found_which_object(view):
 
 def test_the_tint_lies_on_the_cell():
     """One cell of a 4 x 4 map: the strongest pixels of the tint are the middle of that cell."""
-    figure, panel = matplotlib.pyplot.subplots()
+    _, panel = matplotlib.pyplot.subplots()
     weights = torch.zeros(4, 4)
     weights[1, 2] = 1.0
     attention.overlay(panel, np.full((64, 64), 200, np.uint8), weights, "#D55E00")
@@ -112,16 +112,20 @@ def test_temperatures():
     assert len(figure.axes) == 4
 
 
-def test_positional_queries_are_what_enters_the_last_spatial_projection():
-    scenes = torch.from_numpy(make_scenes(1, split="val").pixels)
-    detr, dab = load(DETR), load(DAB)
-    assert torch.equal(anchors.positional_queries(detr, scenes), detr.decoder.queries.object_query)
-    # DAB: the code of the anchor, scaled by T and modulated; undo the one to find the other's factor
-    found = anchors.positional_queries(dab, scenes)
-    assert found.shape == (16, 96)
-    ones = torch.ones(1, 16, 2)
-    code = sine_embedding(torch.rand(1, 16, 2), 96, 20.0)
-    assert torch.equal(modulate(code, ones, ones), code)
+def test_positional_queries_of_the_three_kinds():
+    """o_q; the code of the point, the same for every picture; the modulated code of the last anchor."""
+    pixels = torch.from_numpy(make_scenes(1, split="val").pixels)
+    detr, conditional, dab = load(DETR), load(CONDITIONAL), load(DAB)
+    assert torch.equal(anchors.positional_queries(detr, pixels), detr.decoder.queries.object_query)
+    points = conditional.decoder.queries.start(1)[0]
+    found = anchors.positional_queries(conditional, pixels)
+    torch.testing.assert_close(found, sine_embedding(points, 96, 20.0))
+    with torch.no_grad():
+        middle = sine_embedding(dab(pixels).references[-1, 0, :, :2], 96, 20.0)
+    factor = anchors.positional_queries(dab, pixels) / middle  # one number for the y half, one for the x half
+    halves = factor.unflatten(-1, (2, 48))
+    torch.testing.assert_close(halves, halves[..., :1].expand_as(halves), rtol=1e-3, atol=1e-3)
+    assert (halves > 0).all()
 
 
 @pytest.mark.parametrize("draw", [anchors.positional_maps, anchors.learned_anchors, anchors.width_by_box])

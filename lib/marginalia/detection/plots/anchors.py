@@ -15,10 +15,11 @@ from torch import Tensor
 from ...boxes.geometry import cxcywh_to_xyxy, iou_elementwise
 from ...figures import PALETTE, WIDTH
 from .. import heads, runs
-from ..attention import cell_positions, sine_embedding
+from ..attention import cell_positions, modulate, sine_embedding
 from ..detector import Detector
 from ..loading import load
 from ..matching import gather_targets
+from ..queries import AnchorQueries, LearnedQueries, PointQueries
 from ..scenes import SceneBatch, make_scenes
 from .attention import BARE, HUES, SHARP, outline, overlay, title_of
 
@@ -30,28 +31,30 @@ BOOTSTRAPS = 1000
 
 @torch.no_grad()
 def positional_queries(model: Detector, pixels: Tensor) -> Float[Tensor, "Q width"]:
-    """What each query of a picture compares with the position codes in the last layer, before projection.
+    """What each query of one picture says about place in the last layer, before T and all projections.
 
-    o_q for DETR, T p_s for Conditional DETR, and that modulated by width and height for DAB-DETR.
+    o_q for DETR, the code of the reference point for Conditional DETR, and for DAB-DETR the code of the
+    anchor's middle, modulated by width and height.
     """
-    attention, seen = model.decoder.layers[-1].cross_attention, {}
-    if not hasattr(attention, "spatial_query"):
-        return model.decoder.queries.object_query
-    handle = attention.spatial_query.register_forward_pre_hook(
-        lambda module, given: seen.update(code=given[0])
-    )
+    queries, seen = model.decoder.queries, {}
+    if isinstance(queries, LearnedQueries) and not isinstance(queries, PointQueries):
+        return queries.object_query
+    if not isinstance(queries, AnchorQueries):
+        return sine_embedding(model(pixels).references[-1, 0], model.config.width, queries.temperature)
+    handle = queries.size_head.register_forward_hook(lambda module, given, output: seen.update(size=output))
     try:
-        model(pixels)
+        anchors = model(pixels).references[-1]  # (1, Q, 4)
     finally:
         handle.remove()
-    return seen["code"][0]
+    code = sine_embedding(anchors[..., :2], model.config.width, queries.temperature)
+    return modulate(code, anchors[..., 2:], seen["size"].sigmoid())[0]  # the last layer spoke last
 
 
 def positional_maps(scene: int = FOUR) -> tuple[Figure, pd.DataFrame]:
     """DAB-DETR Figure 4: positional query against position codes, for the four objects of one scene.
 
-    A row a model, softmax over the cells of the dot product of unprojected vectors, divided by the root of
-    their width. The true box is framed. Each panel is scaled by its own maximum.
+    A row a model, softmax over the cells of the dot product of `positional_queries` and the cells' codes,
+    divided by the root of their width. The true box is framed. Each panel is scaled by its own maximum.
     """
     figure, panels = plt.subplots(3, 4, figsize=(WIDTH["page"], 5.2))
     rows = []

@@ -199,7 +199,9 @@ def attention_decomposition(
     shown = things or (THINGS if data is None else (0, 1))
     things = [thing for thing in shown if thing < len(view.boxes)]
     chosen = heads.heads_by_side(_late(view))
-    figure, panels = plt.subplots(3, 5 * len(things), figsize=(WIDTH["page"], 2.45), squeeze=False)
+    figure, panels = plt.subplots(
+        3, 5 * len(things), figsize=(WIDTH["page"], 2.45), squeeze=False, layout="constrained"
+    )
     rows = []
     for block, thing in enumerate(things):
         box, query, hue = view.boxes[thing], view.queries[thing], HUES[block]

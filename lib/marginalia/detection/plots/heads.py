@@ -34,7 +34,7 @@ COLOURS = dict(
     zip(NAMES, (PALETTE["vermilion"], PALETTE["purple"], PALETTE["sky"], PALETTE["blue"]), strict=True)
 )
 SIDE_COLOURS = dict(zip(SIDES, (*CYCLE[:4], PALETTE["orange"], PALETTE["grey"]), strict=True))
-REACH = 2.6  # half-boxes to each side of the middle that are drawn
+REACH = 2.2  # half-boxes to each side of the middle that are drawn
 
 
 def last_rows(names: Sequence[str], kind: str = "spatial") -> pd.DataFrame:
@@ -51,7 +51,8 @@ def where_heads_look(names: Sequence[str] = SHOWN, kind: str = "spatial") -> tup
     numbers.
     """
     frame = last_rows(names, kind)
-    figure, panels = plt.subplots(1, len(names), figsize=(WIDTH["page"], 2.35), sharex=True, sharey=True)
+    size = (WIDTH["page"], 1.2 + 0.92 * WIDTH["page"] / len(names))  # panels are square
+    figure, panels = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True)
     panels = np.atleast_1d(panels)
     for panel, name in zip(panels, names, strict=True):
         rows = frame[frame["run"] == name]
@@ -107,11 +108,7 @@ def heads_over_training(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH["page"], 2.5))
     shown = ("watching a side", "roaming", "width")
     heads = int(frame.groupby(["run", "step"]).size().max())
-    labels = (
-        f"heads that watch a side, of {heads}",
-        f"heads that roam, of {heads}",
-        "width of maps [parts of side]",
-    )
+    labels = (f"watch a side [of {heads} heads]", f"roam [of {heads} heads]", "width of maps [parts of side]")
     for panel, column, label in zip(panels, shown, labels, strict=True):
         for base, rows in table.groupby("base"):
             for _, of_seed in rows.groupby("seed"):
