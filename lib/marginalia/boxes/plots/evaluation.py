@@ -163,15 +163,18 @@ def pair_legend(figure, absent: bool = True, crowd: bool = False) -> None:
     figure.legend(lines, list(style), loc="outside lower center", ncols=len(style), handlelength=2.4)
 
 
-def quantile_gallery(data=None, quantiles: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)):
+def quantile_gallery(
+    data=None, quantiles: Sequence[float] = (0, 0.25, 0.5, 0.75, 1), score_threshold: float = 0.5
+):
     """The pictures that stand at the given quantiles of AP per image, with truth and detections.
 
-    data as in `open_pair`: None for the embedded tiles, else paths. Detections with score >= 0.5 are drawn.
-    Returns (figure, data): their rows of `evaluate_images`, with columns `quantile` and `picture_found`.
+    data as in `open_pair`: None for the embedded tiles, else paths; or a pair. Detections from the threshold
+    on are drawn and counted. Returns (figure, data): their rows of `evaluate_images`, with columns `quantile`
+    and `picture_found`.
     """
-    pair = open_pair(data)
-    chosen = quantile_images(evaluate_images(pair.truth, pair.detections), quantiles)
-    return gallery(pair, chosen, [f"{100 * q:g} %" for q in chosen["quantile"]])
+    pair = data if isinstance(data, Pair) else open_pair(data)
+    chosen = quantile_images(evaluate_images(pair.truth, pair.detections, score_threshold), quantiles)
+    return gallery(pair, chosen, [f"{100 * q:g} %" for q in chosen["quantile"]], score_threshold)
 
 
 def gallery(pair: Pair, chosen: pd.DataFrame, heads: Sequence[str] = (), score_threshold: float = 0.5):

@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from ...boxes.error_types import ERRORS, costs, error_types
-from ...boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
+from ...boxes.evaluation import evaluate, score_sweep
 from ...boxes.geometry import iou
 from ...boxes.nulls import bootstrap_interval
-from ...boxes.plots.evaluation import Pair, ap_strips, failure_cases, gallery, pair_legend, show_picture
-from ...boxes.plots.evaluation import open_pair as open_files
+from ...boxes.plots import evaluation
+from ...boxes.plots.evaluation import Pair, ap_strips, failure_cases, pair_legend, show_picture
 from ...figures import CYCLE, WIDTH
 from ..loading import load
 from ..predicting import predict_table
@@ -78,7 +78,7 @@ def open_pair(data: str | Sequence | None = None, name: str = "headline-conditio
     """
     if data is None or (not isinstance(data, str) and not any(data)):
         return scene_pair(name)
-    return open_files(data)
+    return evaluation.open_pair(data)
 
 
 def best_score(pair: Pair) -> float:
@@ -98,9 +98,7 @@ def quantile_gallery(data=None, quantiles: Sequence[float] = (0, 0.1, 0.25, 0.5,
     columns `quantile` and `picture_found`. Relation DETR's figure of failure cases, chosen by rule.
     """
     pair = data if isinstance(data, Pair) else open_pair(data)
-    threshold = best_score(pair)
-    chosen = quantile_images(evaluate_images(pair.truth, pair.detections, threshold), quantiles)
-    return gallery(pair, chosen, [f"{100 * q:g} %" for q in chosen["quantile"]], threshold)
+    return evaluation.quantile_gallery(pair, quantiles, best_score(pair))
 
 
 def ap_by_digits(pair: Pair, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
