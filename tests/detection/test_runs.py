@@ -10,7 +10,7 @@ import torch
 
 from marginalia import training
 from marginalia.boxes.table import BoxTable
-from marginalia.detection import runs
+from marginalia.detection import measure_heads, runs
 from marginalia.detection import train as trainer
 from marginalia.detection.detector import DetectorConfig, build, parameters
 from marginalia.detection.runs import GROUPS, RUNS, SEEDS, Run, find, histories, is_finished, missing
@@ -26,6 +26,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MARGINALIA_DATA", str(tmp_path))
     monkeypatch.setattr(runs.store, "checkout", lambda: tmp_path)
     monkeypatch.setattr(trainer, "VALIDATION", 8)
+    monkeypatch.setattr(measure_heads, "SCENES", 4)
     return tmp_path
 
 
@@ -173,3 +174,40 @@ def test_categories_merge_without_counting_a_query_twice():
     merged = trainer._one_category(guesses)
     assert merged.score.tolist() == [0.9, 0.5, 0.3]
     assert set(merged.category) == {0}
+
+
+def test_heads_are_measured_with_a_run(folder, monkeypatch):
+    run = tiny(monkeypatch)
+    trainer.train(run)
+    assert runs.is_complete(run)
+    frame = runs.head_histories(["tiny-*"])
+    assert sorted(frame["step"].unique()) == measure_heads.moments(run) == [2, 4]
+    assert frame.groupby(["step", "map"]).size().tolist() == [4] * 6  # two layers of two heads, three maps
+    assert {"x_exchanged", "y_exchanged", "side", "objects"} <= set(frame)
+    assert frame.attrs["missing"] == []
+    run.heads_table.unlink()
+    assert runs.head_histories(["tiny-*"]).attrs["missing"] == ["tiny-0"]
+    before = run.table.read_text()
+    trainer.train(run)  # nothing is trained again, its heads are measured
+    assert runs.is_complete(run) and run.table.read_text() == before
+
+
+def test_moments_end_with_the_last_step():
+    assert measure_heads.moments(RUNS["headline-detr-0"]) == [250, 500, 750, 1000, 1250, 1500]
+    assert measure_heads.moments(RUNS[f"{runs.LONG}-0"])[-1] == RUNS[f"{runs.LONG}-0"].options.steps
+    assert measure_heads.moments(RUNS["small-csq-0"]) == [runs.SMALL.steps]
+
+
+def test_fixed_queries_are_those_of_the_finished_run(folder, monkeypatch):
+    learned = tiny(monkeypatch, "learned-0", detector=replace(TINY, kind="detr-focal"))
+    fixed = tiny(monkeypatch, "fixed-0", detector=learned.detector, queries_from="learned-0")
+    with pytest.raises(FileNotFoundError):
+        trainer.initial(fixed)
+    trainer.train(learned)
+    trainer.train(fixed)
+    name = "decoder.queries.object_query"
+    taken, kept = (training.load(run.weights)[0][name] for run in (learned, fixed))
+    assert torch.equal(taken, kept)
+    assert fixed.settings()["queries_from"] == "learned-0" and "queries_from" not in learned.settings()
+    other = "encoder.layers.0.feed_forward.widen.weight"
+    assert not torch.equal(*(training.load(run.weights)[0][other] for run in (learned, fixed)))

@@ -39,8 +39,9 @@ def measure_heads(run: Run) -> None:
 
 def moments(run: Run) -> list[int]:
     """Steps at which the heads of a run are measured: evenly spaced evaluations, the last of an ablation."""
-    every, count = run.options.every, 1 if run.name.startswith("small") else MOMENTS
+    every = run.options.every
     evaluations = run.options.steps // every
+    count = 1 if run.name.startswith("small") else min(MOMENTS, evaluations)
     return [every * (evaluations * n // count) for n in range(1, count + 1)]
 
 
