@@ -86,20 +86,15 @@ def positional_maps(scene: int = FOUR) -> tuple[Figure, pd.DataFrame]:
 def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     """DAB-DETR Figure 10: where queries start after training, its anchors and Conditional DETR's points.
 
-    All queries of the seed whose weights are shipped, and of the others where the build folder has them.
+    They are the same for every picture; one seed.
     """
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH["page"], 2.7))
     rows = []
-    for base in ("headline-dab", "headline-conditional"):
-        for run in runs.find([f"{base}-*"]):
-            if not run.weights.is_file():
-                continue  # only the first seed's weights are shipped
-            with torch.no_grad():
-                start = load(run.weights).decoder.queries.start(1)[0].numpy()  # (Q, 4 or 2)
-            for query, place in enumerate(start):
-                rows.append(
-                    {"run": run.name, "query": query} | dict(zip("xywh", place.tolist(), strict=False))
-                )
+    for name in (DAB, CONDITIONAL):
+        with torch.no_grad():
+            start = load(name).decoder.queries.start(1)[0].numpy()  # (Q, 4 or 2)
+        for query, place in enumerate(start):
+            rows.append({"run": name, "query": query} | dict(zip("xywh", place.tolist(), strict=False)))
     table = pd.DataFrame(rows)
     anchors, points = table[table["w"].notna()], table[table["w"].isna()]
     order = anchors.assign(area=anchors["w"] * anchors["h"]).sort_values("area", ascending=False)

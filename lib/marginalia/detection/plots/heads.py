@@ -131,23 +131,11 @@ def widths_by_temperature(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
     In parts of the picture, and beside it in cells; with AP. The steps a map can take are its cells, so a
     map of 16 x 16 can be narrower than one of 12 x 12.
     """
-    rows = []
-    for name, base in runs.GROUPS["temperature"].items():
-        temperature, grid = name.split(", ")
-        frame = last_rows([f"{base}-*"], kind)
-        frame = frame[frame["layer"] > 0]
-        for seed, of_seed in frame.groupby("seed"):
-            final = runs.histories([f"{base}-{seed}"]).iloc[-1]
-            width = of_seed[["x_width", "y_width"]].mean(axis=1).median()
-            row = {"temperature": temperature, "map": grid, "seed": seed, "width": width}
-            row |= {"cells": width * int(grid.split("x")[0]), "AP": final["AP"]}
-            row["watching"] = int(of_seed["side"].isin(["left", "right", "top", "bottom"]).sum())
-            rows.append(row | {"roaming": int((of_seed["side"] == "roaming").sum())})
-    table = pd.DataFrame(rows)
+    table, missing = _by_temperature(kind)
     figure, panels = plt.subplots(1, 4, figsize=(WIDTH["page"], 2.4))
     order = ("2", "20", "10000")
-    labels = {"width": "width of maps [parts of side]", "cells": "width of maps [cells]"}
-    labels |= {"watching": "heads that watch a side, of 8", "AP": "AP on validation scenes"}
+    labels = {"width": "width of maps [parts]", "cells": "width of maps [cells]"}
+    labels |= {"watching": "watch a side [of 8 heads]", "AP": "AP"}
     for panel, (column, label) in zip(panels, labels.items(), strict=True):
         for shift, (grid, colour) in enumerate((("12x12", PALETTE["blue"]), ("16x16", PALETTE["vermilion"]))):
             of_grid = table[table["map"] == grid]
@@ -159,4 +147,34 @@ def widths_by_temperature(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
         panel.set_ylim(bottom=0)
     handles, texts = panels[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=2)
-    return figure, table.round(4)
+    table = table.round(4)
+    table.attrs["missing"] = missing
+    return figure, table
+
+
+def _by_temperature(kind: str) -> tuple[pd.DataFrame, list[str]]:
+    """A row for each temperature, map size and seed that was trained, and the names of the other runs."""
+    rows, missing = [], []
+    for name, base in runs.GROUPS["temperature"].items():
+        temperature, grid = name.split(", ")
+        for run in (runs.RUNS[f"{base}-{seed}"] for seed in runs.SEEDS):
+            if not runs.is_complete(run):
+                missing.append(run.name)
+                continue
+            frame = last_rows([run.name], kind)
+            frame = frame[frame["layer"] > 0]
+            width = frame[["x_width", "y_width"]].mean(axis=1).median()
+            sides = frame["side"].isin(["left", "right", "top", "bottom"]).sum()
+            rows.append(
+                {
+                    "temperature": temperature,
+                    "map": grid,
+                    "seed": run.options.seed,
+                    "width": width,
+                    "cells": width * int(grid.split("x")[0]),
+                    "AP": runs.histories([run.name])["AP"].iloc[-1],
+                    "watching": int(sides),
+                    "roaming": int((frame["side"] == "roaming").sum()),
+                }
+            )
+    return pd.DataFrame(rows), missing
