@@ -325,7 +325,7 @@ grid = maps.spatial.shape[-2:]
 gaps = [(m - maths.marginal_product(m)).abs().max().item() for m in (maps.spatial, maps.combined)]
 assert gaps[0] < 1e-5 and gaps[1] > 0.05  # over all layers, heads, queries and pictures
 query = maps.queries.scores[0].argmax()
-measured = {layer + 1: kernel_departures(model, pixels, layer, grid) for layer in (1, 2)}
+measured = {layer: kernel_departures(model, pixels, layer, grid) for layer in (1, 2)}
 one = maps.spatial[-1, 0, :, query], maps.queries.references[-1, 0, query]
 figure, data = terms.trained_kernels(*one, measured, found)
 shift = data.loc[data["measure"] == "shift", "median"]

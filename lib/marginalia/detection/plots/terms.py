@@ -109,14 +109,14 @@ def trained_kernels(
 ):
     """Spatial maps of one query in every head, and how far heads depart from the unprojected kernel.
 
-    maps: sum to 1 each; point: the query's reference; measured: number of a layer -> what
+    maps: sum to 1 each; point: the query's reference; measured: layer (from 0) -> what
     `inside.kernel_departures` says of it; found: the queries that count. Dots are medians over the queries,
     lines go from 5 to 95 %. Returns (figure, data): measure, layer, head, queries, low, median, high.
     """
     data = _departures(measured, found)
     figure = plt.figure(figsize=(WIDTH["page"], 3.7), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.5))
-    for panel, (head, values) in zip(top.subplots(1, len(maps)), enumerate(maps, 1), strict=True):
+    for panel, (head, values) in zip(top.subplots(1, len(maps)), enumerate(maps), strict=True):
         show_map(panel, values, point)
         panel.set_title(f"head {head}", loc="center")
     layers = sorted(measured)
@@ -139,5 +139,5 @@ def _departures(measured: Mapping[int, tuple[Mapping[str, Tensor], Tensor]], fou
         kept = found & room
         for measure, values in measures.items():
             bands = values.transpose(1, 2)[kept].quantile(BAND, dim=0).T  # (H, 3)
-            rows += [(measure, layer, h, int(kept.sum()), *band.tolist()) for h, band in enumerate(bands, 1)]
+            rows += [(measure, layer, h, int(kept.sum()), *band.tolist()) for h, band in enumerate(bands)]
     return pd.DataFrame(rows, columns=["measure", "layer", "head", "queries", "low", "median", "high"])
