@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...boxes.geometry import cxcywh_to_xyxy, iou_elementwise
-from ...figures import PALETTE, WIDTH
+from ...figures import WIDTH
 from .. import heads, runs
 from ..attention import cell_positions, modulate, sine_embedding
 from ..detector import Detector
@@ -22,6 +22,7 @@ from ..matching import gather_targets
 from ..queries import AnchorQueries, LearnedQueries, PointQueries
 from ..scenes import SceneBatch, make_scenes
 from .attention import BARE, HUES, SHARP, outline, overlay, title_of
+from .convergence import COLORS
 
 DETR, CONDITIONAL, DAB = "headline-detr-0", "headline-conditional-0", "headline-dab-0"
 FOUR = 4  # a validation scene with four digits
@@ -99,10 +100,10 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     anchors, points = table[table["w"].notna()], table[table["w"].isna()]
     order = anchors.assign(area=anchors["w"] * anchors["h"]).sort_values("area", ascending=False)
     for _, row in order.iterrows():
-        outline(panels[0], row[["x", "y", "w", "h"]].astype(float), PALETTE["purple"], lw=1, alpha=0.8)
-        panels[0].plot(row["x"], row["y"], ".", ms=3, color=PALETTE["purple"])
-    panels[1].plot(points["x"], points["y"], "o", ms=4, color=PALETTE["vermilion"])
-    panels[2].plot(anchors["w"], anchors["h"], "o", ms=4, color=PALETTE["purple"])
+        outline(panels[0], row[["x", "y", "w", "h"]].astype(float), COLORS["dab"], lw=1, alpha=0.8)
+        panels[0].plot(row["x"], row["y"], ".", ms=3, color=COLORS["dab"])
+    panels[1].plot(points["x"], points["y"], "o", ms=4, color=COLORS["conditional"])
+    panels[2].plot(anchors["w"], anchors["h"], "o", ms=4, color=COLORS["dab"])
     panels[0].set(**BARE, title="DAB: learned anchors", box_aspect=1)
     panels[1].set(**BARE, title="Conditional: reference points", box_aspect=1)
     panels[2].set(xlabel="anchor width [parts of side]", ylabel="anchor height [parts of side]")
@@ -131,7 +132,7 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
     pixels, targets = torch.from_numpy(scenes.pixels), gather_targets(scenes.boxes, scenes.labels)
     shown, measured = [], []
     for line, name, hue in zip(
-        panels, (CONDITIONAL, DAB), (PALETTE["vermilion"], PALETTE["purple"]), strict=True
+        panels, (CONDITIONAL, DAB), (COLORS["conditional"], COLORS["dab"]), strict=True
     ):
         model = load(name)
         with torch.no_grad():
@@ -178,7 +179,7 @@ def width_by_box() -> tuple[Figure, pd.DataFrame]:
     """
     figure, panels = plt.subplots(1, 4, figsize=(WIDTH["page"], 2.3), sharey=True)
     scenes, rows = make_scenes(MANY, split="val"), []
-    for column, (name, hue) in enumerate(((CONDITIONAL, PALETTE["vermilion"]), (DAB, PALETTE["purple"]))):
+    for column, (name, hue) in enumerate(((CONDITIONAL, COLORS["conditional"]), (DAB, COLORS["dab"]))):
         looks = heads.looks_of(load(name), scenes)["spatial"]
         width = looks.width[-1].median(0).values.numpy()  # (N, 2)
         size = looks.boxes[:, 2:].numpy()

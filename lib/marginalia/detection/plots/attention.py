@@ -22,6 +22,7 @@ from ..capture import CapturedAttention, capture_attention, crop_to_valid
 from ..loading import load, prepare
 from ..matching import gather_targets
 from ..scenes import make_scenes
+from .convergence import NAMES
 
 MODELS = ("headline-conditional-0", "headline-detr-0", "long-detr-0")  # the rows of Figure 1
 SCENE = 5  # validation scene of the pictures here
@@ -48,8 +49,7 @@ class View:
 def title_of(name: str) -> str:
     """What a figure calls one of our runs."""
     run = runs.RUNS[name]
-    kind = {"detr": "DETR", "detr-focal": "DETR, focal + offset", "conditional": "Conditional", "dab": "DAB"}
-    return f"{kind[run.detector.kind]}\n{run.options.steps:,} steps"
+    return f"{NAMES[run.detector.kind]}\n{run.options.steps:,} steps"
 
 
 def open_view(name: str, scene: int = SCENE) -> View:

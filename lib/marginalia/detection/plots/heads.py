@@ -16,6 +16,7 @@ from ...figures import CYCLE, PALETTE, WIDTH
 from .. import runs
 from ..heads import SIDES
 from .attention import title_of
+from .convergence import COLORS, NAMES
 
 SHOWN = (
     "headline-conditional-0",
@@ -24,33 +25,26 @@ SHOWN = (
     "headline-detr-0",
     f"{runs.LONG}-0",
 )
-NAMES = {
-    "headline-conditional": "Conditional",
-    "headline-dab": "DAB",
-    "headline-detr-focal": "DETR, focal + offset",
-    "headline-detr": "DETR",
-}
-COLOURS = dict(
-    zip(NAMES, (PALETTE["vermilion"], PALETTE["purple"], PALETTE["sky"], PALETTE["blue"]), strict=True)
-)
 SIDE_COLOURS = dict(zip(SIDES, (*CYCLE[:4], PALETTE["orange"], PALETTE["grey"]), strict=True))
 REACH = 2.2  # half-boxes to each side of the middle that are drawn
 
 
-def last_rows(names: Sequence[str], kind: str = "spatial") -> pd.DataFrame:
-    """The rows of `runs.head_histories` after each run's last step."""
+def last_rows(names: Sequence[str]) -> pd.DataFrame:
+    """The rows of `runs.head_histories` for spatial maps after each run's last step."""
     frame = runs.head_histories(names)
-    return frame[(frame["map"] == kind) & (frame["step"] == frame.groupby("run")["step"].transform("max"))]
+    return frame[
+        (frame["map"] == "spatial") & (frame["step"] == frame.groupby("run")["step"].transform("max"))
+    ]
 
 
-def where_heads_look(names: Sequence[str] = SHOWN, kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
+def where_heads_look(names: Sequence[str] = SHOWN) -> tuple[Figure, pd.DataFrame]:
     """Every head's place beside the box: median offset of its peak and interquartile range on both axes.
 
     One panel a model; the box is the square from -1 to 1. The first layer's heads are pale. Heads beyond
     the panel, or with a range wider than it, are counted in its corner. Conditional DETR Figures 1 and 4 as
     numbers.
     """
-    frame = last_rows(names, kind)
+    frame = last_rows(names)
     size = (WIDTH["page"], 1.2 + 0.92 * WIDTH["page"] / len(names))  # panels are square
     figure, panels = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True)
     panels = np.atleast_1d(panels)
@@ -90,7 +84,7 @@ def counts_by_side(frame: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(columns=list(SIDES), fill_value=0).reset_index()
 
 
-def heads_over_training(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
+def heads_over_training() -> tuple[Figure, pd.DataFrame]:
     """How many of the heads after the first layer watch a side, and how wide their maps are, over training.
 
     A thin line a seed, a thick one their mean. Left: heads named left, right, top or bottom. Middle: heads
@@ -99,39 +93,39 @@ def heads_over_training(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
     """
     frame = runs.head_histories(["headline-*"])
     missing = frame.attrs["missing"]
-    frame = frame[(frame["map"] == kind) & (frame["layer"] > 0) & (frame["side"] != "")]
+    frame = frame[(frame["map"] == "spatial") & (frame["layer"] > 0) & (frame["side"] != "")]
     counts = counts_by_side(frame)
     counts["watching a side"] = counts[["left", "right", "top", "bottom"]].sum(axis=1)
     widths = frame.assign(width=frame[["x_width", "y_width"]].mean(axis=1))
     widths = widths.groupby(["base", "seed", "run", "step"])["width"].median().reset_index()
     table = counts.merge(widths, on=["base", "seed", "run", "step"])
+    table.insert(0, "kind", table["base"].str.removeprefix("headline-"))
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH["page"], 2.5))
     shown = ("watching a side", "roaming", "width")
     heads = int(frame.groupby(["run", "step"]).size().max())
     labels = (f"watch a side [of {heads} heads]", f"roam [of {heads} heads]", "width of maps [parts of side]")
     for panel, column, label in zip(panels, shown, labels, strict=True):
-        for base, rows in table.groupby("base"):
+        for kind, rows in table.groupby("kind"):
             for _, of_seed in rows.groupby("seed"):
-                panel.plot(of_seed["step"], of_seed[column], color=COLOURS[base], lw=0.7, alpha=0.45)
+                panel.plot(of_seed["step"], of_seed[column], color=COLORS[kind], lw=0.7, alpha=0.45)
             mean = rows.groupby("step")[column].mean()
-            panel.plot(mean.index, mean, color=COLOURS[base], lw=2)
+            panel.plot(mean.index, mean, color=COLORS[kind], lw=2)
         panel.set(xlabel="training steps", ylabel=label)
         panel.set_ylim(bottom=0)
-    handles = [
-        Line2D([], [], color=COLOURS[b], lw=2, label=NAMES[b]) for b in NAMES if b in set(table["base"])
-    ]
+    shown = [kind for kind in NAMES if kind in set(table["kind"])]
+    handles = [Line2D([], [], color=COLORS[kind], lw=2, label=NAMES[kind]) for kind in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     table.attrs["missing"] = missing
     return figure, table.round(4)
 
 
-def widths_by_temperature(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
+def widths_by_temperature() -> tuple[Figure, pd.DataFrame]:
     """Width of the maps of the last two layers at three temperatures and two map sizes, a dot a seed.
 
     In parts of the picture, and beside it in cells; with AP. The steps a map can take are its cells, so a
     map of 16 x 16 can be narrower than one of 12 x 12.
     """
-    table, missing = _by_temperature(kind)
+    table, missing = _by_temperature()
     figure, panels = plt.subplots(1, 4, figsize=(WIDTH["page"], 2.4))
     order = ("2", "20", "10000")
     labels = {"width": "width of maps [parts]", "cells": "width of maps [cells]"}
@@ -152,7 +146,7 @@ def widths_by_temperature(kind: str = "spatial") -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-def _by_temperature(kind: str) -> tuple[pd.DataFrame, list[str]]:
+def _by_temperature() -> tuple[pd.DataFrame, list[str]]:
     """A row for each temperature, map size and seed that was trained, and the names of the other runs."""
     rows, missing = [], []
     for name, base in runs.GROUPS["temperature"].items():
@@ -161,7 +155,7 @@ def _by_temperature(kind: str) -> tuple[pd.DataFrame, list[str]]:
             if not runs.is_complete(run):
                 missing.append(run.name)
                 continue
-            frame = last_rows([run.name], kind)
+            frame = last_rows([run.name])
             frame = frame[frame["layer"] > 0]
             width = frame[["x_width", "y_width"]].mean(axis=1).median()
             sides = frame["side"].isin(["left", "right", "top", "bottom"]).sum()
