@@ -103,7 +103,7 @@ def heads_over_training() -> tuple[Figure, pd.DataFrame]:
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH["page"], 2.5))
     shown = ("watching a side", "roaming", "width")
     heads = int(frame.groupby(["run", "step"]).size().max())
-    labels = (f"watch a side [of {heads} heads]", f"roam [of {heads} heads]", "width of maps [parts of side]")
+    labels = (f"watch a side [of {heads} heads]", f"roam [of {heads} heads]", "map width [parts of side]")
     for panel, column, label in zip(panels, shown, labels, strict=True):
         for kind, rows in table.groupby("kind"):
             for _, of_seed in rows.groupby("seed"):
