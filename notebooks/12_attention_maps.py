@@ -117,7 +117,8 @@ figures.save(figure, "conditional-detr/spatial-attention-maps", data)
 figure
 
 # %% [markdown]
-# **Notice.** One object is an anecdote. DETR's maps are wider and mostly beside the object; training it longer narrows them. Names in brackets: this DETR has no head that keeps to that side. To say more we need many objects.
+# **Notice.** Conditional DETR's spots sit at the six's left, top, right and bottom. DETR's are clouds, some beside the object; ten times the training makes them smaller, but not small. A name in brackets says that no head of that model keeps to this side, and that the
+# nearest is shown. One object is an anecdote, though. To say more we need many.
 #
 # ## 4. From a picture to a number
 #
@@ -141,20 +142,26 @@ row.to_frame().T
 # A head is called *left*, *right*, *top* or *bottom* when an axis is steady (interquartile range below 1: half of the objects lie within half a half-box of the median) and the median is beyond .5 to that side; *inside* when both axes are steady
 # and neither is; *roaming* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box.
 #
-# **Predict** where the heads of DETR after 1,500 steps lie, and whether DETR after ten times as many looks like Conditional DETR.
+# **Predict** where the heads of DETR after 1,500 steps lie, and whether DETR after ten times as many has heads like Conditional DETR's.
 
 # %%
 figure, data = plots.where_heads_look()
 figures.save(figure, "extra/attention-where-heads-look", data)
 late = data[data["layer"] > 0]
 names = late.groupby("run")["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+names["map width"] = late.groupby("run")[["x_width", "y_width"]].median().mean(axis=1).round(3)
 display(names.loc[list(plots.SHOWN)])
-assert (names.loc[CONDITIONAL, SIDES].sum() > names.loc[DETR, SIDES].sum()) and names.loc[CONDITIONAL, "roaming"] <= 2
+assert names.loc[CONDITIONAL, "roaming"] <= 2 < names.loc[LONG, "roaming"] < names.loc[DETR, "roaming"]
+assert names.loc[LONG, SIDES].sum() >= 6 > names.loc[DETR, SIDES].sum()
+assert names.loc[LONG, "map width"] > 1.5 * names.loc[CONDITIONAL, "map width"]
 figure
 
 # %% [markdown]
-# **Notice.** In Conditional DETR most heads of the last two layers have small crosses: they keep their place on objects of any size, near each side or inside, a little *within* the box rather than on its edge. Few or none of DETR's do after as many steps. Training it ten times as
-# long makes its heads steadier. So the paper's picture holds as a statistic: the spatial query gives early what DETR needs long training for. Heads of the first layer (pale) know least: there the spatial query has not seen the picture.
+# **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers keep their place on objects of any size: near a side, a little *within* the box rather than on its edge, or inside. After as many steps, seven of DETR's twelve roam. Ten times the training
+# gives it as many heads that keep a side as Conditional DETR has, so the paper's picture holds as a statistic: the spatial query gives early what DETR needs long training for. It does not give the same thing, though. The long-trained DETR's heads look further out, its maps are twice as
+# wide, three still roam, and yet it detects *better* than the briefly trained Conditional DETR ([13_convergence](13_convergence.ipynb)). Small maps at the sides are a way to be fast, not a condition for being good.
+#
+# Heads of the first layer (pale) know least: there the spatial query has not seen the picture.
 #
 # Is "steady" worth anything? Deal the boxes out to other objects and measure again. A head that stares at a fixed place would be as steady as before.
 
@@ -340,7 +347,7 @@ check(answer, 2 / 3, hints={0.16: "That is the product; the three do not sum to 
 # ## Summary
 #
 # Content times spatial is the attention, to float precision. In small Conditional DETRs most late heads keep to a place near one side or inside the box, whatever the object, from a few hundred steps on; DETR's
-# roam, and learn it slowly. DAB-DETR is steadier still, and its maps follow the size of the object. They are regions, not bands.
+# roam, and learn it slowly, with wider maps that serve it well in the end. DAB-DETR is steadier still, and its maps follow the size of the object. They are regions, not bands.
 #
 # **Next:** [13_convergence](13_convergence.ipynb): what this buys in training time.
 #
