@@ -39,11 +39,11 @@ def few_scenes(pair, monkeypatch):
 
 
 def test_boxes_lie_around_the_digits_of_the_drawn_picture(pair):
-    drawn = as_boxes(make_scenes(COUNT, split="val", side=pairs.DRAWN))
-    np.testing.assert_allclose(pair.truth.xywh, drawn.xywh, atol=1.5 * pairs.DRAWN / pairs.SIDE)
+    drawn = as_boxes(make_scenes(COUNT, split="val", side=pairs.SHARP))
+    np.testing.assert_allclose(pair.truth.xywh, drawn.xywh, atol=1.5 * pairs.SHARP / pairs.SIDE)
     assert pair.truth.category.tolist() == drawn.category.tolist()
-    assert pair.picture(3).shape == (pairs.DRAWN, pairs.DRAWN) and pair.picture(3).dtype == np.uint8
-    assert (pair.truth.sizes == pairs.DRAWN).all() and pair.truth.image_ids[3] == "scene 3"
+    assert pair.picture(3).shape == (pairs.SHARP, pairs.SHARP) and pair.picture(3).dtype == np.uint8
+    assert (pair.truth.sizes == pairs.SHARP).all() and pair.truth.image_ids[3] == "scene 3"
 
 
 def test_the_detector_finds_digits_at_that_scale(pair):

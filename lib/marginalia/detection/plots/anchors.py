@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...boxes.geometry import cxcywh_to_xyxy, iou_elementwise
+from ...boxes.plots.evaluation import TRUTH
 from ...figures import WIDTH
 from .. import heads, runs
 from ..attention import cell_positions, modulate, sine_embedding
@@ -21,7 +23,7 @@ from ..loading import load
 from ..matching import gather_targets
 from ..queries import AnchorQueries, LearnedQueries, PointQueries
 from ..scenes import SceneBatch, make_scenes
-from .attention import BARE, HUES, SHARP, outline, overlay, title_of
+from .attention import BARE, HUES, drawn_scene, outline, overlay, pale, title_of
 from .convergence import COLORS
 
 DETR, CONDITIONAL, DAB = "headline-detr-0", "headline-conditional-0", "headline-dab-0"
@@ -62,7 +64,7 @@ def positional_maps(scene: int = FOUR) -> tuple[Figure, pd.DataFrame]:
     for line, name in zip(panels, (DETR, CONDITIONAL, DAB), strict=True):
         run, model = runs.RUNS[name], load(name)
         scenes = make_scenes(1, side=run.side, split="val", first=scene)
-        sharp = make_scenes(1, side=SHARP, split="val", first=scene).pixels[0, 0]
+        picture = drawn_scene(scene)
         pixels, targets = torch.from_numpy(scenes.pixels), gather_targets(scenes.boxes, scenes.labels)
         pairs, width = heads.found_by(model, pixels, targets, least_iou=0), run.detector.width
         cells = sine_embedding(cell_positions(16, 16), width, run.detector.temperature)
@@ -73,7 +75,7 @@ def positional_maps(scene: int = FOUR) -> tuple[Figure, pd.DataFrame]:
         )
         for query, thing in zip(pairs.query.tolist(), pairs.box.tolist(), strict=True):
             panel, box = line[thing], targets.boxes[thing].numpy()
-            overlay(panel, sharp, maps[query], HUES[0])
+            overlay(panel, picture, maps[query], HUES[0])
             outline(panel, box, "#00A86B")
             x_width, y_width = heads.map_widths(maps[query]).tolist()
             panel.set_xlabel(f"width {x_width:.2f} x {y_width:.2f}", fontsize=7, labelpad=2)
@@ -127,7 +129,7 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
     interquartile range over the objects found in 256 validation scenes.
     """
     figure, panels = plt.subplots(2, 4, figsize=(WIDTH["page"], 3.7), width_ratios=(1, 1, 1, 1.15))
-    sharp = make_scenes(1, side=SHARP, split="val", first=scene).pixels[0, 0]
+    picture = drawn_scene(scene)
     scenes, many = (make_scenes(n, split="val", first=f) for n, f in ((1, scene), (MANY, 0)))
     pixels, targets = torch.from_numpy(scenes.pixels), gather_targets(scenes.boxes, scenes.labels)
     shown, measured = [], []
@@ -139,12 +141,12 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
             boxes = model(pixels).boxes[:, 0]  # (L, Q, 4)
         pairs = heads.found_by(model, pixels, targets, least_iou=0)
         for layer, panel in enumerate(line[:3]):
-            panel.imshow(0.35 * 255 + 0.6 * sharp, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
-            panel.set(**BARE)
+            pale(panel, picture)
+            panel.set(**BARE, box_aspect=1)
             panel.grid(False)
             for query, thing in zip(pairs.query.tolist(), pairs.box.tolist(), strict=True):
-                outline(panel, targets.boxes[thing].numpy(), "#00A86B", lw=0.9)
-                outline(panel, boxes[layer, query].numpy(), hue)
+                outline(panel, targets.boxes[thing].numpy(), TRUTH, lw=2.2)
+                outline(panel, boxes[layer, query].numpy(), hue, lw=1.3)
                 place = dict(zip(("cx", "cy", "w", "h"), boxes[layer, query].tolist(), strict=True))
                 shown.append({"model": name, "layer": layer, "object": thing, **place})
             panel.set_title(("first layer", "second layer", "last layer")[layer], loc="center")
@@ -155,6 +157,12 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
             {"model": name, "layer": n, "mean_iou": one.mean().item(), "objects": overlap.shape[1]}
             for n, one in enumerate(overlap)
         ]
+    colors = {"true box": TRUTH, "Conditional DETR": COLORS["conditional"], "DAB-DETR": COLORS["dab"]}
+    figure.legend(
+        handles=[Line2D([], [], color=color, label=label) for label, color in colors.items()],
+        loc="outside lower center",
+        ncols=3,
+    )
     return figure, {"boxes": pd.DataFrame(shown).round(4), "iou": pd.DataFrame(measured).round(4)}
 
 

@@ -21,13 +21,14 @@ from .. import heads, runs
 from ..capture import CapturedAttention, capture_attention, crop_to_valid
 from ..loading import load, prepare
 from ..matching import gather_targets
-from ..scenes import make_scenes
+from ..scenes import make_scenes, scene_at
 from .convergence import NAMES
 
 MODELS = ("headline-conditional-0", "headline-detr-0", "long-detr-0")  # the rows of Figure 1
 SCENE = 5  # validation scene of the pictures here
 THINGS = (1, 2)  # objects of that scene, the first where there is one only
 SHARP = 256  # pixels a side at which a scene is drawn; the models see 64
+STEP = 24  # between the grey levels of what is drawn, of 256
 HUES = (PALETTE["vermilion"], PALETTE["blue"], PALETTE["green"], PALETTE["purple"])
 KINDS = ("spatial", "content", "combined")
 SURE = 0.5  # score from which a query of a reader's own picture counts
@@ -52,11 +53,16 @@ def title_of(name: str) -> str:
     return f"{NAMES[run.detector.kind]}\n{run.options.steps:,} steps"
 
 
+def drawn_scene(index: int) -> UInt8[np.ndarray, "S S"]:
+    """A validation scene for the eye, in few grey levels: fine texture would fill a notebook's file."""
+    pixels = scene_at(index, split="val", side=SHARP).pixels[0]
+    return pixels // STEP * STEP + STEP // 2
+
+
 def open_view(name: str, scene: int = SCENE) -> View:
     """A model trained here on one validation scene; what its heads watch was measured with `make train`."""
     run, model = runs.RUNS[name], load(name)
     scenes = make_scenes(1, run.layout, "val", side=run.side, digits=run.digits, first=scene)
-    sharp = make_scenes(1, run.layout, "val", side=SHARP, digits=run.digits, first=scene)
     pixels, targets = torch.from_numpy(scenes.pixels), gather_targets(scenes.boxes, scenes.labels)
     pairs = heads.found_by(model, pixels, targets)
     queries = np.full(len(targets.boxes), -1)
@@ -64,7 +70,7 @@ def open_view(name: str, scene: int = SCENE) -> View:
     table = runs.head_histories([name])
     table = table[(table["step"] == run.options.steps) & (table["map"] == "spatial")]
     captured = capture_attention(model, pixels)
-    return View(title_of(name), sharp.pixels[0, 0], captured, targets.boxes.numpy(), queries, table)
+    return View(title_of(name), drawn_scene(scene), captured, targets.boxes.numpy(), queries, table)
 
 
 def open_checkpoint(checkpoint: str, picture: str, side: int | None = 480) -> View:
@@ -115,7 +121,7 @@ def overlay(
     grey = picture if picture.ndim == 2 else picture[..., :3].mean(-1)
     size = picture.shape[:2]
     fine = resize(weights.double().numpy(), size, order=1, mode="edge")  # keeps cells where they are
-    panel.imshow(0.35 * 255 + 0.6 * grey, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0), aspect="auto")
+    pale(panel, grey)
     tint = np.empty((*size, 4))
     above = (fine - 1 / weights.numel()).clip(0)
     tint[..., :3], tint[..., 3] = to_rgb(hue), 0.9 * above / max(above.max(), 1e-12)
@@ -124,6 +130,11 @@ def overlay(
     panel.grid(False)
     for spine in panel.spines.values():
         spine.set_visible(False)
+
+
+def pale(panel: Axes, grey: np.ndarray) -> None:
+    """Grey levels as a pale picture on the unit square."""
+    panel.imshow(0.35 * 255 + 0.6 * grey, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0), aspect="auto")
 
 
 def outline(panel: Axes, box: Float[np.ndarray, " 4"], colour: str, **style) -> None:

@@ -14,7 +14,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
@@ -27,10 +26,10 @@ from ...boxes.plots.evaluation import Pair, ap_strips, failure_cases, pair_legen
 from ...figures import CYCLE, WIDTH
 from ..loading import load
 from ..predicting import predict_table
-from ..scenes import SceneBatch, as_boxes, make_scenes, scene_at
+from ..scenes import SceneBatch, as_boxes, make_scenes
+from .attention import SHARP, drawn_scene
 
-SIDE, DRAWN = 64, 256  # pixels of a scene as detectors see it, and as it is drawn
-STEP = 16  # between the grey levels of what is drawn, of 256
+SIDE = 64  # pixels of a scene as detectors see it
 SCENES = 512  # as many as the training measures on, and the same
 RESAMPLES = 1000
 LOOSE = 0.75  # a right box with a smaller IoU is called loose
@@ -59,16 +58,10 @@ def scene_pair(name: str = "headline-conditional-0", count: int = SCENES) -> Pai
     batch = _scenes(count)
     truth = as_boxes(batch)
     names = tuple(f"scene {i}" for i in range(count))
-    sizes = np.full((count, 2), DRAWN)
-    truth = replace(truth, xywh=truth.xywh * (DRAWN / SIDE), image_ids=names, sizes=sizes)
+    sizes = np.full((count, 2), SHARP)
+    truth = replace(truth, xywh=truth.xywh * (SHARP / SIDE), image_ids=names, sizes=sizes)
     detections = predict_table(load(name), torch.from_numpy(batch.pixels), names, sizes, truth.names)
-    return Pair(truth, detections, _draw)
-
-
-def _draw(index: int) -> UInt8[np.ndarray, "S S"]:
-    """A validation scene for the eye, in few grey levels: fine texture would fill a notebook's file."""
-    pixels = scene_at(index, split="val", side=DRAWN).pixels[0]
-    return pixels // STEP * STEP + STEP // 2
+    return Pair(truth, detections, drawn_scene)
 
 
 def open_pair(data: str | Sequence | None = None, name: str = "headline-conditional-0") -> Pair:
