@@ -128,7 +128,7 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
     Each object keeps the query that answers for it in the last layer. Bars of the statistic are the
     interquartile range over the objects found in 256 validation scenes.
     """
-    figure, panels = plt.subplots(2, 4, figsize=(WIDTH["page"], 3.7), width_ratios=(1, 1, 1, 1.15))
+    figure, panels = plt.subplots(2, 4, figsize=(WIDTH["page"], 4.3), width_ratios=(1, 1, 1, 1.15))
     picture = drawn_scene(scene)
     scenes, many = (make_scenes(n, split="val", first=f) for n, f in ((1, scene), (MANY, 0)))
     pixels, targets = torch.from_numpy(scenes.pixels), gather_targets(scenes.boxes, scenes.labels)
