@@ -66,6 +66,8 @@ def package(tmp_path):
         "late/__init__.py": "def __getattr__(name): ...",
         "late/a.py": "",
         "late/b.py": "",
+        "later/__init__.py": "from ..alone import names\n__getattr__, __all__ = names()",
+        "later/a.py": "",
         "explorers/__init__.py": "from .box import Explorer",
         "explorers/box.py": "",
         "explorers/static/canvas.js": "",
@@ -96,6 +98,7 @@ BOXES = ["__init__", "boxes/__init__", "boxes/table"]
             [*BOXES, "boxes/geometry", "boxes/plots/pearson", "store"],
         ),
         ("from marginalia.late import Thing", ["__init__", "late/__init__", "late/a", "late/b"]),
+        ("from marginalia.later import Thing", ["__init__", "alone", "later/__init__", "later/a"]),
         (
             "from marginalia.explorers import Explorer",
             ["__init__", "explorers/__init__", "explorers/box", "explorers/static/canvas"],

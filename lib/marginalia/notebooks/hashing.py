@@ -51,7 +51,8 @@ def _is_loaded_late(name: str, init: Path) -> bool:
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             bound.add(node.name)
         elif isinstance(node, ast.Assign):
-            bound |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+            names = (name for target in node.targets for name in ast.walk(target))  # also those of a tuple
+            bound |= {name.id for name in names if isinstance(name, ast.Name)}
     return "__getattr__" in bound and name not in bound and not name.startswith("__")
 
 
