@@ -5,13 +5,13 @@
 #
 # Papers: Conditional DETR (ICCV 2021), Figures 1 and 4; DAB-DETR (ICLR 2022), Figures 4, 10 and 11. About one minute on two CPU cores.
 #
-# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64 像素的手写数字场景）画出 Conditional DETR 论文的图 1 和图 4：空间注意力、内容注意力，以及二者相乘再归一化得到的真实注意力。随后把“各个头盯住物体的一条边”从一张图变成一个数：对数百个物体统计注意力峰值相对于框的位置（以半框为单位）、四分位距和熵，并与“交换框”的对照比较。接着看训练过程、温度与特征图大小的影响，再看 DAB-DETR 的锚框如何逐层移动、宽高如何拉伸注意力。最后可以换成公开的权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条，文中如实说明。
+# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64×64 像素的手写数字场景）重画 Conditional DETR 的图 1（空间注意力）和图 4（空间、内容，以及二者相乘并归一化后得到的实际注意力）。随后把“每个头各盯住物体的一条边”这一观察量化：对数百个物体，统计注意力峰值相对于框中心的位置（以框的半宽、半高为单位）及其四分位距，以及注意力图的宽度，并与把框换给其他物体的对照比较。接着看训练过程、温度与特征图大小的影响，再看 DAB-DETR 的锚框如何逐层移动、锚框的宽高如何改变注意力图的宽窄。最后，读者可以换用公开的预训练权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条；长时间训练的 DETR 虽然检测得更好，它的注意力图却仍然更宽。这些差别文中都会指出。
 #
 # ## What you will see
 #
 # 1. One head: content times spatial is what the model attends with.
 # 2. The paper's Figures 4 and 1, with models trained here.
-# 3. From one picture to a statistic: where 18 heads look, over hundreds of objects.
+# 3. From one picture to a statistic: where heads look, over hundreds of objects.
 # 4. When that comes about in training, and what temperature and map size do to it.
 # 5. DAB-DETR: anchors, their way through the layers, and maps that follow the size of the object.
 # 6. A published checkpoint and your own picture; a panel to explore.
@@ -66,10 +66,10 @@ assert np.allclose(data["combined"], rebuilt / rebuilt.sum(), atol=1e-6)  # the 
 figure
 
 # %% [markdown]
-# **Notice.** It does not. The content map lights up strokes of *all* digits, and weakly; the spatial map is a spot at one edge of the six; their product keeps the strokes at that edge.
-# Nothing here depends on how we draw: `combined` is the weight that the model uses, to float precision.
+# **Notice.** It does not. The content map lights up strokes of *all* digits, and weakly: its highest weight is a few times that of an even spread. The spatial map is a spot at the top of the six. Their product is nearly the spatial map, a little sharper: in this head the place
+# decides. In all such pictures the tint of a panel goes from an even spread (nothing) to the panel's own highest weight, so compare colours within a panel, and the printed multiples of an even spread between panels.
 #
-# All maps come from one call, which works for the models here and for those of transformers:
+# All maps come from one call, which works for the models here and for those of the Hugging Face library transformers. `combined` is the weight that the model attends with; that it is the one transformers reports is tested to $10^{-6}$.
 
 # %%
 model = load(CONDITIONAL)
@@ -99,10 +99,11 @@ assert (data["layer"] > 0).all()
 figure
 
 # %% [markdown]
-# **Notice.** The rows tell the paper's story: spatial maps pick a place at the object, content maps pick strokes anywhere, and what is left is the right stroke at the right
-# place. A name in brackets means that no head keeps to that side in this model; the nearest is shown.
+# **Notice.** Spatial maps pick a place at the object. Content maps are spread over digits everywhere, or even over the ground between them (the four's second column): they do not know which object is meant. What is left is close to the spatial map; content moves the weight
+# onto strokes, most in the head that looks inside. A name in brackets means that no head keeps to that side in this model, and the nearest is shown: this training has two heads for the right and none for the left.
 #
-# What differs from the paper: there the spatial maps are *bands* along a whole side. Here they are spots of about the width of a stroke. A 16 x 16 map of small objects leaves little room for bands, and a spot is enough to tell a side's position.
+# What differs from the paper: there the spatial maps are *bands* along a whole side. Here they are spots of about the width of a stroke. Bands would be possible: a head's spatial map is a product of a curve in $x$ and one in $y$ (section 6 of
+# [11](11_conditional_cross_attention.ipynb)), and a band is one with a flat curve. A 16 x 16 map of small objects seems to have no use for it.
 #
 # ## 3. Figure 1: the same heads in DETR
 #
@@ -117,8 +118,8 @@ figures.save(figure, "conditional-detr/spatial-attention-maps", data)
 figure
 
 # %% [markdown]
-# **Notice.** Conditional DETR's spots sit at the six's left, top, right and bottom. DETR's are clouds, some beside the object; ten times the training makes them smaller, but not small. A name in brackets says that no head of that model keeps to this side, and that the
-# nearest is shown. One object is an anecdote, though. To say more we need many.
+# **Notice.** Neither. Conditional DETR's spots are small and lie at the six or inside it, each towards its side. DETR's are clouds, some of them beside the object, and ten times the training makes them smaller, but not small: in the paper the third row resembles the first, here it does not.
+# Brackets again mean that no head of that model keeps to that side. One object is an anecdote, though. To say more we need many.
 #
 # ## 4. From a picture to a number
 #
@@ -126,7 +127,7 @@ figure
 #
 # $$\big(\Delta x, \Delta y\big) = \Big(\frac{x_{\text{peak}} - c_x}{w / 2}, \; \frac{y_{\text{peak}} - c_y}{h / 2}\Big).$$
 #
-# $(0, 0)$ is the middle of the box, $\Delta x = -1$ its left side, $\Delta y = 1$ its bottom. Over all objects that are found (IoU .5 and more) in 256 validation scenes: the median says *which place*, the interquartile range *how steadily*.
+# $(0, 0)$ is the middle of the box, $\Delta x = -1$ its left side, $\Delta y = 1$ its bottom. Over all objects that are found (IoU .5 and more): the median says *which place*, the interquartile range *how steadily*. The cell follows one head over the objects of 64 validation scenes; what comes after uses 256.
 
 # %%
 looks = heads.looks_of(model, make_scenes(64, split="val"))["spatial"]
@@ -139,8 +140,8 @@ assert np.allclose(by_hand, row[by_hand.index].astype(float), atol=1e-6)
 row.to_frame().T
 
 # %% [markdown]
-# A head is called *left*, *right*, *top* or *bottom* when an axis is steady (interquartile range below 1: half of the objects lie within half a half-box of the median) and the median is beyond .5 to that side; *inside* when both axes are steady
-# and neither is; *roaming* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box.
+# A head is called *left*, *right*, *top* or *bottom* when an axis is steady (interquartile range below 1: the middle half of the objects spans less than one half-box) and the median is beyond .5 to that side; *inside* when both axes are steady
+# and neither is; *roaming* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box, and "off" counts heads outside the panel. Heads of the first layer are pale and not in the table.
 #
 # **Predict** where the heads of DETR after 1,500 steps lie, and whether DETR after ten times as many has heads like Conditional DETR's.
 
@@ -149,29 +150,33 @@ figure, data = plots.where_heads_look()
 figures.save(figure, "extra/attention-where-heads-look", data)
 late = data[data["layer"] > 0]
 names = late.groupby("run")["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+late = late.assign(both=(late[["x_range", "y_range"]] < 1).all(axis=1), out=(late[["x", "y"]].abs() > 1).any(axis=1))
+names[["steady on both axes", "beyond the box"]] = late.groupby("run")[["both", "out"]].sum()
 names["map width"] = late.groupby("run")[["x_width", "y_width"]].median().mean(axis=1).round(3)
 display(names.loc[list(plots.SHOWN)])
 assert names.loc[CONDITIONAL, "roaming"] <= 2 < names.loc[LONG, "roaming"] < names.loc[DETR, "roaming"]
 assert names.loc[LONG, SIDES].sum() >= 6 > names.loc[DETR, SIDES].sum()
+assert names.loc[LONG, "steady on both axes"] < 0.6 * names.loc[CONDITIONAL, "steady on both axes"]
 assert names.loc[LONG, "map width"] > 1.5 * names.loc[CONDITIONAL, "map width"]
 steady = late[(late["run"] == CONDITIONAL) & (late["side"] != "roaming")]
 chance = steady[["x_exchanged", "y_exchanged"]].mean().to_numpy()
-assert (chance > 3 * steady[["x_range", "y_range"]].mean()).all()
+assert (chance > 5 * steady[["x_range", "y_range"]].mean()).all()
 figure
 
 # %% [markdown]
-# **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers keep their place on objects of any size: near a side, a little *within* the box rather than on its edge, or inside. After as many steps, seven of DETR's twelve roam. Ten times the training
-# gives it as many heads that keep a side as Conditional DETR has, so the paper's picture holds as a statistic: the spatial query gives early what DETR needs long training for. It does not give the same thing, though. The long-trained DETR's heads look further out, its maps are twice as
-# wide, three still roam, and yet it detects *better* than the briefly trained Conditional DETR ([13_convergence](13_convergence.ipynb)). Small maps at the sides are a way to be fast, not a condition for being good.
+# **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers keep their place, on both axes: near a side, a little *within* the box rather than on its edge, or inside. Deal the boxes out to other objects and the ranges of these heads become nine ($x$) and six ($y$)
+# times as wide, so they do follow their objects. After as many steps, seven of DETR's twelve heads roam.
 #
-# Heads of the first layer (pale) know least: there the spatial query has not seen the picture.
+# Ten times the training gives DETR as many heads with the name of a side as Conditional DETR has. But they are of another kind: most are steady on one axis only, lie beyond the box, and their maps are twice as wide; with a stricter limit for "steady" fewer would keep
+# their name. And yet this DETR detects *better* than the briefly trained Conditional DETR (AP .81 against .71, [13_convergence](13_convergence.ipynb)). So the paper's picture holds as a statistic for Conditional DETR, and less for DETR: small maps at the sides are a way to be fast, not a
+# condition for being good.
 #
-# Is "steady" worth anything? The last assert deals the boxes out to other objects and measures again: the ranges of the steady heads become more than three times as wide. A head that stares at a fixed place would be as steady as before.
+# Heads of the first layer are least steady: there the spatial query has not seen the picture.
 
 # %% [markdown]
 # ## 5. When does it come about?
 #
-# The same statistic at six moments of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: do the heads find their sides before or after AP rises?
+# The same statistic at six moments of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: do the heads find their places before or after AP rises?
 
 # %%
 figure, data = plots.heads_over_training()
@@ -184,11 +189,12 @@ if data.attrs["missing"]:
 figure
 
 # %% [markdown]
-# **Notice.** Conditional DETR's maps are narrow from the first measurement on, and its heads have their places after 500 steps, when its AP50 passes .8 ([13_convergence](13_convergence.ipynb)). DETR's maps narrow slowly, all through training.
+# **Notice.** Before. Conditional DETR's maps are narrow and most of its heads have a place at the first measurement, after 250 steps, when its AP50 is still below one half. Later some of these heads move from a side to the inside, which is why the count of the first panel falls. DAB-DETR takes
+# longer, and its seeds differ: one has found its places after 1,000 steps, in another half of the heads still roam at the end. DETR's maps narrow slowly and stop at three times the width of Conditional DETR's.
 #
 # ## 6. Temperature and map size
 #
-# The sine code of the positions has a temperature: 10000 in Conditional DETR, 20 in DAB-DETR. A low one makes the kernel narrower before any learning. Does that decide how wide the *learned* maps are? A smaller model (48-pixel
+# The sine code of the positions has a temperature: 10000 in Conditional DETR; in DAB-DETR 20 for the keys, while its code leaves 10000 in the queries. Here it is one number for both, 20 unless we say so. A low one makes the kernel narrower before any learning. Does that decide how wide the *learned* maps are? A smaller model (48-pixel
 # scenes, 12 x 12 cells), and the same with 64 pixels (16 x 16 cells), three seeds each.
 #
 # **Predict**: at which temperature are learned maps narrowest, and does AP care?
@@ -220,7 +226,7 @@ figure
 
 # %% [markdown]
 # **Notice.** The three rows are those of the paper. DETR's learned vectors say little about where: wide blobs and a band, beside their objects. Conditional DETR has the same round spot for every query, near its object. DAB-DETR's spots
-# sit on their objects, since the anchors have been moved there by two layers, and are fitted to them: small for the small threes, higher than wide where the box is.
+# sit on their objects or at their edge, since two layers have moved the anchors there, and go with their size: smaller for the small digits, taller than wide like their boxes.
 #
 # Where do queries start? DAB-DETR's Figure 10 shows anchors after training.
 
@@ -233,8 +239,8 @@ assert [len(row) for row in rows] == [5, 5, 6] or sorted(len(row) for row in row
 figure
 
 # %% [markdown]
-# **Notice.** Nobody told Conditional DETR to, but its sixteen points stand in three even rows of five, five and six: objects are equally likely everywhere, so this is the best cover. DAB-DETR's anchors keep no such order and are larger
-# than any digit (at most .45 high): the first layer makes them small.
+# **Notice.** Nobody told Conditional DETR to, but its sixteen points stand in three even rows of five, five and six: an even cover, for objects that are equally likely everywhere. DAB-DETR's anchors keep no such order, and most are larger
+# than any digit (at most .45 high). One seed.
 #
 # Every layer moves an anchor and hands it on; Conditional DETR's point stays, and each layer's box is a new offset to it. DAB-DETR's Figure 11 shows boxes layer by layer. **Predict**: whose first-layer boxes are closer?
 
@@ -248,7 +254,7 @@ display(overlap.round(3))
 figure
 
 # %% [markdown]
-# **Notice.** In the first layer DAB-DETR's boxes are further off; from layer to layer they move in, and in the last they fit as well as Conditional DETR's. Conditional DETR's do not jump about here, as the paper's
+# **Notice.** In the first layer DAB-DETR's boxes are further off; from layer to layer they move in, and in the last they fit as well as Conditional DETR's on average, though not on the lower of the small digits here. (Pale bars: interquartile range over objects.) Conditional DETR's do not jump about here, as the paper's
 # figure shows them to: our three layers gain little after the first. These are queries that answer for an object in the *last* layer; which query would answer in the first is another question.
 #
 # And does the map follow the size of the object? If modulation does its work, DAB-DETR's maps widen with the box. Conditional DETR has no such factor, but its diagonal $T$ may do the same.
@@ -262,26 +268,26 @@ display(data.round(2))
 figure
 
 # %% [markdown]
-# **Notice.** They follow it in both, and in DAB-DETR far more closely: rank correlations of about .85 against .4, with intervals over objects that are far apart. One seed each. So modulation does what it is meant to, though
-# $w_{\text{ref}}$ is supervised by nothing but the boxes and classes. The vertical stripes are our scenes: boxes end on whole pixels.
+# **Notice.** They follow it in both, and in DAB-DETR far more closely: rank correlations of about .85 against .4, with intervals over objects that are far apart. One seed each. That is what modulation is meant to do, though
+# $w_{\text{ref}}$ is supervised by nothing but boxes and classes; moving anchors may have their part in it, and there is no run without modulation here. Last layer, median over its six heads; the vertical stripes are our scenes, whose boxes end on whole pixels.
 #
 # ## 8. A published checkpoint, your own picture
 #
-# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `PICTURE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. The same
-# two figures follow. Queries with a score of .5 and more count as objects; heads are named by these objects alone, so take a picture with many. Without a checkpoint the cell shows another scene of ours.
+# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `PICTURE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. The figure
+# of section 2 follows; `attention.spatial_attention_maps` takes the same for Figure 1. Queries with a score of .5 and more count as objects; heads are named by these objects alone, so take a picture with many. Without a checkpoint the cell shows another scene of ours.
 
 # %%
 own = f"{CHECKPOINT},{PICTURE}" if CHECKPOINT else None
-figure, data = attention.attention_decomposition(own, scene=SCENE if own else 35)
+figure, data = attention.attention_decomposition(own, scene=34, things=(0, 1))
 figures.save(figure, "extra/attention-own-picture", data)
 figure
 
 # %% [markdown]
-# With a large picture (800 pixels and more) the maps of 300 queries take some hundred megabytes; `attention.open_checkpoint(..., side=480)` is the default for that reason. The paper's bands are best seen there.
+# With a large picture (800 pixels and more) the maps of 300 queries take some hundred megabytes; `attention.open_checkpoint(..., side=480)` is the default for that reason. The paper's bands should be looked for there.
 #
 # ## 9. Explore
 #
-# First as a still picture, then to play with: hover over the picture or use the arrow keys to choose a query, up and down for the layer; click a head. **Look for** a query without an object: what do its heads watch?
+# First as a still picture, then to play with: hover over the picture or use the left and right arrow keys for the query, up and down for the layer; click a head. (It counts layers and heads from 0, as all figures here do.) **Look for** a query without an object: what do its heads watch?
 
 # %%
 explored, shown = load(EXPLORED), make_scenes(1, split="val", side=256, first=SCENE)
@@ -295,11 +301,12 @@ explorer
 # | | here | in the paper | why they differ |
 # |---|---|---|---|
 # | models | three decoder layers, six heads, 0.74 M parameters, 64-pixel scenes | six layers, eight heads, 44 M, COCO | must train on a laptop |
-# | backbone before training | learnt to read digits in given boxes | ImageNet | no network needed |
-# | Figure 4, spatial maps | small regions near the sides | bands along the sides | objects are 3 to 7 cells high, and the spatial map of a head is a product of one curve in $x$ and one in $y$: bands need one of them flat |
-# | which heads watch what | a statistic over about 600 objects, three seeds | five heads on one photograph | the paper gives no statistic |
-# | Figure 1, DETR trained ten times as long | 15,000 against 1,500 steps, one seed | 500 against 50 epochs | same ratio |
-# | DAB-DETR Figure 4 | one scene, last layer | four queries a model; layer not stated | chosen so that $T$ takes part |
+# | backbone before training | pretrained to classify digits in given boxes | ImageNet | no network needed |
+| temperature of the sine code | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all, section 6 |
+# | Figure 4, spatial maps | small regions near the sides | bands along the sides | perhaps because objects are only 3 to 7 cells high |
+# | which heads watch what | a statistic over about 600 objects (section 4 one seed, section 5 three) | five heads on one photograph | the paper gives no statistic |
+# | Figure 1, DETR trained ten times as long | maps narrower, still wide: 15,000 against 1,500 steps, one seed | much like Conditional DETR's: 500 against 50 epochs | same ratio, other scale |
+# | DAB-DETR Figure 4 | one scene; for DAB the anchor of the last layer | four queries a model; layer not stated | |
 #
 # Not checked: whether bands appear in a published checkpoint; none could be opened without a network. The panel above and section 8 draw them when you have one.
 #
@@ -337,12 +344,12 @@ check(answer, 2 / 3, hints={0.16: "That is the product; the three do not sum to 
 #
 # 1. A head of DETR is steady after long training although it has no spatial query. Where must that information sit?
 # 2. The paper calls the regions *extremities*. Our heads stay a little inside the box. What would the box head need to know to extrapolate?
-# 3. Content maps light up all digits. Is that a weakness, or is it what content is for when place is given?
+# 3. Content maps light up many digits at once. Is that a weakness, or is it what content is for when place is given?
 #
 # ## Summary
 #
-# Content times spatial is the attention, to float precision. In small Conditional DETRs most late heads keep to a place near one side or inside the box, whatever the object, from a few hundred steps on; DETR's
-# roam, and learn it slowly, with wider maps that serve it well in the end. DAB-DETR is steadier still, and its maps follow the size of the object. They are regions, not bands.
+# Content times spatial is the attention, to float precision, and where the two differ in sharpness the spatial map decides. In small Conditional DETRs most late heads keep to a place near one side or inside the box, whatever the object, from a few hundred steps on. Most of DETR's
+# heads roam; they settle slowly, with wider maps that serve it well in the end. DAB-DETR's maps follow the size of the object, and its steady heads are the steadiest, but not in every seed. All of them are regions, not bands.
 #
 # **Next:** [13_convergence](13_convergence.ipynb): what this buys in training time.
 #

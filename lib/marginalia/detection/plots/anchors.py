@@ -78,7 +78,7 @@ def positional_maps(scene: int = FOUR) -> tuple[Figure, pd.DataFrame]:
             overlay(panel, picture, maps[query], HUES[0])
             outline(panel, box, "#00A86B")
             x_width, y_width = heads.map_widths(maps[query]).tolist()
-            panel.set_xlabel(f"width {x_width:.2f} x {y_width:.2f}", fontsize=7, labelpad=2)
+            panel.set_xlabel(f"standard deviation {x_width:.2f} x {y_width:.2f}", fontsize=7, labelpad=2)
             rows.append(
                 {"model": name, "object": thing, "query": query, "x_width": x_width, "y_width": y_width}
             )
@@ -108,7 +108,9 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     panels[2].plot(anchors["w"], anchors["h"], "o", ms=4, color=COLORS["dab"])
     panels[0].set(**BARE, title="DAB: learned anchors", box_aspect=1)
     panels[1].set(**BARE, title="Conditional: reference points", box_aspect=1)
-    panels[2].set(xlabel="anchor width [parts of side]", ylabel="anchor height [parts of side]")
+    for panel in panels[:2]:  # the picture's border
+        panel.spines[["top", "right"]].set_visible(True)
+    panels[2].set(xlabel="anchor width [fraction of side]", ylabel="anchor height [fraction of side]")
     panels[2].set(xlim=(0, 1), ylim=(0, 1), title="DAB: sizes of the anchors", box_aspect=1)
     return figure, table.round(4)
 
@@ -175,7 +177,14 @@ def _iou_by_layer(panel: Axes, overlap: Float[Tensor, "L N"], hue: str) -> None:
         panel.annotate(
             f"{value:.2f}", (layer, value), (0, -11), textcoords="offset points", ha="center", fontsize=7
         )
-    panel.set(xticks=layers, xlabel="layer", ylabel="mean IoU", ylim=(0.4, 1), xlim=(-0.4, len(layers) - 0.6))
+    panel.set(
+        xticks=layers,
+        xticklabels=("first", "second", "last"),
+        xlabel="layer",
+        ylabel="mean IoU",
+        ylim=(0.4, 1),
+        xlim=(-0.4, len(layers) - 0.6),
+    )
 
 
 def width_by_box() -> tuple[Figure, pd.DataFrame]:
@@ -195,12 +204,12 @@ def width_by_box() -> tuple[Figure, pd.DataFrame]:
             panel.plot(size[:, axis], width[:, axis], ".", ms=2.5, alpha=0.35, color=hue, rasterized=True)
             rho, (low, high) = rank_correlation(size[:, axis], width[:, axis])
             panel.set_title(
-                f"{('Conditional', 'DAB')[column]}, {'xy'[axis]}: {rho:.2f}", loc="center", fontsize=8
+                f"{('Conditional', 'DAB')[column]}, {'xy'[axis]}: ρ {rho:.2f}", loc="center", fontsize=8
             )
-            panel.set_xlabel(("box width", "box height")[axis] + " [parts]")
+            panel.set_xlabel(("box width", "box height")[axis] + " [fraction of side]")
             row = {"model": name, "axis": "xy"[axis], "spearman": rho, "low": low, "high": high}
             rows.append(row | {"objects": len(size)})
-    panels[0].set_ylabel("width of maps [parts]")
+    panels[0].set_ylabel("map width [fraction]")
     return figure, pd.DataFrame(rows).round(4)
 
 

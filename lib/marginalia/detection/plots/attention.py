@@ -181,7 +181,7 @@ def spatial_attention_maps(
             weights = view.captured.spatial[int(head["layer"]), 0, int(head["head"]), query]
             overlay(panel, view.picture, weights, HUES[0])
             outline(panel, box, "#00A86B")
-            panel.set_xlabel(_label(head), fontsize=7, labelpad=2)
+            panel.set_xlabel(f"{_label(head)}: {_times_flat(weights)}", fontsize=7, labelpad=2)
             rows.append({"watches": side, **_numbers(view, head, "spatial", query, box)})
         line[0].set_ylabel(view.title, fontsize=8)
     for panel, side in zip(panels[0], sides, strict=True):
@@ -192,6 +192,11 @@ def spatial_attention_maps(
 def _label(head: pd.Series) -> str:
     told = f"layer {int(head['layer'])}, head {int(head['head'])}"
     return told if head["named"] else f"({told})"
+
+
+def _times_flat(weights: Float[Tensor, "h w"]) -> str:
+    """The highest weight beside that of an even spread."""
+    return f"{weights.max().item() * weights.numel():.0f}x even"
 
 
 def attention_decomposition(
@@ -211,7 +216,7 @@ def attention_decomposition(
     things = [thing for thing in shown if thing < len(view.boxes)]
     chosen = heads.heads_by_side(_late(view))
     figure, panels = plt.subplots(
-        3, 5 * len(things), figsize=(WIDTH["page"], 2.45), squeeze=False, layout="constrained"
+        3, 5 * len(things), figsize=(WIDTH["page"], 2.75), squeeze=False, layout="constrained"
     )
     rows = []
     for block, thing in enumerate(things):
@@ -225,6 +230,8 @@ def attention_decomposition(
             panels[0, 5 * block + column].set_title(
                 side if head["named"] else f"({side})", loc="center", fontsize=7.5, pad=3
             )
+            told = f"layer {int(head['layer'])}\nhead {int(head['head'])}"
+            panels[2, 5 * block + column].set_xlabel(told, fontsize=6.5, labelpad=2)
     for panel, kind in zip(panels[:, 0], KINDS, strict=True):
         panel.set_ylabel(kind, fontsize=8)
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.0, hspace=0.0)
@@ -243,9 +250,8 @@ def product_of_maps(
     for panel, kind, sign in zip(panels, ("content", "spatial", "combined"), ("", "×", "∝"), strict=True):
         overlay(panel, view.picture, maps[kind], HUES[0])
         outline(panel, view.boxes[thing], HUES[0])
-        flat = maps[kind].numel()
         panel.set_title(f"{kind}, layer {layer}, head {number}", loc="center")
-        panel.set_xlabel(f"highest weight {maps[kind].max():.3f} = {maps[kind].max() * flat:.0f} x flat")
+        panel.set_xlabel(f"highest weight {maps[kind].max():.3f} = {_times_flat(maps[kind])}")
         if sign:
             panel.text(-0.11, 0.5, sign, transform=panel.transAxes, ha="center", va="center", fontsize=18)
     cells = pd.DataFrame({kind: weights.flatten().tolist() for kind, weights in maps.items()})

@@ -87,9 +87,8 @@ def counts_by_side(frame: pd.DataFrame) -> pd.DataFrame:
 def heads_over_training() -> tuple[Figure, pd.DataFrame]:
     """How many of the heads after the first layer watch a side, and how wide their maps are, over training.
 
-    A thin line a seed, a thick one their mean. Left: heads named left, right, top or bottom. Middle: heads
-    that keep no place (roaming). Right: median width of the maps, mean of both axes, in parts of the
-    picture.
+    A thin line a seed, a thick one their mean. From left to right: AP50; heads named left, right, top or
+    bottom; heads that keep no place (roaming); median width of the maps, mean of both axes.
     """
     frame = runs.head_histories(["headline-*"])
     missing = frame.attrs["missing"]
@@ -99,11 +98,12 @@ def heads_over_training() -> tuple[Figure, pd.DataFrame]:
     widths = frame.assign(width=frame[["x_width", "y_width"]].mean(axis=1))
     widths = widths.groupby(["base", "seed", "run", "step"])["width"].median().reset_index()
     table = counts.merge(widths, on=["base", "seed", "run", "step"])
+    table = table.merge(runs.histories(["headline-*"])[["run", "step", "AP50"]], on=["run", "step"])
     table.insert(0, "kind", table["base"].str.removeprefix("headline-"))
-    figure, panels = plt.subplots(1, 3, figsize=(WIDTH["page"], 2.5))
-    shown = ("watching a side", "roaming", "width")
+    figure, panels = plt.subplots(1, 4, figsize=(WIDTH["page"], 2.4))
+    shown = ("AP50", "watching a side", "roaming", "width")
     heads = int(frame.groupby(["run", "step"]).size().max())
-    labels = (f"watch a side [of {heads} heads]", f"roam [of {heads} heads]", "map width [parts of side]")
+    labels = ("AP50", f"watch a side, of {heads}", f"roam, of {heads}", "map width [of the side]")
     for panel, column, label in zip(panels, shown, labels, strict=True):
         for kind, rows in table.groupby("kind"):
             for _, of_seed in rows.groupby("seed"):
@@ -128,8 +128,8 @@ def widths_by_temperature() -> tuple[Figure, pd.DataFrame]:
     table, missing = _by_temperature()
     figure, panels = plt.subplots(1, 4, figsize=(WIDTH["page"], 2.4))
     order = ("2", "20", "10000")
-    labels = {"width": "width of maps [parts]", "cells": "width of maps [cells]"}
-    labels |= {"watching": "watch a side [of 8 heads]", "AP": "AP"}
+    labels = {"width": "map width [of the side]", "cells": "map width [cells]"}
+    labels |= {"watching": "watch a side, of 8", "AP": "AP"}
     for panel, (column, label) in zip(panels, labels.items(), strict=True):
         for shift, (grid, colour) in enumerate((("12x12", PALETTE["blue"]), ("16x16", PALETTE["vermilion"]))):
             of_grid = table[table["map"] == grid]
@@ -138,7 +138,7 @@ def widths_by_temperature() -> tuple[Figure, pd.DataFrame]:
             mean = of_grid.groupby("temperature")[column].mean().reindex(order)
             panel.plot(np.arange(3) + 0.2 * (shift - 0.5), mean, "-", color=colour, lw=1)
         panel.set(xticks=range(3), xticklabels=order, xlabel="temperature", ylabel=label, xlim=(-0.5, 2.5))
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.12 * table[column].max())
     handles, texts = panels[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=2)
     table = table.round(4)
