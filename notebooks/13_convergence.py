@@ -244,9 +244,7 @@ figure, data = plots.transformation_forms(frame)
 figures.save(figure, "conditional-detr/transformation-forms", data)
 forms = {form: parameters(build(RUNS[f"{base}-0"].detector)) for form, base in GROUPS["figure_5"].items()}
 assert 1.8 < forms["full"] / forms["diagonal"] < 1.9
-assert forms["full"] - forms["diagonal"] == (64 * 64 - 64) * (
-    64 + 1
-)  # rows of the last linear layer, and bias
+assert forms["full"] - forms["diagonal"] == (64 * 64 - 64) * (64 + 1)  # last linear layer, with bias
 for upper, lower in (("single", "identity"), ("diagonal", "single"), ("block", "single"), ("full", "single")):
     assert (lead("figure_5", upper, lower) > 0).all()
 display(pd.Series(forms, name="parameters").to_frame().T)
@@ -266,9 +264,8 @@ ladder = [("none", "OR"), ("none", "FL"), ("FL", "OR+FL"), ("OR+FL", "OR+FL+CSQ"
 gains, printed = {}, plots.published("table_4")
 for low, high in ladder:
     ours = pd.Series(lead("table_4", high, low), dtype=float)
-    here = {"AP gained here": ours.mean(), "sign": convergence.verdict(ours)}
-    gains[f"{low} → {high}"] = here | {"published, points": printed[high] - printed[low]}
-display(pd.DataFrame(gains).T)
+    gains[f"{low} → {high}"] = ours.mean(), convergence.verdict(ours), printed[high] - printed[low]
+display(pd.DataFrame(gains, ["AP gained here", "sign", "published, points"]).T)
 assert (lead("table_4", "OR+FL+CSQ", "OR+FL") > 0.2).all() and (lead("table_4", "FL", "none") < 0).all()
 figure
 
