@@ -302,7 +302,7 @@ explorer
 # |---|---|---|---|
 # | models | three decoder layers, six heads, 0.74 M parameters, 64-pixel scenes | six layers, eight heads, 44 M, COCO | must train on a laptop |
 # | backbone before training | pretrained to classify digits in given boxes | ImageNet | no network needed |
-| temperature of the sine code | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all, section 6 |
+# | temperature of the sine code | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all, section 6 |
 # | Figure 4, spatial maps | small regions near the sides | bands along the sides | perhaps because objects are only 3 to 7 cells high |
 # | which heads watch what | a statistic over about 600 objects (section 4 one seed, section 5 three) | five heads on one photograph | the paper gives no statistic |
 # | Figure 1, DETR trained ten times as long | maps narrower, still wide: 15,000 against 1,500 steps, one seed | much like Conditional DETR's: 500 against 50 epochs | same ratio, other scale |
