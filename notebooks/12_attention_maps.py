@@ -26,7 +26,7 @@ from IPython.display import display
 
 import marginalia
 from marginalia import figures
-from marginalia.detection import capture_attention, heads, load, make_scenes, runs
+from marginalia.detection import capture_attention, heads, load, make_scenes
 from marginalia.detection.plots import anchors, attention
 from marginalia.detection.plots import heads as plots
 from marginalia.exercises import check, check_function
@@ -63,24 +63,20 @@ figure, data = attention.product_of_maps(CONDITIONAL, SCENE, thing=1)
 figures.save(figure, "extra/attention-product", data)
 rebuilt = data["content"] * data["spatial"]
 assert np.allclose(data["combined"], rebuilt / rebuilt.sum(), atol=1e-6)  # the product, normalised, is the attention
+model, scenes = load(CONDITIONAL), make_scenes(1, split="val", first=SCENE)
+maps = capture_attention(model, torch.from_numpy(scenes.pixels))
+print("(layers, pictures, heads, queries, h, w):", tuple(maps.combined.shape))
+print("content logits of each layer:", maps.content_terms)
+assert torch.allclose(maps.combined.sum((-2, -1)), torch.ones(3, 1, 6, 16), atol=1e-5)
 figure
 
 # %% [markdown]
 # **Notice.** It does not. The content map lights up strokes of *all* digits, and weakly: its highest weight is a few times that of an even spread. The spatial map is a spot at the top of the six. Their product is nearly the spatial map, a little sharper: in this head the place
 # decides. In all such pictures the tint of a panel goes from an even spread (nothing) to the panel's own highest weight, so compare colours within a panel, and the printed multiples of an even spread between panels.
 #
-# All maps come from one call, which works for the models here and for those of the Hugging Face library transformers. `combined` is the weight that the model attends with; that it is the one transformers reports is tested to $10^{-6}$.
-
-# %%
-model = load(CONDITIONAL)
-scenes = make_scenes(1, split="val", first=SCENE)
-maps = capture_attention(model, torch.from_numpy(scenes.pixels))
-print("(layers, pictures, heads, queries, h, w):", tuple(maps.combined.shape))
-print("content logits of each layer:", maps.content_terms)
-assert torch.allclose(maps.combined.sum((-2, -1)), torch.ones(3, 1, 6, 16), atol=1e-5)
-
-# %% [markdown]
-# **Notice.** The first layer's content part also holds the object query and the cells' positions, because there is no decoder content yet. Its "content" map is therefore
+# All maps come from one call, `capture_attention`, which works for the models here and for those of the Hugging Face library transformers. `combined` is the weight that the model attends with; that it is the one transformers reports is tested to $10^{-6}$.
+#
+# The first layer's content part also holds the object query and the cells' positions, because there is no decoder content yet. Its "content" map is therefore
 # not about content alone, and we leave the first layer out of what follows unless we say so.
 #
 # ## 2. Figure 4: spatial, content, combined
