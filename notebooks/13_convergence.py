@@ -306,7 +306,7 @@ figure
 
 # %% [markdown]
 # **Notice.** Against the paper, DAB-DETR does *not* lead here: it is slower and ends lower, in every seed. Section 2 says where: its boxes fit as well in the end, but fewer are found, so it is the scores that lag. Two candidates that we have not separated: its class loss has half the weight of Conditional
-# DETR's, which matters more in a short training; and its anchors start at random, so that all later layers must wait until the first ones move them ([12_attention_maps](12_attention_maps.ipynb): in one seed half of its heads never settle). Dropout, patterns and the encoder's position scaling are left out.
+# DETR's, which matters more in a short training; and its anchors start at random, so that all later layers must wait until the first ones move them ([12_attention_maps](12_attention_maps.ipynb): in two of three seeds about half of its heads never settle). Dropout, patterns and the encoder's position scaling are left out.
 #
 # DAB-DETR's Figure 3 asks whether *learning* queries is what makes DETR slow. Take the object queries of a finished run, freeze them, and train everything else anew. If the
 # queries were hard to learn, this head start should show. **Predict** which of three curves leads: learned queries, fixed learned queries, anchor boxes.
