@@ -186,7 +186,7 @@ if data.attrs["missing"]:
 figure
 
 # %% [markdown]
-# **Notice.** Before. Conditional DETR's maps are narrow and most of its heads have a place at the first measurement, after 250 steps, when its AP50 is still below one half. Later some of these heads move from a side to the inside, which is why the count of the first panel falls. DAB-DETR takes
+# **Notice.** Before. Conditional DETR's maps are narrow and most of its heads have a place at the first measurement, after 250 steps, when its AP50 is at .4 on average. Later some of these heads move from a side to the inside, which is why the count of the first panel falls. DAB-DETR takes
 # longer, and its seeds differ: one has found its places after 1,000 steps, in the two others about half of the heads still roam at the end. DETR's maps narrow slowly and stop at three times the width of Conditional DETR's.
 #
 # ## 6. Temperature and map size

@@ -206,10 +206,10 @@ def width_by_box() -> tuple[Figure, pd.DataFrame]:
             panel.set_title(
                 f"{('Conditional', 'DAB')[column]}, {'xy'[axis]}: ρ {rho:.2f}", loc="center", fontsize=8
             )
-            panel.set_xlabel(("box width", "box height")[axis] + " [fraction of side]")
+            panel.set_xlabel(("box width", "box height")[axis] + " [of side]")
             row = {"model": name, "axis": "xy"[axis], "spearman": rho, "low": low, "high": high}
             rows.append(row | {"objects": len(size)})
-    panels[0].set_ylabel("map width [fraction]")
+    panels[0].set_ylabel("map width [of side]")
     return figure, pd.DataFrame(rows).round(4)
 
 
