@@ -319,11 +319,11 @@ for step in (SMALL.steps // 2, SMALL.steps):
         said = convergence.verdict(lead("dab_figure_3", upper, lower, step))
         print(f"after {step} steps, {upper} against {lower}: {said}")
 assert (lead("dab_figure_3", "anchors", "learned") > 0.1).all()
-assert (lead("dab_figure_3", "fixed learned", "learned") < 0.05).all()  # no head start
+assert convergence.verdict(lead("dab_figure_3", "fixed learned", "learned")).startswith("not separated")
 figure
 
 # %% [markdown]
-# **Notice.** As in the paper, queries that are taken over ready-made are no head start: learning them is not what makes DETR slow. Anchors lead from the start, in every seed; against Conditional DETR they do not (above).
+# **Notice.** Queries that are taken over ready-made are no clear head start: behind in two seeds, ahead in one. So learning them is not what makes DETR slow, which is the paper's point too. Anchors lead from the start, in every seed; against Conditional DETR they do not (above).
 #
 # ## Here and in the paper
 #
