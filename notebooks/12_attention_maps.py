@@ -178,7 +178,9 @@ figure
 figure, data = plots.heads_over_training()
 figures.save(figure, "extra/attention-heads-over-training", data)
 last = data[data["step"] == data["step"].max()].groupby("base")[["watching a side", "roaming", "width"]].mean()
-assert (data.loc[(data["kind"] == "conditional") & (data["step"] > 500), "roaming"] <= 2).all()  # in every seed
+mine = data[data["kind"] == "conditional"]
+assert (mine.loc[mine["step"] > 500, "roaming"] <= 2).all()  # in every seed
+assert 0.3 < mine.loc[mine["step"] == 250, "AP50"].mean() < 0.5 and mine.loc[mine["step"] == 250, "roaming"].max() < 6
 assert last.loc["headline-conditional", "width"] < 0.6 * last.loc["headline-detr", "width"]
 display(last.round(2))
 if data.attrs["missing"]:
@@ -207,7 +209,7 @@ assert (by_temperature["2"] > by_temperature["10000"]).all()
 figure
 
 # %% [markdown]
-# **Notice.** At none: learned maps are .06 to .08 of the side wide at all temperatures, although the kernel before learning is three times as wide and differs between them (.26 of the side at 10000, .21 at 20, for a code of 256 channels). The projections choose
+# **Notice.** At none: learned maps are .06 to .08 of the side wide at all temperatures, although the kernel before learning is three times as wide (at 20, .23 of the side in the second row of the next figure) and depends on the temperature. The projections choose
 # the width. Nor does the map size: with 16 cells in place of 12 a map spans more cells, and the same part of the picture. So the spots have the size that the digits ask for.
 #
 # AP does fall a little with temperature, from 2 to 10000 in every pair of runs. DAB-DETR's Table 6 has a range of .6 points, with its best at 20.
@@ -224,6 +226,7 @@ figure, data = anchors.positional_maps()
 figures.save(figure, "dab-detr/positional-maps", data)
 width = data.groupby("model")[["x_width", "y_width"]]
 assert (width.std().loc[CONDITIONAL] < 0.01).all()  # the same round spot for every query
+assert np.allclose(width.mean().loc[CONDITIONAL], 0.23, atol=0.01)
 assert (width.mean().loc["headline-dab-0"] < width.mean().loc[CONDITIONAL]).all()
 figure
 
@@ -236,9 +239,10 @@ figure
 # %%
 figure, data = anchors.learned_anchors()
 figures.save(figure, "dab-detr/learned-anchors", data)
+assert (data["h"] > 0.45).sum() > 8  # of 16 anchors
 points = data[data["run"] == CONDITIONAL].sort_values("y")
 rows = np.split(points["y"].to_numpy(), np.flatnonzero(np.diff(points["y"]) > 0.1) + 1)
-assert [len(row) for row in rows] == [5, 5, 6] or sorted(len(row) for row in rows) == [5, 5, 6]
+assert sorted(len(row) for row in rows) == [5, 5, 6]
 figure
 
 # %% [markdown]

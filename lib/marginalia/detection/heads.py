@@ -7,7 +7,6 @@ its left side, y = +1 its bottom. L layers, H heads, N objects, h x w cells.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -185,11 +184,6 @@ def side_of(x: float, y: float, x_range: float, y_range: float) -> str:
         before, after = {"x": ("left", "right"), "y": ("top", "bottom")}[axis]
         return before if (x if axis == "x" else y) < 0 else after
     return "inside" if x_range < STEADY and y_range < STEADY else "roaming"
-
-
-def flat_entropy(h: int, w: int) -> float:
-    """Entropy of a flat map in nats."""
-    return math.log(h * w)
 
 
 def sort_heads(summary: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from .scenes import make_scenes
 if TYPE_CHECKING:
     import pandas as pd
 
-MOMENTS = 6  # of a run at which its heads are measured
 SCENES = 256  # of those that the detector is evaluated on
 DIGITS = 4  # of each number in the table
 
@@ -38,10 +37,10 @@ def measure_heads(run: Run) -> None:
 
 
 def moments(run: Run) -> list[int]:
-    """Steps at which the heads of a run are measured: evenly spaced evaluations, the last of an ablation."""
+    """Steps at which the heads of a run are measured: evenly spaced evaluations, the last among them."""
     every = run.options.every
     evaluations = run.options.steps // every
-    count = 1 if run.name.startswith("small") else min(MOMENTS, evaluations)
+    count = min(run.moments, evaluations)
     return [every * (evaluations * n // count) for n in range(1, count + 1)]
 
 

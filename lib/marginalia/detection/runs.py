@@ -90,7 +90,8 @@ class Run(_Kept):
     backbone: str | None = None  # a name of BACKBONES: the weights it starts from; None: random ones
     queries_from: str | None = None  # a name of RUNS whose learned queries it takes and keeps as they are
     shipped: bool = False  # whether its weights are part of the collection, in 16 bits
-    step_seconds: float = 0.3  # measured on one core beside another run
+    step_seconds: float = 0.35  # with its evaluations; measured on one core beside another run
+    moments: int = 6  # evaluations, evenly spaced, after which its heads are measured
 
     @property
     def minutes(self) -> float:
@@ -215,7 +216,7 @@ def _small() -> Iterator[Run]:
         side = change.pop("side")
         for seed in SEEDS:
             detector, options = replace(SMALL_DETECTOR, **change), replace(SMALL, seed=seed)
-            seconds = 0.08 * (side / 48) ** 2
+            seconds = 0.1 * (side / 48) ** 2
             learned = f"small-focal-offset-{seed}" if name == "small-fixed-queries" else None
             yield Run(
                 f"{name}-{seed}",
@@ -225,6 +226,7 @@ def _small() -> Iterator[Run]:
                 backbone="backbone-64",
                 queries_from=learned,
                 step_seconds=seconds,
+                moments=1,
             )
 
 

@@ -152,6 +152,7 @@ def _scores(axes, found: BoxTable, color: str = "white") -> None:
 
 
 def pair_legend(figure, absent: bool = True, crowd: bool = False) -> None:
+    """What the frames of `show_picture` mean; absent, crowd: whether such dashed ones are in the figure."""
     style = {"Truth": (TRUTH, 2.6, "-"), "Detection, with its score": (FOUND, 1.4, "-")}
     if absent:
         style["Detection of a class that is not there"] = (FOUND, 1.4, DASHED)
