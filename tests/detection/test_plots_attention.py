@@ -20,12 +20,6 @@ torch.set_num_threads(1)
 CONDITIONAL, DETR, DAB = "headline-conditional-0", "headline-detr-0", "headline-dab-0"
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    matplotlib.pyplot.close("all")
-
-
 @pytest.fixture(scope="module")
 def view():
     return attention.open_view(CONDITIONAL)

@@ -13,12 +13,6 @@ matplotlib.use("agg")
 torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    matplotlib.pyplot.close("all")
-
-
 def test_usual_model_is_drawn_without_arguments():
     _, data = decoder_layer()
     shape = data.set_index("tensor")["shape"]

@@ -14,12 +14,6 @@ matplotlib.use("agg")
 torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    matplotlib.pyplot.close("all")
-
-
 @pytest.mark.parametrize("draw", [kernels.modulated_attention, kernels.temperature_maps])
 def test_figures_of_the_catalogue_need_no_arguments(draw):
     figure, data = draw()

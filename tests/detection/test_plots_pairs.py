@@ -21,12 +21,6 @@ torch.set_num_threads(1)
 NAME, COUNT = "headline-conditional-0", 12
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    matplotlib.pyplot.close("all")
-
-
 @pytest.fixture(scope="module")
 def pair() -> pairs.Pair:
     return pairs.scene_pair(NAME, COUNT)

@@ -13,12 +13,6 @@ matplotlib.use("agg")
 torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    matplotlib.pyplot.close("all")
-
-
 def test_sum_and_attention_of_terms():
     one, other = torch.tensor([[3.0, 0], [0, -0.0]]), torch.tensor([[-1.0, 0], [2, 0]])
     figure, data = terms.sum_of_terms({"a · b": one, "c · d": other}, scale=0.5, target=(0, 0))

@@ -239,12 +239,12 @@ def attention_decomposition(
 
 
 def product_of_maps(
-    name: str = MODELS[0], scene: int = SCENE, thing: int = THINGS[0], head: tuple[int, int] | None = None
+    name: str = MODELS[0], scene: int = SCENE, thing: int = THINGS[0]
 ) -> tuple[Figure, pd.DataFrame]:
-    """One head's content map times its spatial map is its combined map, once normalised (equation 3)."""
+    """Of the steadiest head at the top: content map times spatial map is, normalised, the combined map."""
     view = open_view(name, scene)
     first = heads.heads_by_side(_late(view)).loc["top"]
-    layer, number = head or (int(first["layer"]), int(first["head"]))
+    layer, number = int(first["layer"]), int(first["head"])
     maps = {kind: getattr(view.captured, kind)[layer, 0, number, view.queries[thing]] for kind in KINDS}
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH["page"], 2.5))
     for panel, kind, sign in zip(panels, ("content", "spatial", "combined"), ("", "×", "∝"), strict=True):

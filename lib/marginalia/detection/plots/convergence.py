@@ -316,10 +316,11 @@ def _dots(axis, values) -> None:
     axis.set_ylim(len(values) - 0.5, -0.5)
 
 
-def _beside(group: str, frame: pd.DataFrame | None, metric: str, step: int | None):
+def _beside(group: str, frame: pd.DataFrame | None):
+    """AP at the end of training, a row a row of the table, beside the published AP."""
     frame = measured(group) if frame is None else frame
     rows, printed = GROUPS[group], published(group)
-    values = values_at(frame, rows, metric, step)
+    values = values_at(frame, rows)
     summary = summarise(values).assign(published=pd.Series(printed))
     height = 0.36 * len(rows) + 1.0
     figure, (left, right) = plt.subplots(
@@ -335,8 +336,7 @@ def _beside(group: str, frame: pd.DataFrame | None, metric: str, step: int | Non
     left.set_yticks(range(len(rows)), [_label(row, count) for row, count in summary["seeds"].items()])
     if values["value"].isna().all():
         left.set(xlim=(0, 1))
-    when = "at the end" if step is None else f"after {step} steps"
-    left.set(xlabel=f"{TITLES[metric]} on our scenes, {when}")
+    left.set(xlabel="AP on our scenes, at the end")
     left.set_title("Here: dots are seeds, the bar their mean")
     right.set(xlabel="AP on COCO val2017 (%)", title="Published")
     return figure, {"runs": values, "rows": summary.reset_index()}
@@ -347,28 +347,28 @@ def _label(row: str, seeds: int) -> str:
     return LABELS.get(row, row) + few
 
 
-def spatial_query_forms(frame: pd.DataFrame | None = None, metric: str = "AP", step: int | None = None):
+def spatial_query_forms(frame: pd.DataFrame | None = None):
     """Conditional DETR, Table 3: what the spatial query is made from, ours beside the published column.
 
     frame: of `measured("table_3")`. Returns (figure, data), data a mapping: runs (row, base, seed, value),
     rows (mean, low, high, seeds, missing, published).
     """
-    return _beside("table_3", frame, metric, step)
+    return _beside("table_3", frame)
 
 
-def transformation_forms(frame: pd.DataFrame | None = None, metric: str = "AP", step: int | None = None):
+def transformation_forms(frame: pd.DataFrame | None = None):
     """Conditional DETR, Figure 5: the form of T, ours beside the published bars; as `spatial_query_forms`."""
-    return _beside("figure_5", frame, metric, step)
+    return _beside("figure_5", frame)
 
 
-def components(frame: pd.DataFrame | None = None, metric: str = "AP", step: int | None = None):
+def components(frame: pd.DataFrame | None = None):
     """Conditional DETR, Table 4: offset regression (OR), focal loss (FL), conditional spatial query (CSQ).
 
     As `spatial_query_forms`.
     """
-    return _beside("table_4", frame, metric, step)
+    return _beside("table_4", frame)
 
 
-def reference_points(frame: pd.DataFrame | None = None, metric: str = "AP", step: int | None = None):
+def reference_points(frame: pd.DataFrame | None = None):
     """Conditional DETR, section 4.3: where the reference point comes from; as `spatial_query_forms`."""
-    return _beside("reference_point", frame, metric, step)
+    return _beside("reference_point", frame)
