@@ -64,7 +64,7 @@ omega = 10_000.0 ** (-np.arange(64) / 64)
 
 
 def sine(v):
-    """Sinusoidal code of coordinates in [0, 1]: (...) -> (..., 128)."""
+    """Sinusoidal code of box_format in [0, 1]: (...) -> (..., 128)."""
     angles = 2 * np.pi * np.multiply.outer(v, omega)
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(*np.shape(v), 128)
 

@@ -64,7 +64,7 @@ WEIGHTS = "headline-conditional-0"  # a Conditional DETR trained here, or the pa
 # **Predict.** The query has the right content *and* the right position. Which cell gets the most attention?
 
 # %%
-p_k = maths.sine_embedding(maths.cell_positions(4, 4), width=4).round()  # (K, 4): y sin, y cos, x sin, x cos
+p_k = maths.positional_encoding(maths.cell_positions(4, 4), width=4).round()  # (K, 4): y sin, y cos, x sin, x cos
 cat, target = torch.tensor([2.0, 0, 0, 0]), 4 * 2 + 2
 c_k = torch.zeros(16, 4)
 c_k[[0, target]] = cat
@@ -139,12 +139,12 @@ figure
 
 # %%
 points = torch.rand(2, 50, 2, generator=chance, dtype=torch.float64)
-p_s, p_k = maths.sine_embedding(points, width=256)  # 50 codes each
+p_s, p_k = maths.positional_encoding(points, width=256)  # 50 codes each
 omega = maths.sine_frequencies(256, dtype=torch.float64)
 cosines = (2 * torch.pi * (points[0] - points[1])[..., None] * omega).cos().sum((-2, -1))
 assert torch.allclose((p_s * p_k).sum(-1), cosines, atol=1e-9)
 assert torch.allclose((p_s**2).sum(-1), torch.tensor(128.0).double(), atol=1e-9)
-figure, data = kernels.sine_code(width=32)
+figure, data = kernels.sine_encoding(width=32)
 figures.save(figure, "extra/conditional-sine-code", data)
 figure
 
@@ -202,15 +202,15 @@ figure
 # %%
 s = torch.tensor([[5 / 16, 6 / 16], [9 / 16, 8 / 16]], dtype=torch.float64)
 delta = torch.tensor([3 / 16, -2 / 16], dtype=torch.float64)
-code = maths.sine_embedding(s, 256, 20.0)  # (2, 256)
+code = maths.positional_encoding(s, 256, 20.0)  # (2, 256)
 of_pairs = torch.rand(128, generator=chance, dtype=torch.float64).repeat_interleave(2) * 2
 random = torch.randn(256, generator=chance, dtype=torch.float64)
-made = maths.sine_embedding(s[0] + delta, 256, 20.0) / code[0]  # channel by channel
+made = maths.positional_encoding(s[0] + delta, 256, 20.0) / code[0]  # channel by channel
 forms = {
     "identity": lambda p: p,
     "λ equal in each\nsin, cos pair": lambda p: of_pairs * p,
     "random λ": lambda p: random * p,
-    "rotation by δ\n(not diagonal)": lambda p: maths.shift_embedding(p, delta.expand_as(s), 20.0),
+    "rotation by δ\n(not diagonal)": lambda p: maths.shift_encoding(p, delta.expand_as(s), 20.0),
     "λ made for\nthis s and δ": lambda p: made * p,
 }
 figure, data = kernels.transformations(forms, s.tolist(), step=(4, 2))
@@ -387,7 +387,7 @@ best = data.pivot(index="v", columns=["query_temperature", "key_temperature"], v
 assert all(np.allclose(best[t, t], best.index, atol=1e-9) for t in (20, 10000))
 assert best[10000, 20].loc[0.5] < 0.3 and best[10000, 20].max() < 0.4
 figure, data = kernels.half_cell(point=(0.5, 0.5), size=(5, 8))
-middle = maths.sine_embedding(torch.tensor([0.5, 0.5], dtype=torch.float64), 256)
+middle = maths.positional_encoding(torch.tensor([0.5, 0.5], dtype=torch.float64), 256)
 logits = maths.unprojected_logits(middle, 25, 34)  # a usual size at the published stride
 assert logits.sum(0).argmax() == 16  # the point is the border between columns 16 and 17
 assert torch.isclose(logits.sum(1)[11], logits.sum(1)[12], atol=1e-3)  # it is the centre of row 12

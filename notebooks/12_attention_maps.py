@@ -155,7 +155,7 @@ assert names.loc[LONG, SIDES].sum() >= 6 > names.loc[DETR, SIDES].sum()
 assert names.loc[LONG, "steady on both axes"] < 0.6 * names.loc[CONDITIONAL, "steady on both axes"]
 assert names.loc[LONG, "map width"] > 1.5 * names.loc[CONDITIONAL, "map width"]
 steady = late[(late["run"] == CONDITIONAL) & (late["side"] != "roaming")]
-chance = steady[["x_exchanged", "y_exchanged"]].mean().to_numpy()
+chance = steady[["x_permuted", "y_permuted"]].mean().to_numpy()
 assert (chance > 5 * steady[["x_range", "y_range"]].mean()).all()
 figure
 

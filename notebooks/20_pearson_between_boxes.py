@@ -190,18 +190,18 @@ figure
 PICTURES = 400 if FAST else 4000  # behind each point
 sides = (1, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001)
 rows = []
-for coordinates in ("xywh", "cxcywh", "xyxy"):
+for box_format in ("xywh", "cxcywh", "xyxy"):
     for s in sides:
-        per_picture = macroscopic_correlation(random_layout(10, s, PICTURES, seed=1), coordinates=coordinates)
-        rows.append((s, coordinates, per_picture.mean(), *np.quantile(per_picture, [0.05, 0.95])))
-curves = pd.DataFrame(rows, columns=["side", "coordinates", "mean", "low", "high"])
+        per_picture = macroscopic_correlation(random_layout(10, s, PICTURES, seed=1), box_format=box_format)
+        rows.append((s, box_format, per_picture.mean(), *np.quantile(per_picture, [0.05, 0.95])))
+curves = pd.DataFrame(rows, columns=["side", "box_format", "mean", "low", "high"])
 u, v = rng.uniform(size=(2, 200_000, 2))
 points = np.column_stack([u, np.zeros_like(u)]), np.column_stack([v, np.zeros_like(v)])
 centred = [p - p.mean(axis=1, keepdims=True) for p in points]
 lengths = [np.linalg.norm(p, axis=1) for p in centred]
 point_limit = np.abs((centred[0] * centred[1]).sum(axis=1) / (lengths[0] * lengths[1])).mean()
 figure, data = plots.size_curves(curves, point_limit)
-small = curves[curves["side"] == 0.001].set_index("coordinates")["mean"]
+small = curves[curves["side"] == 0.001].set_index("box_format")["mean"]
 assert np.isclose(point_limit, 0.751, atol=0.004)
 assert np.allclose(small[["xywh", "cxcywh"]], point_limit, atol=0.012)  # 400 pictures of 10 boxes: s.e. 0.004
 assert small["xyxy"] > 0.99
@@ -245,7 +245,7 @@ figure
 # The panel draws pictures with $N$ independent boxes and shows how their MC is spread. First as a still picture, then to play with.
 
 # %%
-figure, data = plots.mc_of_unrelated(count=6, side=0.3, coordinates="xywh", pictures=PICTURES)
+figure, data = plots.mc_of_unrelated(count=6, side=0.3, box_format="xywh", pictures=PICTURES)
 figures.save(figure, "extra/pearson-unrelated", data)
 figure
 
@@ -253,10 +253,10 @@ figure
 import ipywidgets as widgets
 
 panel = widgets.interactive(
-    lambda count, side, coordinates: plots.mc_of_unrelated(count, side, coordinates, PICTURES) and None,
+    lambda count, side, box_format: plots.mc_of_unrelated(count, side, box_format, PICTURES) and None,
     count=widgets.IntSlider(6, 2, 40, description="boxes N"),
     side=widgets.FloatLogSlider(0.3, min=-3, max=0, description="largest side"),
-    coordinates=widgets.ToggleButtons(options=["xywh", "cxcywh", "xyxy"], description="written as"),
+    box_format=widgets.ToggleButtons(options=["xywh", "cxcywh", "xyxy"], description="written as"),
 )
 panel
 

@@ -111,8 +111,8 @@ names = ("coins-1-3", "page-1-2", "hubble_deep_field-1-1", "brick-1-2")
 shown = [embedded.table.image_ids.index(name) for name in names]
 assert np.array_equal(moved.counts, embedded.table.counts)  # every image keeps its number of boxes
 assert np.allclose(np.sort(moved.xywh, axis=0), np.sort(embedded.table.xywh, axis=0))  # and no box is lost
-figure, data = plots.exchanged(embedded.table, moved, shown, embedded.pictures)
-figures.save(figure, "extra/mc-exchanged", data)
+figure, data = plots.permuted(embedded.table, moved, shown, embedded.pictures)
+figures.save(figure, "extra/mc-permuted", data)
 figure
 
 # %% [markdown]
@@ -160,10 +160,10 @@ assert (excess["p_value"] <= 0.05).all()  # and yet every one of them is "signif
 # **Predict.** Is what is left over in COCO spread evenly over its images, or does it sit in images with few boxes, or with many?
 
 # %%
-strata = plots.measured("strata").query("by == 'boxes'").rename(columns={"null_mean": "exchanged"})
+strata = plots.measured("strata").query("by == 'boxes'").rename(columns={"null_mean": "permuted"})
 wanted = strata[strata["dataset"].isin(["COCO val2017", "VOC2012 trainval", "DeepPCB"])]
 label = "mean MC of images by their number of boxes"
-figure, data = plots.dumbbells(wanted, "group", "dataset", label, ("observed", "exchanged"))
+figure, data = plots.dumbbells(wanted, "group", "dataset", label, ("observed", "permuted"))
 coco = strata[strata["dataset"] == "COCO val2017"].set_index("group")["excess"]
 assert coco["2"] < coco["3-4"] < coco["5-8"] < min(coco["9-16"], coco["17+"])
 figures.save(figure, "extra/mc-strata", data)
@@ -176,11 +176,11 @@ figure
 # The six ways to write a box down, corners or centres, pixels or shares of the image, move the level more than exchanging the boxes does:
 
 # %%
-forms = plots.measured("coordinates").query("null == 'count'").rename(columns={"null_mean": "exchanged"})
-forms["written as"] = forms["coordinates"] + forms["normalized"].map({True: ", shares", False: ", pixels"})
+forms = plots.measured("box_format").query("null == 'count'").rename(columns={"null_mean": "permuted"})
+forms["written as"] = forms["box_format"] + forms["normalized"].map({True: ", shares", False: ", pixels"})
 label = "mean MC, by the numbers that describe a box"
-figure, data = plots.dumbbells(forms, "written as", "dataset", label, ("observed", "exchanged"))
-left = forms.set_index(["dataset", "coordinates", "normalized"])["excess"]
+figure, data = plots.dumbbells(forms, "written as", "dataset", label, ("observed", "permuted"))
+left = forms.set_index(["dataset", "box_format", "normalized"])["excess"]
 spread = forms.groupby("dataset")["observed"].agg(lambda values: values.max() - values.min())
 assert spread["NEU-DET"] > 0.1 and spread["COCO val2017"] > 0.05
 assert left["NEU-DET", "xywh", False] > 0.02

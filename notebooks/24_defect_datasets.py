@@ -173,8 +173,8 @@ figure
 
 
 # %%
-overlap = read_table("measured/overlap.csv").query("dataset == 'neu_det'").set_index("class")[["observed", "exchanged"]]
-assert (overlap["observed"] < 0.6 * overlap["exchanged"]).all()  # in every class about half as often, or less
+overlap = read_table("measured/overlap.csv").query("dataset == 'neu_det'").set_index("class")[["observed", "permuted"]]
+assert (overlap["observed"] < 0.6 * overlap["permuted"]).all()  # in every class about half as often, or less
 print(overlap.T.round(2).to_string())
 
 
@@ -233,7 +233,7 @@ figure
 
 # %%
 WIDTH, HEIGHT = 1600, 256  # Severstal's size, which its CSV does not state
-TRUTH = {"a": [(1, 100, 40, 60, 30), (2, 400, 100, 20, 80)], "b": [(1, 900, 10, 300, 50)]}  # class, x, y, w, h
+GROUND_TRUTH = {"a": [(1, 100, 40, 60, 30), (2, 400, 100, 20, 80)], "b": [(1, 900, 10, 300, 50)]}  # class, x, y, w, h
 
 
 def voc(boxes):
@@ -261,15 +261,15 @@ def mask(boxes):
 
 
 # %%
-def write_all(folder, truth):
-    """The boxes of `truth` in five formats below `folder`."""
+def write_all(folder, ground_truth):
+    """The boxes of `ground_truth` in five formats below `folder`."""
     for name, text, ending in (("voc", voc, "xml"), ("yolo", yolo, "txt"), ("deeppcb", deeppcb, "txt")):
         (folder / name).mkdir()
-        for image, boxes in truth.items():
+        for image, boxes in ground_truth.items():
             (folder / name / f"{image}.{ending}").write_text(text(boxes))
     (folder / "masks").mkdir()
     rows = ["ImageId,ClassId,EncodedPixels"]
-    for image, boxes in truth.items():
+    for image, boxes in ground_truth.items():
         mask(boxes).save(folder / "masks" / f"{image}.png")
         for c, x, y, w, h in boxes:  # runs go down the columns and count from 1
             runs = " ".join(f"{column * HEIGHT + y + 1} {h}" for column in range(x, x + w))
@@ -277,10 +277,10 @@ def write_all(folder, truth):
     (folder / "severstal.csv").write_text("\n".join(rows))
 
 
-expected = np.array([box[1:] for boxes in TRUTH.values() for box in boxes])
+expected = np.array([box[1:] for boxes in GROUND_TRUTH.values() for box in boxes])
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
-    write_all(folder, TRUTH)
+    write_all(folder, GROUND_TRUTH)
     for source in sorted(folder.iterdir()):
         sizes = {"sizes": (WIDTH, HEIGHT)} if source.name in ("yolo", "deeppcb") else {}
         table = read_boxes(source, **sizes)
@@ -300,9 +300,9 @@ with tempfile.TemporaryDirectory() as name:
 # scikit-image. They are few, and the intervals say so: nothing can be concluded from eight tiles with coins.
 
 # %%
-TRUTH["c"] = [(1, 50, 60, 0, 20), (3, 1500, 200, 150, 40)]  # no width; beyond the right border
+GROUND_TRUTH["c"] = [(1, 50, 60, 0, 20), (3, 1500, 200, 150, 40)]  # no width; beyond the right border
 with tempfile.TemporaryDirectory() as name:
-    write_all(Path(name), TRUTH)
+    write_all(Path(name), GROUND_TRUTH)
     with_mistakes = read_boxes(Path(name) / "voc")
 assert len(with_mistakes) == 4 and with_mistakes.report["size not positive"].count == 1
 with_mistakes

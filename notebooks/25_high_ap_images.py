@@ -51,7 +51,7 @@ def boxes(rows, score=None, picture=0, pictures=1, crowd=False):
 FAST = True  # nothing here is slow
 RETRAIN = False  # nothing is trained in this notebook
 DETECTOR = "headline-conditional-0"  # another one: the sentences are about this one
-TRUTH = None  # your annotations, say "instances_val2017.json"; None: validation scenes and DETECTOR
+GROUND_TRUTH = None  # your annotations, say "instances_val2017.json"; None: validation scenes and DETECTOR
 DETECTIONS = None  # a COCO result list for them
 PICTURES = None  # the folder with the pictures; only the chosen ones are read
 MIN_TRUTHS = 3  # a picture with fewer objects does not enter the ranking
@@ -74,10 +74,10 @@ SHOWN = 3  # pictures in the gallery of the best
 # **Predict.** Four objects. Five detections: right, wrong, wrong, right, right. What is AP at IoU .50: about .35, .55 or .75?
 
 # %%
-truth = boxes([(6, 8, 26, 18, CAT), (40, 6, 22, 20, CAT), (72, 12, 24, 18, CAT), (10, 36, 30, 18, CAT)])
+ground_truth = boxes([(6, 8, 26, 18, CAT), (40, 6, 22, 20, CAT), (72, 12, 24, 18, CAT), (10, 36, 30, 18, CAT)])
 rows = [(7, 9, 26, 18), (46, 40, 20, 14), (74, 40, 18, 14), (43, 8, 22, 20), (72, 12, 25, 18)]
 found = boxes([(*row, CAT) for row in rows], score=[0.9, 0.8, 0.7, 0.6, 0.5])
-best = iou(xywh_to_xyxy(truth.xywh), xywh_to_xyxy(found.xywh)).max(axis=0)  # (D,), no object has two
+best = iou(xywh_to_xyxy(ground_truth.xywh), xywh_to_xyxy(found.xywh)).max(axis=0)  # (D,), no object has two
 
 
 def ap_by_hand(hits, objects):
@@ -88,9 +88,9 @@ def ap_by_hand(hits, objects):
     return np.mean([p.max() if len(p) else 0 for p in reached])
 
 
-figure, data = plots.precision_recall(truth, found, best >= 0.5)
+figure, data = plots.precision_recall(ground_truth, found, best >= 0.5)
 figures.save(figure, "extra/evaluation-by-hand", data)
-library = evaluate_images(truth, found).loc["A"]
+library = evaluate_images(ground_truth, found).loc["A"]
 by_hand = [ap_by_hand(best >= t, 4) for t in np.linspace(0.5, 0.95, 10)]
 assert np.isclose(by_hand[0], (26 * 1 + 50 * 3 / 5) / 101, atol=1e-12)  # 26 recalls read 1, 50 read 3/5
 assert np.allclose([by_hand[0], np.mean(by_hand)], library[["AP50", "AP"]], atol=1e-12)
@@ -114,7 +114,7 @@ figure
 # %%
 pair = pairs.scene_pair(DETECTOR)
 threshold = pairs.best_score(pair)
-scenes = evaluate_images(pair.truth, pair.detections, threshold)  # one row a scene
+scenes = evaluate_images(pair.ground_truth, pair.detections, threshold)  # one row a scene
 figure, data = pairs.ap_by_digits(pair, scenes)
 figures.save(figure, "extra/evaluation-scenes", data)
 groups, means = data["group"], data.groupby("group").mean()
@@ -179,7 +179,7 @@ single = boxes([cat] * 3, picture=range(3), pictures=3)
 found = [(10, 20, 34 * share, 28, CAT) for share in (0.96, 0.98, 1)]
 tied = rank_images(evaluate_images(single, boxes(found, [0.5, 0.7, 0.9], range(3), pictures=3)))
 assert (tied["AP"] == 1).all() and list(tied.index) == ["C", "B", "A"]
-tied[["AP", "mean_iou", "truths"]].round(2)
+tied[["AP", "mean_iou", "ground_truths"]].round(2)
 
 # %% [markdown]
 # **Notice.** Three quite different stories share the value .5. With one object, AP at a single threshold is $1/r$; with one of two found it is
@@ -292,7 +292,7 @@ figure, data = pairs.error_examples(pair, threshold)
 figures.save(figure, "extra/evaluation-failures", data)
 number, quiet = data.set_index("kind")["number"], data.attrs["quiet"]
 text = "{} digits; {} missed with threshold {}, of which {} have a right detection below it"
-print(text.format(len(pair.truth), number["missed"], threshold, quiet))
+print(text.format(len(pair.ground_truth), number["missed"], threshold, quiet))
 assert OTHER or (number["missed"] > number.drop("missed").sum() and quiet > 0.9 * number["missed"])
 lower = pairs.error_counts(pair, 0.2)
 assert OTHER or (lower["missed"] < 25 and lower["duplicate"] > 350 and lower["class"] > 260)
@@ -317,7 +317,7 @@ figure
 # %%
 detectors = {"Conditional DETR": pair, "DETR": pairs.scene_pair("headline-detr-0")}
 thresholds = {name: pairs.best_score(one) for name, one in detectors.items()}
-frames = {n: evaluate_images(one.truth, one.detections, thresholds[n]) for n, one in detectors.items()}
+frames = {n: evaluate_images(one.ground_truth, one.detections, thresholds[n]) for n, one in detectors.items()}
 figure, paired = pairs.two_detectors(frames)
 figures.save(figure, "extra/evaluation-two-detectors", paired)
 wins = np.sign(paired["difference"]).value_counts()
@@ -397,7 +397,7 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 
 picked = ["scene 245", "scene 468"]  # a and b
-ordered = scenes.sort_values("truths", kind="stable")
+ordered = scenes.sort_values("ground_truths", kind="stable")
 figure, data = plots.ap_against(ordered, groups[ordered.index], picked)
 figures.save(figure, "extra/evaluation-f1-lrp", data)
 rank = {column: scenes["AP"].corr(scenes[column], "spearman") for column in ("F1", "LRP")}
@@ -452,19 +452,19 @@ figure
 #
 # ## 10. Your own pictures with high AP
 #
-# The reading notes end with the wish for "high mAP images of COCO". Set `TRUTH`, `DETECTIONS` and `PICTURES` in the parameters cell: annotations, a
+# The reading notes end with the wish for "high mAP images of COCO". Set `GROUND_TRUTH`, `DETECTIONS` and `PICTURES` in the parameters cell: annotations, a
 # COCO result list, and the folder with the pictures. Of the pictures only those in the gallery are read. Without paths, the cell shows the best scenes.
-# Look at the quantiles too: `pairs.quantile_gallery((TRUTH, DETECTIONS, PICTURES))`.
+# Look at the quantiles too: `pairs.quantile_gallery((GROUND_TRUTH, DETECTIONS, PICTURES))`.
 
 # %%
-own = pairs.open_pair((TRUTH, DETECTIONS, PICTURES), DETECTOR)
+own = pairs.open_pair((GROUND_TRUTH, DETECTIONS, PICTURES), DETECTOR)
 score = pairs.best_score(own)
-high = rank_images(evaluate_images(own.truth, own.detections, score), MIN_TRUTHS, MIN_CATEGORIES)
+high = rank_images(evaluate_images(own.ground_truth, own.detections, score), MIN_TRUTHS, MIN_CATEGORIES)
 figure, data = plots.gallery(own, high.head(SHOWN), score_threshold=score)
 figures.save(figure, "extra/evaluation-high-ap", data)
 print(f"{len(high)} pictures are ranked; left out: {high.attrs['left_out']}")
 print(f"{(~data['picture_found']).sum()} of {len(data)} chosen pictures are not there (grey frames)")
-assert OTHER or TRUTH or high["absent_class_false_positives"].iloc[0] == 1
+assert OTHER or GROUND_TRUTH or high["absent_class_false_positives"].iloc[0] == 1
 figure
 
 # %% [markdown]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from marginalia.boxes.correlation import COORDINATES, ZERO_VARIANCE, macroscopic_correlation, pearson
+from marginalia.boxes.correlation import BOX_FORMATS, ZERO_VARIANCE, macroscopic_correlation, pearson
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable, BoxWarning
 
@@ -76,7 +76,7 @@ def test_a_box_without_variance_is_counted_and_left_out(rng, flat):
     assert value[0] == pytest.approx(value[1], abs=1e-15)
     assert report[ZERO_VARIANCE].count == 1 and not report[ZERO_VARIANCE].kept
     assert report[ZERO_VARIANCE].first == "box 8, in image 'image 1'"
-    with pytest.warns(BoxWarning, match=r"zero variance.*1 set aside, first: box 8"):
+    with pytest.warns(BoxWarning, match=r"zero variance.*1 dropped, first: box 8"):
         macroscopic_correlation(table)
     rho = pearson(np.vstack([boxes, [flat]]))
     assert np.isnan(rho[-1]).all() and np.isnan(rho[:, -1]).all() and np.isfinite(rho[:-1, :-1]).all()
@@ -121,10 +121,8 @@ def test_each_box_may_be_stretched_and_shifted_as_a_vector(boxes, data):
 
 
 def test_scaling_the_picture_changes_nothing_moving_the_boxes_does():
-    for coordinates in COORDINATES:
-        assert mc(L8 * 640, coordinates=coordinates) == pytest.approx(
-            mc(L8, coordinates=coordinates), abs=1e-12
-        )
+    for box_format in BOX_FORMATS:
+        assert mc(L8 * 640, box_format=box_format) == pytest.approx(mc(L8, box_format=box_format), abs=1e-12)
     moved = [mc(L8 + np.array([t, t, 0, 0])) for t in (0, 0.2, 0.4, 0.6)]
     np.testing.assert_allclose(moved, [0.513, 0.860, 0.945, 0.971], atol=5e-4)  # printed to three digits
 
@@ -132,9 +130,9 @@ def test_scaling_the_picture_changes_nothing_moving_the_boxes_does():
 def test_a_mirror_image_has_another_correlation():
     x, y, w, h = L8.T
     mirrored = np.stack([1 - x - w, y, w, h], axis=1)
-    for coordinates, before, after in (("xywh", 0.513, 0.961), ("cxcywh", 0.562, 0.966)):
-        assert mc(L8, coordinates=coordinates) == pytest.approx(before, abs=5e-4)
-        assert mc(mirrored, coordinates=coordinates) == pytest.approx(after, abs=5e-4)
+    for box_format, before, after in (("xywh", 0.513, 0.961), ("cxcywh", 0.562, 0.966)):
+        assert mc(L8, box_format=box_format) == pytest.approx(before, abs=5e-4)
+        assert mc(mirrored, box_format=box_format) == pytest.approx(after, abs=5e-4)
 
 
 # --- check 4
@@ -157,7 +155,7 @@ def test_layouts_with_known_values():
     centre = (np.arange(10) + 0.5) / 10
     lattice = np.array([(x - 0.01, y - 0.01, 0.02, 0.02) for x in centre for y in centre])
     assert mc(lattice) == pytest.approx(0.730, abs=5e-4)
-    assert mc(lattice, coordinates="cxcywh") == pytest.approx(0.738, abs=5e-4)
+    assert mc(lattice, box_format="cxcywh") == pytest.approx(0.738, abs=5e-4)
 
 
 # --- check 5
@@ -241,9 +239,9 @@ def test_coordinates_and_normalisation_are_what_they_say(rng):
     boxes = rng.uniform(1, 100, (6, 4))
     table = table_of(boxes, size=(640, 480))
     parts = boxes / [640, 480, 640, 480]
-    for coordinates, turn in (("xywh", np.asarray), ("cxcywh", xywh_to_cxcywh), ("xyxy", xywh_to_xyxy)):
-        assert macroscopic_correlation(table, coordinates)[0] == pytest.approx(mc_by_two_loops(turn(boxes)))
-        normalized = macroscopic_correlation(table, coordinates, normalized=True)[0]
+    for box_format, turn in (("xywh", np.asarray), ("cxcywh", xywh_to_cxcywh), ("xyxy", xywh_to_xyxy)):
+        assert macroscopic_correlation(table, box_format)[0] == pytest.approx(mc_by_two_loops(turn(boxes)))
+        normalized = macroscopic_correlation(table, box_format, normalized=True)[0]
         assert normalized == pytest.approx(mc_by_two_loops(turn(parts)))
 
 
@@ -257,7 +255,7 @@ def test_crowd_boxes_take_part_only_when_asked(rng):
 def test_bad_input_is_named(rng):
     boxes = rng.uniform(size=(3, 4))
     with pytest.raises(ValueError, match="xywh, cxcywh, xyxy, not 'xyhw'"):
-        mc(boxes, coordinates="xyhw")
+        mc(boxes, box_format="xyhw")
     with pytest.raises(ValueError, match=r"needs image sizes, but 1 images .* have none, first 'image 0'"):
         macroscopic_correlation(table_of(boxes, size=(np.nan, np.nan)), normalized=True)
     boxes[1, 2] = np.nan

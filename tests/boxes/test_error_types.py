@@ -76,28 +76,30 @@ def test_what_an_error_costs(detections, kind, gain):
 
 
 def test_only_one_detection_of_an_object_can_be_mended():
-    truth, detections = table((ONE, 1)), found((ONE, 2), (ONE, 0))
-    assert costs(truth, detections)["class"] == pytest.approx(1, abs=1e-12)
+    ground_truth, detections = table((ONE, 1)), found((ONE, 2), (ONE, 0))
+    assert costs(ground_truth, detections)["class"] == pytest.approx(1, abs=1e-12)
 
 
 def test_agrees_with_pycocotools(rng):
     objects = [((*rng.uniform(0, 200, 2), 40, 30), int(rng.integers(3))) for _ in range(120)]
     shifted = [((x + rng.normal(0, 6), y + rng.normal(0, 6), w, h), c) for (x, y, w, h), c in objects * 2]
     image = np.arange(120) % 30
-    truth = table(*objects, pictures=30, image=image)
+    ground_truth = table(*objects, pictures=30, image=image)
     detections = table(*shifted, scores=rng.random(240), pictures=30, image=np.tile(image, 2))
-    verdicts = error_types(truth, detections)
-    right = evaluate_images(truth, detections, score_threshold=0)["true_positives"].sum()
+    verdicts = error_types(ground_truth, detections)
+    right = evaluate_images(ground_truth, detections, score_threshold=0)["true_positives"].sum()
     assert (verdicts.kind == "right").sum() == (verdicts.fate == "found").sum() == right
-    assert costs(truth, detections)["AP50"] == pytest.approx(evaluate(truth, detections)["AP50"], abs=1e-12)
+    assert costs(ground_truth, detections)["AP50"] == pytest.approx(
+        evaluate(ground_truth, detections)["AP50"], abs=1e-12
+    )
 
 
 def test_bad_input_is_explained():
-    truth, detections = table((ONE, 1)), found((ONE, 1))
+    ground_truth, detections = table((ONE, 1)), found((ONE, 1))
     with pytest.raises(ValueError, match="scores"):
-        error_types(truth, truth)
+        error_types(ground_truth, ground_truth)
     with pytest.raises(ValueError, match="same pictures"):
-        error_types(truth, found((ONE, 1), pictures=2))
+        error_types(ground_truth, found((ONE, 1), pictures=2))
     crowd = BoxTable([ONE], [0], (0,), [(300, 300)], [1], {1: "1"}, crowd=[True])
     with pytest.raises(ValueError, match="crowd"):
         error_types(crowd, detections)

@@ -47,11 +47,11 @@ def no_detections(images=("a",)) -> BoxTable:
     return BoxTable(np.zeros((0, 4)), [], images, np.full((len(images), 2), 100.0), [], NAMES, score=[])
 
 
-def one(truth, detections, **options) -> pd.Series:
+def one(ground_truth, detections, **options) -> pd.Series:
     """The row of the only image; its AP and the AP of the data set are the same thing."""
-    frame = evaluate_images(truth, detections, **options)
+    frame = evaluate_images(ground_truth, detections, **options)
     assert len(frame) == 1
-    whole = evaluate(truth, detections)
+    whole = evaluate(ground_truth, detections)
     np.testing.assert_allclose(frame["AP"].iloc[0], whole["AP"], rtol=0, atol=1e-12)  # order of summation
     np.testing.assert_allclose(frame["AP50"].iloc[0], whole["AP50"], rtol=0, atol=1e-12)
     return frame.iloc[0]
@@ -64,7 +64,7 @@ FAR = (60, 60, 20, 20)
 def test_exact_boxes_are_perfect():
     row = one(table(("a", 1, *BOX), ("a", 2, *FAR)), table(("a", 1, *BOX, 0.9), ("a", 2, *FAR, 0.6)))
     assert row[["AP", "AP50", "F1", "LRP", "mean_iou"]].tolist() == [1, 1, 1, 0, 1]
-    assert row[["truths", "detections", "true_positives", "categories"]].tolist() == [2, 2, 2, 2]
+    assert row[["ground_truths", "detections", "true_positives", "categories"]].tolist() == [2, 2, 2, 2]
 
 
 def test_false_positive_of_an_absent_class_costs_ap_nothing_but_is_counted():
@@ -97,17 +97,17 @@ def test_single_box_at_iou_72():
 
 @pytest.mark.parametrize("crowd", [(), (0,)], ids=["no truth", "crowd only"])
 def test_image_without_ordinary_truth_has_no_ap(crowd):
-    truth = table(("a", 1, *BOX), crowd=crowd) if crowd else table()
-    row = one(truth, table(("a", 1, *FAR, 0.9)))
+    ground_truth = table(("a", 1, *BOX), crowd=crowd) if crowd else table()
+    row = one(ground_truth, table(("a", 1, *FAR, 0.9)))
     assert math.isnan(row["AP"]) and math.isnan(row["AP50"])
-    assert row["truths"] == row["categories"] == 0
+    assert row["ground_truths"] == row["categories"] == 0
     # the counts are defined all the same, and punish the false positive
     assert row[["F1", "LRP", "false_positives", "absent_class_false_positives"]].tolist() == [0, 1, 1, 1]
 
 
 def test_detections_on_a_crowd_count_neither_way():
-    truth = table(("a", 1, *BOX), ("a", 1, 50, 50, 40, 40), crowd=(1,))
-    row = one(truth, table(("a", 1, *BOX, 0.6), ("a", 1, *FAR, 0.9), ("a", 1, 55, 55, 9, 9, 0.8)))
+    ground_truth = table(("a", 1, *BOX), ("a", 1, 50, 50, 40, 40), crowd=(1,))
+    row = one(ground_truth, table(("a", 1, *BOX, 0.6), ("a", 1, *FAR, 0.9), ("a", 1, 55, 55, 9, 9, 0.8)))
     assert row["AP"] == pytest.approx(1, abs=1e-12)
     assert row[["F1", "LRP", "detections", "false_positives"]].tolist() == [1, 0, 3, 0]
 
@@ -122,7 +122,7 @@ def test_first_annotation_is_matched():
 def test_nothing_at_all_is_undefined():
     row = one(table(), no_detections())
     assert row[["AP", "AP50", "F1", "LRP", "mean_iou"]].isna().all()
-    assert row["truths":].eq(0).all()
+    assert row["ground_truths":].eq(0).all()
 
 
 def test_no_true_positive():
@@ -132,9 +132,9 @@ def test_no_true_positive():
 
 
 def test_score_threshold_is_inclusive_and_leaves_ap_alone():
-    truth, found = table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.5))
-    assert one(truth, found, score_threshold=0.5)["true_positives"] == 1
-    row = one(truth, found, score_threshold=0.51)
+    ground_truth, found = table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.5))
+    assert one(ground_truth, found, score_threshold=0.5)["true_positives"] == 1
+    row = one(ground_truth, found, score_threshold=0.51)
     assert row["AP"] == pytest.approx(1, abs=1e-12)
     assert row[["F1", "LRP", "detections", "false_negatives"]].tolist() == [0, 1, 1, 1]
 
@@ -142,11 +142,11 @@ def test_score_threshold_is_inclusive_and_leaves_ap_alone():
 def test_images_at_one_do_not_add_up():
     """Scores are ranked inside an image, but across the images of a data set (section 7: .835 here)."""
     images = ("a", "b")
-    truth = table(("a", 1, *BOX), ("b", 1, *BOX), images=images)
+    ground_truth = table(("a", 1, *BOX), ("b", 1, *BOX), images=images)
     found = table(("a", 1, *BOX, 0.9), ("a", 1, *FAR, 0.8), ("b", 1, *BOX, 0.7), images=images)
-    assert evaluate_images(truth, found)["AP"].tolist() == pytest.approx([1, 1], abs=1e-12)
-    assert evaluate(truth, found)["AP"] == pytest.approx((51 + 50 * 2 / 3) / 101, abs=1e-12)
-    assert round(evaluate(truth, found)["AP"], 3) == 0.835
+    assert evaluate_images(ground_truth, found)["AP"].tolist() == pytest.approx([1, 1], abs=1e-12)
+    assert evaluate(ground_truth, found)["AP"] == pytest.approx((51 + 50 * 2 / 3) / 101, abs=1e-12)
+    assert round(evaluate(ground_truth, found)["AP"], 3) == 0.835
 
 
 def test_area_decides_the_size_class():
@@ -158,18 +158,18 @@ def test_area_decides_the_size_class():
 
 def test_only_the_thresholds_asked_for():
     # DeepPCB is scored at IoU .33
-    truth, found = table(("a", 1, 0, 0, 100, 10)), table(("a", 1, 0, 0, 40, 10, 0.9))
-    figures = evaluate(truth, found, iou_thresholds=[0.33])
+    ground_truth, found = table(("a", 1, 0, 0, 100, 10)), table(("a", 1, 0, 0, 40, 10, 0.9))
+    figures = evaluate(ground_truth, found, iou_thresholds=[0.33])
     assert figures["AP"] == pytest.approx(1, abs=1e-12)
     assert figures[["AP50", "AP75"]].isna().all()
-    assert one(truth, found, iou_threshold=0.33)["LRP"] == pytest.approx(0.6 / 0.67)
+    assert one(ground_truth, found, iou_threshold=0.33)["LRP"] == pytest.approx(0.6 / 0.67)
 
 
 def test_rows_follow_the_table_and_ids_are_matched():
     images = (30, 4, 100)
-    truth = table((30, 1, *BOX), (4, 2, *FAR), (100, 7, *BOX), images=images)
+    ground_truth = table((30, 1, *BOX), (4, 2, *FAR), (100, 7, *BOX), images=images)
     found = table((100, 7, *BOX, 0.9), (30, 1, *FAR, 0.9), images=(100, 30))  # other order, one image fewer
-    frame = evaluate_images(truth, found)
+    frame = evaluate_images(ground_truth, found)
     assert frame.index.tolist() == [30, 4, 100] and frame.index.name == "image_id"
     assert frame["AP"].tolist() == pytest.approx([0, 0, 1], abs=1e-12)
     assert frame["detections"].tolist() == [1, 0, 1]
@@ -186,10 +186,13 @@ def test_more_detections_than_are_counted_are_announced():
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (table(("b", 1, *BOX, 0.9), images=("b",)), "detection 0 .*image 'b', which the truth does not list"),
+        (
+            table(("b", 1, *BOX, 0.9), images=("b",)),
+            "detection 0 .*image 'b', which the ground truth does not list",
+        ),
         (
             table(("a", 1, *BOX, 0.9), ("a", 3, *BOX, 0.9)),
-            "detection 1 .*category 3, which the truth does not",
+            "detection 1 .*category 3, which the ground truth does not",
         ),
         (table(("a", 1, *BOX, float("nan"))), "detection 0 .*not finite"),
         (table(("a", 1, *BOX)), "no score"),
@@ -203,19 +206,19 @@ def test_what_cannot_be_evaluated_is_named(found, message):
 
 
 def test_arguments_out_of_range():
-    truth, found = table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.9))
+    ground_truth, found = table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.9))
     with pytest.raises(ValueError, match="between 0 and 1"):
-        evaluate_images(truth, found, iou_threshold=1.0)
+        evaluate_images(ground_truth, found, iou_threshold=1.0)
     with pytest.raises(ValueError, match="must exceed 10"):
-        evaluate(truth, found, max_detections=10)
+        evaluate(ground_truth, found, max_detections=10)
     twice = table(images=("a", "a"))
     with pytest.raises(ValueError, match="unique"):
         evaluate(twice, found)
 
 
 def test_nothing_is_printed(capsys):
-    truth, found = table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.9))
-    evaluate(truth, found), evaluate_images(truth, found), score_sweep(truth, found)
+    ground_truth, found = table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.9))
+    evaluate(ground_truth, found), evaluate_images(ground_truth, found), score_sweep(ground_truth, found)
     assert capsys.readouterr().out == ""
 
 
@@ -228,16 +231,16 @@ def test_average_precision_by_hand():
 
 
 def test_sweep_takes_equal_scores_together():
-    truth = table(("a", 1, *BOX), ("a", 1, *FAR))
+    ground_truth = table(("a", 1, *BOX), ("a", 1, *FAR))
     found = table(("a", 1, *BOX, 0.9), ("a", 1, *FAR, 0.4), ("a", 2, *FAR, 0.4), ("a", 2, *FAR, 0.1))
-    sweep = score_sweep(truth, found)
+    sweep = score_sweep(ground_truth, found)
     assert sweep.index.tolist() == [0.9, 0.4, 0.1]
     assert sweep["true_positives"].tolist() == [1, 2, 2]
     assert sweep["LRP"].tolist() == pytest.approx([1 / 2, 1 / 3, 1 / 2])
     for score, row in sweep.iterrows():  # one image: the sweep and the image say the same
-        image = evaluate_images(truth, found, score_threshold=score).iloc[0]
+        image = evaluate_images(ground_truth, found, score_threshold=score).iloc[0]
         assert row.tolist() == pytest.approx(image[row.index].tolist())
-    assert score_sweep(truth, no_detections()).empty
+    assert score_sweep(ground_truth, no_detections()).empty
 
 
 # Ranking
@@ -246,7 +249,7 @@ FRAME = pd.DataFrame(
     {
         "AP": [1.0, np.nan, 1.0, 0.5, 1.0, 1.0],
         "mean_iou": [0.9, np.nan, 0.95, 0.8, 0.9, np.nan],
-        "truths": [1, 0, 1, 4, 3, 9],
+        "ground_truths": [1, 0, 1, 4, 3, 9],
         "categories": [1, 0, 1, 2, 1, 3],
     },
     index=pd.Index(list("abcdef"), name="image_id"),
@@ -296,10 +299,10 @@ def reference(head: dict, annotations: list) -> COCO:
     return coco
 
 
-def restricted(truth: COCO, detections: list, image: int) -> float:
+def restricted(ground_truth: COCO, detections: list, image: int) -> float:
     """AP of a COCOeval whose imgIds hold one image: the slow way that the library must agree with."""
     with contextlib.redirect_stdout(io.StringIO()):
-        run = COCOeval(truth, reference(truth.dataset, detections), "bbox")
+        run = COCOeval(ground_truth, reference(ground_truth.dataset, detections), "bbox")
         run.params.imgIds = [image]
         run.evaluate()
         run.accumulate()
@@ -307,7 +310,7 @@ def restricted(truth: COCO, detections: list, image: int) -> float:
     return run.stats[0]
 
 
-def as_coco(truth: BoxTable, found: BoxTable) -> tuple[COCO, list]:
+def as_coco(ground_truth: BoxTable, found: BoxTable) -> tuple[COCO, list]:
     def rows(t, score):
         for n in range(len(t)):
             more = {"iscrowd": int(t.crowd[n])} | ({"score": float(t.score[n])} if score else {})
@@ -315,8 +318,11 @@ def as_coco(truth: BoxTable, found: BoxTable) -> tuple[COCO, list]:
                 more["area"] = float(t.area[n])
             yield ann(n + 1, t.image_ids[t.image[n]], int(t.category[n]), t.xywh[n], **more)
 
-    head = {"images": [{"id": i} for i in truth.image_ids], "categories": [{"id": c} for c in truth.names]}
-    return reference(head, list(rows(truth, False))), list(rows(found, True))
+    head = {
+        "images": [{"id": i} for i in ground_truth.image_ids],
+        "categories": [{"id": c} for c in ground_truth.names],
+    }
+    return reference(head, list(rows(ground_truth, False))), list(rows(found, True))
 
 
 IDS = (12, 3, 40, 7)
@@ -324,13 +330,13 @@ IDS = (12, 3, 40, 7)
 
 @st.composite
 def pairs(draw):
-    """Random truth and detections, with crowds, equal scores and detections that lie close to truths."""
+    """Random ground truth and detections, with crowds, equal scores and detections that lie close to ground truths."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, m = draw(st.integers(0, 14)), draw(st.integers(0, 25))
     sizes = np.full((len(IDS), 2), 100.0)
     xywh = np.column_stack([rng.uniform(0, 60, (n, 2)), rng.uniform(5, 40, (n, 2))])
     image, category = rng.integers(len(IDS), size=n), rng.choice(list(NAMES), size=n)
-    truth = BoxTable(xywh, image, IDS, sizes, category, NAMES, crowd=rng.random(n) < 0.15)
+    ground_truth = BoxTable(xywh, image, IDS, sizes, category, NAMES, crowd=rng.random(n) < 0.15)
     near = rng.integers(n, size=m) if n else np.zeros(m, int)
     chance = np.column_stack([rng.uniform(0, 60, (m, 2)), rng.uniform(5, 40, (m, 2))])
     copied = (rng.random(m) < 0.7) & (n > 0)
@@ -342,16 +348,16 @@ def pairs(draw):
         images = np.where(copied, image[near], images)
         categories = np.where(copied, category[near], categories)
     score = rng.integers(1, 6, m) / 5 if draw(st.booleans()) else rng.random(m)
-    return truth, BoxTable(boxes, images, IDS, sizes, categories, NAMES, score=score)
+    return ground_truth, BoxTable(boxes, images, IDS, sizes, categories, NAMES, score=score)
 
 
 @settings(max_examples=60, deadline=None)
 @given(pairs())
 def test_ap_equals_a_run_restricted_to_the_image(pair):
-    truth, detections = as_coco(*pair)
+    ground_truth, detections = as_coco(*pair)
     frame = evaluate_images(*pair)
     for image in IDS:
-        expected = restricted(truth, detections, image)
+        expected = restricted(ground_truth, detections, image)
         expected = math.nan if expected == -1 else expected
         # the same numbers, added in another order
         np.testing.assert_allclose(frame.loc[image, "AP"], expected, rtol=0, atol=1e-12)
@@ -360,11 +366,11 @@ def test_ap_equals_a_run_restricted_to_the_image(pair):
 @settings(max_examples=60, deadline=None)
 @given(pairs(), st.sampled_from([0.0, 0.4, 0.8]), st.sampled_from([0.3, 0.5, 0.7]))
 def test_counts_equal_a_plain_loop(pair, score_threshold, tau):
-    truth, found = pair
-    truth = truth.where(~truth.crowd)
-    frame = evaluate_images(truth, found, score_threshold=score_threshold, iou_threshold=tau)
+    ground_truth, found = pair
+    ground_truth = ground_truth.where(~ground_truth.crowd)
+    frame = evaluate_images(ground_truth, found, score_threshold=score_threshold, iou_threshold=tau)
     for position, image in enumerate(IDS):
-        ious, fp, fn, absent = greedy(truth, found, position, score_threshold, tau)
+        ious, fp, fn, absent = greedy(ground_truth, found, position, score_threshold, tau)
         row = frame.loc[image]
         counts = row[["true_positives", "false_positives", "false_negatives", "absent_class_false_positives"]]
         assert counts.tolist() == [len(ious), fp, fn, absent]
@@ -377,11 +383,11 @@ def test_counts_equal_a_plain_loop(pair, score_threshold, tau):
         assert -1e-12 <= row["LRP"] <= 1 + 1e-12  # rounding of the sums
 
 
-def greedy(truth, found, position, score_threshold, tau):
+def greedy(ground_truth, found, position, score_threshold, tau):
     """IoUs of the true positives, FP, FN and absent-class FP of one image, by the words of the definition."""
     ious, fp, fn, absent = [], 0, 0, 0
     for category in NAMES:
-        free = list(truth.xywh[(truth.image == position) & (truth.category == category)])
+        free = list(ground_truth.xywh[(ground_truth.image == position) & (ground_truth.category == category)])
         here = (found.image == position) & (found.category == category) & (found.score >= score_threshold)
         chosen = np.flatnonzero(here)
         had_truth = bool(free)
@@ -406,14 +412,14 @@ def overlap(a, b) -> float:
 @settings(max_examples=30, deadline=None)
 @given(pairs())
 def test_data_set_figures_equal_pycocotools(pair):
-    truth, detections = as_coco(*pair)
+    ground_truth, detections = as_coco(*pair)
     with contextlib.redirect_stdout(io.StringIO()):
-        run = COCOeval(truth, reference(truth.dataset, detections), "bbox")
+        run = COCOeval(ground_truth, reference(ground_truth.dataset, detections), "bbox")
         run.evaluate(), run.accumulate(), run.summarize()
     assert evaluate(*pair).fillna(-1).tolist() == list(run.stats)  # same arrays, same mean: no tolerance
 
 
-# Real truth and detections; the expected figures are those of SOURCES.md beside the data
+# Real ground truth and detections; the expected figures are those of SOURCES.md beside the data
 
 COCO_FIGURES = {
     "AP": 0.505,
@@ -433,15 +439,15 @@ REAL = [
 ]
 
 
-@pytest.mark.parametrize(("truth", "detections", "figures"), REAL, ids=["coco", "voc"])
-def test_real_pairs(shared_data, truth, detections, figures):
+@pytest.mark.parametrize(("ground_truth", "detections", "figures"), REAL, ids=["coco", "voc"])
+def test_real_pairs(shared_data, ground_truth, detections, figures):
     from marginalia.boxes.reading import read_boxes
 
-    truth = read_boxes(shared_data / truth)
-    found = read_boxes(shared_data / detections, truth=truth)
-    assert evaluate(truth, found)[list(figures)].round(3).to_dict() == pytest.approx(figures)
-    coco, results = as_coco(truth, found)
-    frame = evaluate_images(truth, found)
+    ground_truth = read_boxes(shared_data / ground_truth)
+    found = read_boxes(shared_data / detections, ground_truth=ground_truth)
+    assert evaluate(ground_truth, found)[list(figures)].round(3).to_dict() == pytest.approx(figures)
+    coco, results = as_coco(ground_truth, found)
+    frame = evaluate_images(ground_truth, found)
     for image in frame.index[::5]:  # every fifth image; a restricted run takes long
         expected = restricted(coco, results, image)
         expected = math.nan if expected == -1 else expected

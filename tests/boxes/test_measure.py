@@ -57,7 +57,7 @@ def test_committed_excess_covers_every_set_and_null():
 def test_committed_histograms_hold_every_image():
     frame = store.read_table("measured/mc_histograms.csv")
     images = store.read_table("measured/sizes.csv").set_index("dataset")["images_2"]
-    for (name, _), part in frame.groupby(["dataset", "coordinates"]):
+    for (name, _), part in frame.groupby(["dataset", "box_format"]):
         for column in ("observed", "count", "free"):
             assert part[column].sum() == pytest.approx(images[name], abs=0.6)  # counts are rounded to .01
 
@@ -73,9 +73,9 @@ def test_committed_numbers_are_those_of_the_real_data(shared_data):
         assert row["null_mean"] == pytest.approx(record.null_mean, rel=1e-5)
         assert (row["low"], row["high"]) == pytest.approx(record.interval, rel=1e-5)
         assert row["p_value"] == pytest.approx(record.p_value, rel=1e-5)
-    again = excess_correlation(table, "count", FEWER, coordinates="xyxy", normalized=True)
-    frame = store.read_table("measured/coordinates.csv")
-    chosen = frame.query("dataset == 'bccd' and coordinates == 'xyxy' and normalized and null == 'count'")
+    again = excess_correlation(table, "count", FEWER, box_format="xyxy", normalized=True)
+    frame = store.read_table("measured/box_formats.csv")
+    chosen = frame.query("dataset == 'bccd' and box_format == 'xyxy' and normalized and null == 'count'")
     assert chosen["null_mean"].item() == pytest.approx(again.null_mean, rel=1e-5)
 
 

@@ -15,7 +15,7 @@ from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.nulls import (
     NULLS,
-    Exchange,
+    Permutation,
     bootstrap_interval,
     excess_correlation,
     null_correlations,
@@ -93,8 +93,8 @@ def test_rescaled_boxes_stay_inside_and_keep_their_part_of_the_image(rng):
 def test_orders_are_even(rng):
     """Every box reaches every place equally often, and each of the 24 orders of four boxes comes up."""
     table = random_table(rng)
-    exchange = Exchange.under("free", table.where(np.arange(len(table)) < 4))
-    orders = np.array([exchange.source(7, repeat) for repeat in range(24_000)])
+    permutation = Permutation.under("free", table.where(np.arange(len(table)) < 4))
+    orders = np.array([permutation.source(7, repeat) for repeat in range(24_000)])
     _, often = np.unique(orders, axis=0, return_counts=True)
     assert len(often) == 24
     assert (abs(often - 1000) < 5 * 31).all()  # five standard deviations of a binomial count
@@ -146,8 +146,8 @@ def test_normalised_boxes_are_exchanged_as_such(rng):
         table, xywh=table.xywh / np.tile(table.sizes[table.image], 2), sizes=np.ones_like(table.sizes)
     )
     for null in ("free", "count", "category"):
-        here = excess_correlation(table, null, shuffles=5, normalized=True, coordinates="cxcywh")
-        there = excess_correlation(parts, null, shuffles=5, coordinates="cxcywh")
+        here = excess_correlation(table, null, shuffles=5, normalized=True, box_format="cxcywh")
+        there = excess_correlation(parts, null, shuffles=5, box_format="cxcywh")
         assert here.null_mean == pytest.approx(there.null_mean, abs=1e-13)
     free, rescaled = (excess_correlation(table, n, shuffles=5, normalized=True) for n in ("free", "rescaled"))
     assert free.null_mean == rescaled.null_mean
@@ -337,8 +337,8 @@ def test_overlap_share_by_iou(rng):
     for image in range(12):
         corners = xywh_to_xyxy(kept.xywh[kept.image == image])
         found += list(iou(corners, corners)[np.triu_indices(len(corners), 1)] > 0)
-    observed, exchanged = overlap_share(table, shuffles=4)
+    observed, permuted = overlap_share(table, shuffles=4)
     assert observed == pytest.approx(np.mean(found))
-    assert 0 < exchanged < 1
+    assert 0 < permuted < 1
     with pytest.raises(ValueError, match="no image has two boxes"):
         overlap_share(table.where(np.arange(len(table)) == 0))

@@ -160,11 +160,13 @@ def test_detections_are_repeatable(detections):
 
 def test_the_detector_finds_coins_and_fails_elsewhere(whole, detections):
     def found(number: int) -> float:
-        truth, guess = (t.xywh[t.image == number] for t in (whole.table, detections))
-        low = np.maximum(truth[:, None, :2], guess[None, :, :2])
-        high = np.minimum((truth[:, :2] + truth[:, 2:])[:, None], (guess[:, :2] + guess[:, 2:])[None])
+        ground_truth, guess = (t.xywh[t.image == number] for t in (whole.table, detections))
+        low = np.maximum(ground_truth[:, None, :2], guess[None, :, :2])
+        high = np.minimum(
+            (ground_truth[:, :2] + ground_truth[:, 2:])[:, None], (guess[:, :2] + guess[:, 2:])[None]
+        )
         shared = (high - low).clip(0).prod(axis=-1)
-        union = truth[:, 2:].prod(axis=1)[:, None] + guess[:, 2:].prod(axis=1) - shared
+        union = ground_truth[:, 2:].prod(axis=1)[:, None] + guess[:, 2:].prod(axis=1) - shared
         return float((shared / union > 0.5).any(axis=1).mean())
 
     assert found(0) > 0.9  # measured: every coin

@@ -32,7 +32,7 @@ def files(tmp_path):
     """Three images with a box each, found with falling IoU; only the picture of image 2 is there."""
     images = [{"id": i, "width": 64, "height": 48, "file_name": f"COCO_{i}.jpg"} for i in (1, 2, 3)]
     box = {"category_id": 1, "bbox": [4, 4, 30, 20], "area": 600, "iscrowd": 0}
-    truth = {
+    ground_truth = {
         "images": images,
         "annotations": [{"id": i, "image_id": i, **box} for i in (1, 2, 3)],
         "categories": [{"id": 1, "name": "thing"}],
@@ -41,7 +41,7 @@ def files(tmp_path):
     found = [
         {"image_id": i, "category_id": 1, "bbox": [4, 4, w, 20], "score": 0.9} for i, w in widths.items()
     ]
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "truth.json").write_text(json.dumps(ground_truth))
     (tmp_path / "found.json").write_text(json.dumps(found))
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "pictures" / "000000000002.jpg")
@@ -67,7 +67,7 @@ def test_only_the_chosen_pictures_are_read(files, monkeypatch):
     load = plots._load
     monkeypatch.setattr(plots, "_load", lambda *args: opened.append(args[2]) or load(*args))
     pair = plots.open_pair(files)
-    ranked = rank_images(evaluate_images(pair.truth, pair.detections))
+    ranked = rank_images(evaluate_images(pair.ground_truth, pair.detections))
     assert opened == []
     plots.gallery(pair, ranked.head(1))
     assert opened == [0]
@@ -86,7 +86,7 @@ def test_data_of_another_form_is_explained(data):
 
 
 @pytest.mark.parametrize(
-    ("data", "lacks"), [(("t.json", None, None), "DETECTIONS"), ((None, "d.json", None), "TRUTH")]
+    ("data", "lacks"), [(("t.json", None, None), "DETECTIONS"), ((None, "d.json", None), "GROUND_TRUTH")]
 )
 def test_half_a_pair_says_what_to_set(data, lacks):
     with pytest.raises(ValueError, match=f"set {lacks} too"):
@@ -94,7 +94,7 @@ def test_half_a_pair_says_what_to_set(data, lacks):
 
 
 def test_nothing_set_means_the_embedded_tiles(tiles):
-    assert plots.open_pair((None, None, None)).truth.image_ids == tiles.truth.image_ids
+    assert plots.open_pair((None, None, None)).ground_truth.image_ids == tiles.ground_truth.image_ids
 
 
 def test_a_missing_folder_is_named(files):
@@ -104,7 +104,7 @@ def test_a_missing_folder_is_named(files):
 
 def test_thresholds_follow_the_evaluation(tiles):
     figure, data = plots.at_thresholds(tiles, "brick-2-1", score_threshold=0.5)
-    row = evaluate_images(tiles.truth, tiles.detections).loc["brick-2-1"]
+    row = evaluate_images(tiles.ground_truth, tiles.detections).loc["brick-2-1"]
     counted = data[data["score"] >= 0.5].iloc[-1]
     assert np.isclose(counted["F1"], row["F1"], atol=1e-12) and np.isclose(
         counted["LRP"], row["LRP"], atol=1e-12
@@ -115,11 +115,11 @@ def test_thresholds_follow_the_evaluation(tiles):
 @pytest.mark.parametrize(("name", "text"), [("7", "7: .93"), ("person", ".93")])
 def test_short_names_stand_before_scores(name, text):
     place = [0], ("a",), [(64, 48)], [7], {7: name}
-    truth, found = (BoxTable([[4, 20, 20, 20]], *place, score=score) for score in (None, [0.93]))
-    pair = plots.Pair(truth, found, lambda index: np.zeros((48, 64), np.uint8))
-    figure, _ = plots.gallery(pair, evaluate_images(truth, found))
+    ground_truth, found = (BoxTable([[4, 20, 20, 20]], *place, score=score) for score in (None, [0.93]))
+    pair = plots.Pair(ground_truth, found, lambda index: np.zeros((48, 64), np.uint8))
+    figure, _ = plots.gallery(pair, evaluate_images(ground_truth, found))
     assert [label.get_text() for label in figure.axes[0].texts] == [text]
-    example = {"right": (0, truth.xywh, found.xywh)}
+    example = {"right": (0, ground_truth.xywh, found.xywh)}
     figure, _ = plots.failure_cases(pair, example)
     assert [label.get_text() for label in figure.axes[0].texts] == [text]
 
@@ -128,7 +128,7 @@ def test_scores_do_not_cover_each_other():
     place = [0, 0], ("a",), [(64, 48)], [7, 7], {7: "7"}
     found = BoxTable([[20, 20, 20, 20], [21, 20, 20, 20]], *place, score=[0.9, 0.8])
     pair = plots.Pair(found.where(np.array([True, False])), found, lambda index: None)
-    figure, _ = plots.gallery(pair, evaluate_images(pair.truth, found))
+    figure, _ = plots.gallery(pair, evaluate_images(pair.ground_truth, found))
     (first, second) = (label.get_position() for label in figure.axes[0].texts)
     assert abs(first[1] - second[1]) > 15
 

@@ -120,10 +120,10 @@ def test_results_on_the_images_of_their_truth(tmp_path, coco_content):
     (tmp_path / "found.json").write_text(
         json.dumps([{"image_id": 7, "category_id": 5, "bbox": [1, 1, 2, 2], "score": 0.5}])
     )
-    truth = read_boxes(tmp_path / "truth.json")
-    table = read_boxes(tmp_path / "found.json", truth=truth)
-    assert table.image_ids == truth.image_ids
-    assert table.names == truth.names
+    ground_truth = read_boxes(tmp_path / "truth.json")
+    table = read_boxes(tmp_path / "found.json", ground_truth=ground_truth)
+    assert table.image_ids == ground_truth.image_ids
+    assert table.names == ground_truth.names
     assert table.score.tolist() == [0.5]
     assert table.image.tolist() == [0]
 
@@ -131,7 +131,7 @@ def test_results_on_the_images_of_their_truth(tmp_path, coco_content):
 def test_no_detections_at_all(tmp_path, coco_content):
     (tmp_path / "truth.json").write_text(json.dumps(coco_content))
     (tmp_path / "found.json").write_text(" [ ] ")
-    table = read_boxes(tmp_path / "found.json", truth=read_boxes(tmp_path / "truth.json"))
+    table = read_boxes(tmp_path / "found.json", ground_truth=read_boxes(tmp_path / "truth.json"))
     assert len(table) == 0
     assert table.score.shape == (0,)
 
@@ -360,8 +360,10 @@ class TestRealFiles:
         assert np.abs(distance).max() < 1e-3  # six decimals of a side of 500 pixels, twice
 
     def test_coco_results(self, shared_data):
-        truth = read_boxes(shared_data / "coco_val2014_100_gt_boxes.json.gz")
-        table = read_boxes(shared_data / "coco_val2014_100_fakebbox_results.json.gz", truth=truth)
+        ground_truth = read_boxes(shared_data / "coco_val2014_100_gt_boxes.json.gz")
+        table = read_boxes(
+            shared_data / "coco_val2014_100_fakebbox_results.json.gz", ground_truth=ground_truth
+        )
         assert len(table) == 734
         assert len(np.unique(table.image)) == 99
-        assert table.image_ids == truth.image_ids
+        assert table.image_ids == ground_truth.image_ids

@@ -1,4 +1,4 @@
-"""Every row of the table in reading.py: one clear error, or kept or set aside and counted."""
+"""Every row of the table in reading.py: one clear error, or kept or dropped and counted."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def put(folder, content):
 
 
 @pytest.fixture
-def truth(tmp_path):
-    return read_boxes(put(tmp_path / "truth", ("truth.json", coco())))
+def ground_truth(tmp_path):
+    return read_boxes(put(tmp_path / "ground_truth", ("truth.json", coco())))
 
 
 REPEATED_IMAGE = coco().replace('"images": [', '"images": [{"id": 1}, ')
@@ -125,7 +125,7 @@ ERRORS = [
     (NO_FORMAT, {"a.xml": corners(1, 2, 3, 4), "a.txt": "0 .5 .5 .1 .1"}, {}, "holds both voc and yolo"),
     (NO_FORMAT, ("a.json", coco()), {"format": "csv"}, "format 'csv' is not known"),
     (NO_FORMAT, ("a.json", results()), {}, "needs truth="),
-    (NO_FORMAT, ("a.json", coco()), {"truth": True}, "truth= belongs"),
+    (NO_FORMAT, ("a.json", coco()), {"ground_truth": True}, "truth= belongs"),
     (NO_FORMAT, ("a.json", coco()), {"sizes": (9, 9)}, "sizes= is for"),
     (NO_FORMAT, ("a.csv", "ImageId,Label\n"), {}, "not ImageId,ClassId,EncodedPixels"),
     (NO_FORMAT, {"a.png": "no picture"}, {"format": "masks"}, r"a\.png is not a picture"),
@@ -194,7 +194,7 @@ ERRORS = [
     ),
     (UNLISTED, ("a.json", coco(image_id=9)), {}, "annotation 2 is for image 9"),
     (UNLISTED, ("a.json", coco(image_id="1")), {}, "for image '1'"),
-    (UNLISTED, ("a.json", results(image_id=9)), {"truth": True}, "detection 2 is for image 9"),
+    (UNLISTED, ("a.json", results(image_id=9)), {"ground_truth": True}, "detection 2 is for image 9"),
     (TWICE, ("a.json", REPEATED_IMAGE), {}, "image id 1 is given twice"),
     (TWICE, ("a.json", REPEATED_CATEGORY), {}, "category id 1 is given twice"),
     (TWICE, ("a.json", coco()[:-1] + ', "images": []}'), {}, "stands in the"),
@@ -228,7 +228,7 @@ COUNTED = [
     (
         "detection with a score of NaN or infinity",
         ("a.json", results(score=float("nan"))),
-        {"truth": True},
+        {"ground_truth": True},
         SET_ASIDE,
         "detection 2",
     ),
@@ -309,35 +309,35 @@ def test_every_row_is_tested():
     assert tested == set(table_rows())
 
 
-def options_for(options, folder, truth):
-    """Options with the truth and the folder filled in."""
-    filled = {"truth": truth} if options.get("truth") else {}
+def options_for(options, folder, ground_truth):
+    """Options with the ground truth and the folder filled in."""
+    filled = {"ground_truth": ground_truth} if options.get("ground_truth") else {}
     if options.get("sizes") == ".":
         filled["sizes"] = folder
     return options | filled
 
 
 @pytest.mark.parametrize(("row", "content", "options", "says"), ERRORS)
-def test_error(tmp_path, truth, row, content, options, says):
+def test_error(tmp_path, ground_truth, row, content, options, says):
     folder = tmp_path / "bad"
     path = put(folder, content)
     with pytest.raises(ValueError, match=f"(?s){says}") as error:
-        read_boxes(path, **options_for(options, folder, truth))
+        read_boxes(path, **options_for(options, folder, ground_truth))
     if "format" not in says:
         assert str(path) in str(error.value)
     assert table_rows()[row][0].startswith("error")
 
 
 @pytest.mark.parametrize(("row", "content", "options", "left", "first"), COUNTED)
-def test_counted(tmp_path, truth, row, content, options, left, first):
+def test_counted(tmp_path, ground_truth, row, content, options, left, first):
     folder = tmp_path / "odd"
-    table = read_boxes(put(folder, content), **options_for(options, folder, truth))
+    table = read_boxes(put(folder, content), **options_for(options, folder, ground_truth))
     does, phrase = table_rows()[row]
     boxes, kept = left
     assert len(table) == boxes
     finding = table.report[phrase]
     assert (finding.count, finding.kept, finding.first) == (1, kept, first)
-    assert does.startswith("kept" if kept else "set aside")
+    assert does.startswith("kept" if kept else "dropped")
     assert np.isfinite(table.xywh).all()
     assert (table.xywh[:, 2:] > 0).all()
 

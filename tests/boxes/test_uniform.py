@@ -93,8 +93,8 @@ LEVELS = {
 @pytest.mark.parametrize("side", LEVELS)
 def test_levels_of_chance_by_box_size(side):
     table = random_layout(count=2, side=side, images=100_000)
-    for coordinates, level in zip(("xywh", "cxcywh", "xyxy"), LEVELS[side], strict=True):
-        assert macroscopic_correlation(table, coordinates).mean() == pytest.approx(level, abs=0.004)
+    for box_format, level in zip(("xywh", "cxcywh", "xyxy"), LEVELS[side], strict=True):
+        assert macroscopic_correlation(table, box_format).mean() == pytest.approx(level, abs=0.004)
 
 
 @pytest.mark.parametrize(

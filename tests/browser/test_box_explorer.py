@@ -187,8 +187,8 @@ def test_python_sets_traits_and_the_view_follows(notebook, shown):
     notebook.run(f"explorer.boxes = {other}; explorer.selected = 2")
     shown.wait("mc", mc_text(other))
     assert shown.text("status") == "Box 2: x 100, y 200, w 20, h 80 px."
-    notebook.run("explorer.coordinates = 'cxcywh'")
-    shown.wait("mc", f"MC {BoxExplorer(other, size=SIZE, coordinates='cxcywh').correlation:.3f}")
+    notebook.run("explorer.box_format = 'cxcywh'")
+    shown.wait("mc", f"MC {BoxExplorer(other, size=SIZE, box_format='cxcywh').correlation:.3f}")
     notebook.run("explorer.labels = ['cup', 'spoon', 'plate']")
     shown.wait("status", "Box plate: x 100, y 200, w 20, h 80 px.")
     notebook.run("explorer.boxes = [[1, 2, 3, 4]]")

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from marginalia.boxes.correlation import COORDINATES, pearson
+from marginalia.boxes.correlation import BOX_FORMATS, pearson
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.uniform import lowbias32, uniform_band, uniform_boxes
 from marginalia.explorers import BoxExplorer
@@ -81,12 +81,12 @@ def test_band_is_that_of_the_library(call, rng):
     np.testing.assert_allclose(call("uniformBand", wh.tolist(), [500, 400]), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES)
-def test_measure_in_all_coordinates(call, rng, coordinates):
+@pytest.mark.parametrize("box_format", BOX_FORMATS)
+def test_measure_in_all_coordinates(call, rng, box_format):
     boxes = layout(rng, 5)
-    explorer = BoxExplorer(boxes, size=(500, 400), coordinates=coordinates)
-    told = call("measure", boxes.tolist(), [500, 400], coordinates)
-    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(coordinates, np.asarray)
+    explorer = BoxExplorer(boxes, size=(500, 400), box_format=box_format)
+    told = call("measure", boxes.tolist(), [500, 400], box_format)
+    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(box_format, np.asarray)
     np.testing.assert_allclose(told["matrix"], pearson(turn(boxes)), atol=1e-12)
     assert told["mc"] == pytest.approx(explorer.correlation, abs=1e-12)
     np.testing.assert_allclose(told["band"], explorer.band, atol=1e-12)

@@ -20,8 +20,8 @@ from marginalia.detection.attention import (
     join_heads,
     marginal_product,
     modulate,
-    shift_embedding,
-    sine_embedding,
+    positional_encoding,
+    shift_encoding,
     sine_frequencies,
     split_heads,
     unprojected_logits,
@@ -42,22 +42,22 @@ def draw():
 
 def kernel(point, h, w, temperature=10000.0, dtype=torch.float32, query=lambda code: code):
     """Unscaled logits (h, w) of a point's code against the cells', without projections."""
-    cells = sine_embedding(cell_positions(h, w, dtype), WIDTH, temperature)
-    code = query(sine_embedding(torch.tensor(point, dtype=dtype), WIDTH, temperature))
+    cells = positional_encoding(cell_positions(h, w, dtype), WIDTH, temperature)
+    code = query(positional_encoding(torch.tensor(point, dtype=dtype), WIDTH, temperature))
     return (cells @ code).reshape(h, w)
 
 
 @given(unit, unit, st.sampled_from([2.0, 20.0, 10000.0]))
 @settings(max_examples=30, deadline=None)
 def test_codes_of_all_points_have_the_same_length(x, y, temperature):
-    code = sine_embedding(torch.tensor([x, y], dtype=torch.float64), WIDTH, temperature)
+    code = positional_encoding(torch.tensor([x, y], dtype=torch.float64), WIDTH, temperature)
     assert code.shape == (WIDTH,)
     assert code @ code == pytest.approx(WIDTH / 2, abs=1e-9)
 
 
 def test_sine_code_is_as_defined_with_y_first():
     x, y = 0.3, 0.8
-    code = sine_embedding(torch.tensor([x, y], dtype=torch.float64), 8, temperature=20.0)
+    code = positional_encoding(torch.tensor([x, y], dtype=torch.float64), 8, temperature=20.0)
     slow = 20.0 ** (-2 / 4)  # the second of two frequencies
     angles = [2 * math.pi * v * omega for v in (y, x) for omega in (1.0, slow)]
     expected = [f(angle) for angle in angles for f in (math.sin, math.cos)]
@@ -66,22 +66,22 @@ def test_sine_code_is_as_defined_with_y_first():
 
 
 def test_changing_x_leaves_the_first_half_of_the_code_fixed():
-    one, other = sine_embedding(torch.tensor([[0.2, 0.7], [0.9, 0.7]]), WIDTH)
+    one, other = positional_encoding(torch.tensor([[0.2, 0.7], [0.9, 0.7]]), WIDTH)
     assert torch.equal(one[:128], other[:128])
     assert not torch.equal(one[128:], other[128:])
 
 
 def test_code_of_a_box_is_that_of_its_centre_and_then_width_and_height():
     box = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    code = sine_embedding(box, WIDTH)
-    assert torch.equal(code[:WIDTH], sine_embedding(box[:2], WIDTH))
-    assert torch.equal(code[WIDTH:], sine_embedding(box[[3, 2]], WIDTH))  # w before h
+    code = positional_encoding(box, WIDTH)
+    assert torch.equal(code[:WIDTH], positional_encoding(box[:2], WIDTH))
+    assert torch.equal(code[WIDTH:], positional_encoding(box[[3, 2]], WIDTH))  # w before h
 
 
 @pytest.mark.parametrize(("shape", "width"), [((3, 2), 6), ((3, 3), 8)])
 def test_codes_that_cannot_be_made_are_refused(shape, width):
-    with pytest.raises(ValueError, match="sine_embedding"):
-        sine_embedding(torch.zeros(shape), width)
+    with pytest.raises(ValueError, match="positional_encoding"):
+        positional_encoding(torch.zeros(shape), width)
 
 
 def test_padding_does_not_count_in_cell_positions():
@@ -179,7 +179,7 @@ def test_identity_map_is_an_outer_product():
 @pytest.mark.parametrize("temperature", [2.0, 20.0, 10000.0])
 def test_unprojected_logits_are_the_cosines_of_the_difference(temperature):
     h, w, x, y = 6, 9, 0.37, 0.81
-    code = sine_embedding(torch.tensor([[x, y]], dtype=torch.float64), WIDTH, temperature)
+    code = positional_encoding(torch.tensor([[x, y]], dtype=torch.float64), WIDTH, temperature)
     frequencies = 2 * math.pi * sine_frequencies(WIDTH, temperature, torch.float64)
     difference = cell_positions(h, w, torch.float64) - torch.tensor([x, y], dtype=torch.float64)
     expected = (difference[..., None] * frequencies).cos().sum((-2, -1)).reshape(h, w)
@@ -198,8 +198,8 @@ def test_marginal_product_is_the_map_itself_where_rows_and_columns_are_independe
 @settings(max_examples=30, deadline=None)
 def test_rotating_each_frequency_moves_the_point(x, y, dx, dy, temperature):
     point, step = (torch.tensor(v, dtype=torch.float64) for v in ([x, y], [dx, dy]))
-    moved = sine_embedding(point + step, WIDTH, temperature)
-    rotated = shift_embedding(sine_embedding(point, WIDTH, temperature), step, temperature)
+    moved = positional_encoding(point + step, WIDTH, temperature)
+    rotated = shift_encoding(positional_encoding(point, WIDTH, temperature), step, temperature)
     torch.testing.assert_close(rotated, moved, atol=1e-12, rtol=0)
 
 
@@ -243,8 +243,8 @@ def test_width_below_the_anchors_widens_x_only():
     """Sheet 5.1: multipliers 3, 1 and 1/3 give a standard deviation along x of 0.081, 0.149 and 0.230."""
     h, w = 25, 34
     cells = cell_positions(h, w)
-    keys = sine_embedding(cells, WIDTH, 20.0)
-    code = sine_embedding(torch.tensor([[[0.5, 0.5]]]), WIDTH, 20.0)
+    keys = positional_encoding(cells, WIDTH, 20.0)
+    code = positional_encoding(torch.tensor([[[0.5, 0.5]]]), WIDTH, 20.0)
     spreads = {}
     for factor in (3.0, 1.0, 1 / 3):
         size, wished = torch.tensor([[[0.2, 0.4]]]), torch.tensor([[[0.2 * factor, 0.4]]])

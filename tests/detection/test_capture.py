@@ -10,7 +10,7 @@ import torch
 from marginalia.detection.attention import AttentionMaps, combine_maps, split_heads
 from marginalia.detection.capture import capture_attention, crop_to_valid, reported_attention
 from marginalia.detection.detector import KINDS, DetectorConfig, build
-from marginalia.detection.hooks import JointHooks, SplitHooks, cross_attentions
+from marginalia.detection.hooks import ConditionalHooks, DetrHooks, cross_attentions
 
 torch.set_num_threads(1)
 PUBLISHED = ("Detr", "ConditionalDetr", "DabDetr")
@@ -110,7 +110,7 @@ def test_first_layer_needs_its_extra_terms(kind, pixels, monkeypatch):
     model.set_attn_implementation("eager")
     reported = reported_attention(model, pixels)
     assert capture_attention(model, pixels).content_terms == (FIRST, LATER, LATER)
-    monkeypatch.setattr(SplitHooks, "first", False)
+    monkeypatch.setattr(ConditionalHooks, "first", False)
     without = capture_attention(model, pixels).combined.flatten(-2)
     assert (without[0] - reported[0]).abs().max() > 1e-3
     torch.testing.assert_close(without[1:], reported[1:], atol=1e-6, rtol=0)
@@ -128,7 +128,7 @@ def test_dab_with_kept_query_positions_has_the_extra_terms_in_all_layers(pixels)
 def test_detr_spatial_part_is_the_whole_query_against_positions_only(pixels):
     model = published("Detr")
     sites = cross_attentions(model, heads=4)
-    assert all(isinstance(site, JointHooks) for site in sites) and len(sites) == 3
+    assert all(isinstance(site, DetrHooks) for site in sites) and len(sites) == 3
     maps = capture_attention(model, pixels)
     assert maps.content_terms[0] == "(c_q + o_q) . c_k" and maps.spatial_terms[0] == "(c_q + o_q) . p_k"
     seen = {}

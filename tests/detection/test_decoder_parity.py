@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from marginalia.detection.attention import cell_positions, sine_embedding, valid_positions
+from marginalia.detection.attention import cell_positions, positional_encoding, valid_positions
 from marginalia.detection.decoder import Decoder
 from marginalia.detection.detector import DetectorConfig, build
 from marginalia.detection.layers import inverse_sigmoid
@@ -150,7 +150,7 @@ def test_detr(inputs):
     theirs = shaken(transformers.DetrForObjectDetection(config))
     queries = theirs.model.query_position_embeddings.weight
     decoder = ours("detr", DETR, theirs, queries)
-    cells = sine_embedding(valid_positions(inputs.valid), 64)
+    cells = positional_encoding(valid_positions(inputs.valid), 64)
     position = queries.expand(BATCH, -1, -1)
     expected = theirs.model.decoder(
         inputs_embeds=torch.zeros_like(position),
@@ -176,7 +176,7 @@ def test_conditional_detr(inputs):
     theirs = shaken(transformers.ConditionalDetrForObjectDetection(config))
     queries = theirs.model.query_position_embeddings.weight
     decoder = ours("conditional", CONDITIONAL, theirs, queries, temperature=10000.0)
-    cells = sine_embedding(valid_positions(inputs.valid), 64)
+    cells = positional_encoding(valid_positions(inputs.valid), 64)
     position = queries.expand(BATCH, -1, -1)
     expected = theirs.model.decoder(
         inputs_embeds=torch.zeros_like(position),
@@ -213,7 +213,7 @@ def test_dab_detr(inputs, key_temperature):
     options = {"temperature": float(key_temperature), "query_temperature": 10000.0}
     decoder = ours("dab", DAB, theirs, anchors, **options)
     position = theirs.model.backbone.position_embedding(inputs.memory, inputs.valid)
-    cells = sine_embedding(valid_positions(inputs.valid), 64, key_temperature)
+    cells = positional_encoding(valid_positions(inputs.valid), 64, key_temperature)
     # compared only where attention can see it
     torch.testing.assert_close(cells[inputs.keys], position.flatten(2).mT[inputs.keys], atol=1e-6, rtol=0)
     expected = theirs.model.decoder(
@@ -238,7 +238,7 @@ def test_sine_code_equals_that_of_transformers(coordinates):
 
     points = torch.rand(3, 5, coordinates, generator=torch.Generator().manual_seed(0))
     theirs = module.encode_sinusoidal_position_embedding(points, num_pos_feats=128)
-    assert torch.equal(sine_embedding(points, 256), theirs)
+    assert torch.equal(positional_encoding(points, 256), theirs)
 
 
 def test_key_code_equals_that_of_transformers(inputs):
@@ -247,10 +247,10 @@ def test_key_code_equals_that_of_transformers(inputs):
     position = module.ConditionalDetrSinePositionEmbedding(128, normalize=True)
     shape, device = (BATCH, 64, HEIGHT, WIDTH), torch.device("cpu")
     theirs = position(shape=shape, device=device, dtype=torch.float32, mask=inputs.valid)
-    code = sine_embedding(valid_positions(inputs.valid), 256)
+    code = positional_encoding(valid_positions(inputs.valid), 256)
     assert torch.equal(code, theirs.flatten(2).mT)
     if inputs.valid.all():
-        assert torch.equal(sine_embedding(cell_positions(HEIGHT, WIDTH), 256), code[0])
+        assert torch.equal(positional_encoding(cell_positions(HEIGHT, WIDTH), 256), code[0])
 
 
 @torch.no_grad()

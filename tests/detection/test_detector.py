@@ -391,8 +391,8 @@ def test_predictions_as_coco_results_and_as_table(kind, pixels):
 def test_predictions_of_the_truth_are_perfect(pixels):
     """A table of predictions fits the evaluation: scored against itself it is perfect."""
     table = predict_table(build(SMALL), pixels, keep=4)
-    truth = replace(table, score=None)
-    assert evaluate(truth, table)["AP"] == pytest.approx(1)
+    ground_truth = replace(table, score=None)
+    assert evaluate(ground_truth, table)["AP"] == pytest.approx(1)
 
 
 def test_predictions_with_the_wrong_number_of_ids_are_refused(pixels):

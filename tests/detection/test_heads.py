@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from marginalia.detection import heads, make_scenes
-from marginalia.detection.attention import sine_embedding
+from marginalia.detection.attention import positional_encoding
 from marginalia.detection.detector import DetectorConfig, build
-from marginalia.detection.heads import Looks, exchange, looks_of, side_of, sort_heads, summarise
+from marginalia.detection.heads import Looks, looks_of, permutation, side_of, sort_heads, summarise
 
 torch.set_num_threads(1)
 
@@ -58,8 +58,8 @@ def test_the_sine_kernel_peaks_where_the_point_is_less_half_a_cell():
     from marginalia.detection.attention import cell_positions
 
     point = torch.tensor([[0.4, 0.6]], dtype=torch.float64)
-    keys = sine_embedding(cell_positions(16, 16, torch.float64), 64, 20.0)
-    kernel = (sine_embedding(point, 64, 20.0) @ keys.T).softmax(-1).view(16, 16)
+    keys = positional_encoding(cell_positions(16, 16, torch.float64), 64, 20.0)
+    kernel = (positional_encoding(point, 64, 20.0) @ keys.T).softmax(-1).view(16, 16)
     np.testing.assert_allclose(heads.peak_positions(kernel), [0.4 - 0.5 / 16, 0.6 - 0.5 / 16], atol=2e-3)
 
 
@@ -95,13 +95,13 @@ def test_summary_of_a_head_that_follows_the_top(boxes):
 def test_exchanged_boxes_unsettle_a_head_that_follows_its_object(boxes):
     offset = torch.zeros(400, 2, dtype=torch.float64)
     assert summarise(looks(offset, boxes)).iloc[0]["side"] == "inside"
-    chance = summarise(exchange(looks(offset, boxes))).iloc[0]
+    chance = summarise(permutation(looks(offset, boxes))).iloc[0]
     assert chance["side"] == "roaming" and min(chance["x_range"], chance["y_range"]) > 2
 
 
 def test_exchanged_boxes_do_not_unsettle_a_head_that_looks_at_a_fixed_place(boxes):
     fixed = looks((0.5 - boxes[:, :2]) / (boxes[:, 2:] / 2), boxes)
-    before, after = summarise(fixed).iloc[0], summarise(exchange(fixed)).iloc[0]
+    before, after = summarise(fixed).iloc[0], summarise(permutation(fixed)).iloc[0]
     assert before["x_range"] == pytest.approx(after["x_range"])
     assert before["side"] == after["side"] == "roaming"
 
@@ -146,10 +146,10 @@ def test_looks_of_an_untrained_model(kind):
     model = build(DetectorConfig(kind=kind, width=16, heads=2, encoder_layers=1, decoder_layers=2, queries=8))
     scenes = make_scenes(6, split="val", side=32)
     found = looks_of(model.eval(), scenes, least_iou=0.0)
-    truth = torch.from_numpy(np.concatenate(scenes.boxes))
+    ground_truth = torch.from_numpy(np.concatenate(scenes.boxes))
     for one in found.values():
-        assert one.peak.shape == (2, 2, len(truth), 2)
+        assert one.peak.shape == (2, 2, len(ground_truth), 2)
         # every object has a query; their order within a picture is that of the queries
-        assert torch.equal(one.boxes.sort(0).values, truth.sort(0).values)
+        assert torch.equal(one.boxes.sort(0).values, ground_truth.sort(0).values)
         assert ((one.peak > 0) & (one.peak < 1)).all()
         assert (one.entropy <= math.log(64) + 1e-5).all()

@@ -27,9 +27,11 @@ def random_case(kind="conditional", counts=COUNTS, seed=0) -> tuple[Output, Targ
     width = CLASSES + (kind == "detr")
     logits = 2 * torch.randn(LAYERS, len(counts), QUERIES, width, generator=source)
     boxes = 0.2 + 0.5 * torch.rand(LAYERS, len(counts), QUERIES, 4, generator=source)
-    truth = 0.2 + 0.5 * torch.rand(sum(counts), 4, generator=source)
+    ground_truth = 0.2 + 0.5 * torch.rand(sum(counts), 4, generator=source)
     labels = torch.randint(CLASSES, (sum(counts),), generator=source)
-    return Output(logits.requires_grad_(), boxes.requires_grad_()), Targets(truth, labels, tuple(counts))
+    return Output(logits.requires_grad_(), boxes.requires_grad_()), Targets(
+        ground_truth, labels, tuple(counts)
+    )
 
 
 def criterion(kind: str):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from marginalia.detection import heads, load, make_scenes, runs
-from marginalia.detection.attention import sine_embedding
+from marginalia.detection.attention import positional_encoding
 from marginalia.detection.plots import anchors, attention
 from marginalia.detection.plots import heads as plots
 
@@ -114,9 +114,9 @@ def test_positional_queries_of_the_three_kinds():
     assert torch.equal(anchors.positional_queries(detr, pixels), detr.decoder.queries.object_query)
     points = conditional.decoder.queries.start(1)[0]
     found = anchors.positional_queries(conditional, pixels)
-    torch.testing.assert_close(found, sine_embedding(points, 96, 20.0))
+    torch.testing.assert_close(found, positional_encoding(points, 96, 20.0))
     with torch.no_grad():
-        middle = sine_embedding(dab(pixels).references[-1, 0, :, :2], 96, 20.0)
+        middle = positional_encoding(dab(pixels).references[-1, 0, :, :2], 96, 20.0)
     factor = anchors.positional_queries(dab, pixels) / middle  # one number for the y half, one for the x half
     halves = factor.unflatten(-1, (2, 48))
     torch.testing.assert_close(halves, halves[..., :1].expand_as(halves), rtol=1e-3, atol=1e-3)

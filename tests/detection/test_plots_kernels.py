@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from marginalia.detection.attention import shift_embedding
+from marginalia.detection.attention import shift_encoding
 from marginalia.detection.plots import kernels
 
 matplotlib.use("agg")
@@ -48,7 +48,7 @@ def test_only_pairwise_forms_and_rotations_move_along():
     forms = {
         "same": lambda p: p,
         "pairs": lambda p: p * random[:32].repeat_interleave(2),
-        "turned": lambda p: shift_embedding(p, step, 20.0),
+        "turned": lambda p: shift_encoding(p, step, 20.0),
         "free": lambda p: p * random,
     }
     _, data = kernels.transformations(forms, [(4 / 12, 4 / 12), (6 / 12, 7 / 12)], (2, 3), (12, 12), width=64)
@@ -78,7 +78,7 @@ def test_half_cell_offset_and_its_absence():
 
 
 def test_code_starts_with_sine_zero_and_cosine_one():
-    _, data = kernels.sine_code(width=16)
+    _, data = kernels.sine_encoding(width=16)
     np.testing.assert_allclose(data.iloc[0], [0] + [0, 1] * 4, atol=1e-15)
 
 

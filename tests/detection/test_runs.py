@@ -183,7 +183,7 @@ def test_heads_are_measured_with_a_run(folder, monkeypatch):
     frame = runs.head_histories(["tiny-*"])
     assert sorted(frame["step"].unique()) == measure_heads.moments(run) == [2, 4]
     assert frame.groupby(["step", "map"]).size().tolist() == [4] * 6  # two layers of two heads, three maps
-    assert {"x_exchanged", "y_exchanged", "side", "objects"} <= set(frame)
+    assert {"x_permuted", "y_permuted", "side", "objects"} <= set(frame)
     assert frame.attrs["missing"] == []
     run.heads_table.unlink()
     assert runs.head_histories(["tiny-*"]).attrs["missing"] == ["tiny-0"]

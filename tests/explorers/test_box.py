@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import traitlets
 
-from marginalia.boxes.correlation import COORDINATES, macroscopic_correlation
+from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
 from marginalia.boxes.plots.explorer import box_correlation
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_band
@@ -24,10 +24,10 @@ def table(boxes=BOXES, sizes=((400, 300),), crowd=None) -> BoxTable:
     return BoxTable(boxes, image, (7,), sizes, image, {0: "cup"}, crowd=crowd)
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES)
-def test_correlation_is_the_library_s(coordinates):
-    explorer = BoxExplorer(np.array(BOXES), size=(400, 300), coordinates=coordinates)
-    assert explorer.correlation == macroscopic_correlation(table(), coordinates)[0]
+@pytest.mark.parametrize("box_format", BOX_FORMATS)
+def test_correlation_is_the_library_s(box_format):
+    explorer = BoxExplorer(np.array(BOXES), size=(400, 300), box_format=box_format)
+    assert explorer.correlation == macroscopic_correlation(table(), box_format)[0]
 
 
 def test_band_is_the_library_s():

@@ -10,7 +10,7 @@ from ..late import late_names
 __getattr__, __dir__, __all__ = late_names(
     __name__,
     {
-        "table": ("BoxTable", "BoxWarning", "Finding"),
+        "table": ("BoxTable", "BoxWarning", "Issue"),
         "reading": ("read_boxes",),
         "correlation": ("macroscopic_correlation", "pearson"),
         "nulls": ("NULLS", "ExcessCorrelation", "excess_correlation", "shuffle"),

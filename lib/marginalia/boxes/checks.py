@@ -1,4 +1,4 @@
-"""The last step of every reader: look at the boxes, set aside what cannot be used, count what is unusual."""
+"""The last step of every reader: look at the boxes, dropped what cannot be used, count what is unusual."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from .table import BoxTable, Finding
+from .table import BoxTable, Issue
 
 NO_CATEGORY = -1  # category of a box that has none in its file
 
@@ -37,7 +37,7 @@ class RawBoxes:
     area: Float[np.ndarray, " N"] | None = None
     difficult: Bool[np.ndarray, " N"] | None = None
     files: Sequence[str] = ()
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, Issue] = field(default_factory=dict)
 
 
 class Rows:
@@ -64,7 +64,7 @@ class Rows:
 
 
 def settle(raw: RawBoxes) -> BoxTable:
-    """The table of the boxes that can be used, with a report on all that were set aside or are unusual."""
+    """The table of the boxes that can be used, with a report on all that were dropped or are unusual."""
     xywh = np.asarray(raw.xywh, np.float64).reshape(-1, 4)
     sizes = np.array(raw.sizes, np.float64).reshape(-1, 2)
     sizes[~(sizes > 0)] = np.nan  # some tools write 0 for a size they do not know
@@ -72,7 +72,7 @@ def settle(raw: RawBoxes) -> BoxTable:
 
     def count(reason: str, mask: Bool[np.ndarray, " N"], kept: bool):
         if mask.any():
-            report[reason] = Finding(int(mask.sum()), kept, raw.entry(int(np.argmax(mask))))
+            report[reason] = Issue(int(mask.sum()), kept, raw.entry(int(np.argmax(mask))))
 
     finite = np.isfinite(xywh).all(1)
     positive = (xywh[:, 2:] > 0).all(1)
@@ -114,7 +114,7 @@ def settle(raw: RawBoxes) -> BoxTable:
     return table
 
 
-def _count_images(table: BoxTable, report: dict[str, Finding]):
+def _count_images(table: BoxTable, report: dict[str, Issue]):
     """Add what is unusual about whole images."""
     unusual = {
         "image size not given": np.isnan(table.sizes).any(1),
@@ -123,4 +123,4 @@ def _count_images(table: BoxTable, report: dict[str, Finding]):
     for reason, mask in unusual.items():
         if mask.any():
             first = table.image_ids[int(np.argmax(mask))]
-            report[reason] = Finding(int(mask.sum()), True, f"image {first}")
+            report[reason] = Issue(int(mask.sum()), True, f"image {first}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from .checks import NO_CATEGORY, RawBoxes, settle
 from .json_stream import BLOCK, JsonStream
-from .table import BoxTable, Finding
+from .table import BoxTable, Issue
 
 Id = int | str
 CategoryId = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]  # tables hold 64-bit integers
@@ -91,8 +91,8 @@ def read_coco(path: Path, block: int = BLOCK) -> BoxTable:
     return settle(_join(path, columns, images, names))
 
 
-def read_results(path: Path, truth: BoxTable, block: int = BLOCK) -> BoxTable:
-    """Detections, a list of {image_id, category_id, bbox, score}, on the images of `truth`."""
+def read_results(path: Path, ground_truth: BoxTable, block: int = BLOCK) -> BoxTable:
+    """Detections, a list of {image_id, category_id, bbox, score}, on the images of `ground_truth`."""
     columns = _Columns()
     with JsonStream(path, block) as text:
         if text.peek() != b"[":
@@ -108,18 +108,18 @@ def read_results(path: Path, truth: BoxTable, block: int = BLOCK) -> BoxTable:
     def entry(i):
         return f"detection {i + 1}"
 
-    image = _positions(path, arrays["image_id"], truth.image_ids, entry)
+    image = _positions(path, arrays["image_id"], ground_truth.image_ids, entry)
     return settle(
         RawBoxes(
             arrays["bbox"],
             image,
-            truth.image_ids,
-            truth.sizes,
+            ground_truth.image_ids,
+            ground_truth.sizes,
             arrays["category_id"],
-            truth.names,
+            ground_truth.names,
             entry,
             score=arrays["score"],
-            files=truth.files,
+            files=ground_truth.files,
         )
     )
 
@@ -184,11 +184,11 @@ def _join(path: Path, columns: _Columns, images: list[Image], names: dict[int, s
         return f"annotation {own[i]}" if own[i] is not None else f"annotation number {i + 1}"
 
     if not keep.all():
-        findings["without a box"] = Finding(int((~keep).sum()), False, described(int(np.argmin(keep))))
+        findings["without a box"] = Issue(int((~keep).sum()), False, described(int(np.argmin(keep))))
     image = _positions(path, arrays["image_id"], image_ids, described)
     repeated = _repeated(own)
     if len(repeated):
-        findings["annotation id used before"] = Finding(len(repeated), True, described(repeated[0]))
+        findings["annotation id used before"] = Issue(len(repeated), True, described(repeated[0]))
     rows = np.flatnonzero(keep)
     area = arrays["area"][rows]
     return RawBoxes(

@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 
 from .geometry import xywh_to_cxcywh, xywh_to_xyxy
-from .table import BoxTable, BoxWarning, Finding
+from .table import BoxTable, BoxWarning, Issue
 
-COORDINATES = ("xywh", "cxcywh", "xyxy")
+BOX_FORMATS = ("xywh", "cxcywh", "xyxy")
 ZERO_VARIANCE = "zero variance, no correlation"
 
 _BLOCK = 100_000  # correlations held at a time; fits a second-level cache, and bounds the memory
@@ -63,21 +63,21 @@ def _whereabouts(table: BoxTable, box: int) -> str:
 
 
 def measured_boxes(
-    table: BoxTable, coordinates: str = "xywh", normalized: bool = False
+    table: BoxTable, box_format: str = "xywh", normalized: bool = False
 ) -> Float[np.ndarray, "N 4"]:
     """The boxes in the asked coordinates: pixels, or parts of the own image's width and height.
 
     Raises ValueError for an unknown name, for boxes that are not finite, and where a needed size is missing.
     """
-    if coordinates not in COORDINATES:
-        raise ValueError(f"coordinates must be one of {', '.join(COORDINATES)}, not {coordinates!r}")
+    if box_format not in BOX_FORMATS:
+        raise ValueError(f"box_format must be one of {', '.join(BOX_FORMATS)}, not {box_format!r}")
     if not np.isfinite(table.xywh).all():
         bad = int(np.flatnonzero(~np.isfinite(table.xywh).all(axis=1))[0])
         raise ValueError(f"{_whereabouts(table, bad)} is not finite: {table.xywh[bad]}")
     boxes = table.xywh
     if normalized:
         boxes = boxes / np.tile(known_sizes(table, "normalized=True")[table.image], 2)
-    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(coordinates)
+    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(box_format)
     return boxes if turn is None else turn(boxes)
 
 
@@ -149,17 +149,17 @@ def mean_absolute(
 
 def usable_boxes(
     table: BoxTable,
-    coordinates: str,
+    box_format: str,
     normalized: bool,
     crowd: bool,
-    report: MutableMapping[str, Finding] | None,
+    report: MutableMapping[str, Issue] | None,
 ) -> tuple[Float[np.ndarray, "N 3"], Bool[np.ndarray, " N"]]:
     """Unit profiles of all boxes, and which take part: not crowd (unless asked for), and with a variance."""
-    profile, varies = unit_profiles(measured_boxes(table, coordinates, normalized))
+    profile, varies = unit_profiles(measured_boxes(table, box_format, normalized))
     chosen = np.ones(len(table), bool) if crowd else ~table.crowd
     flat = np.flatnonzero(chosen & ~varies)
     if len(flat):
-        finding = Finding(len(flat), False, _whereabouts(table, flat[0]).rstrip(","))
+        finding = Issue(len(flat), False, _whereabouts(table, flat[0]).rstrip(","))
         if report is None:
             warnings.warn(BoxWarning(f"{ZERO_VARIANCE}: {finding}"), stacklevel=3)
         else:
@@ -169,21 +169,21 @@ def usable_boxes(
 
 def macroscopic_correlation(
     table: BoxTable,
-    coordinates: str = "xywh",
+    box_format: str = "xywh",
     normalized: bool = False,
     crowd: bool = False,
-    report: MutableMapping[str, Finding] | None = None,
+    report: MutableMapping[str, Issue] | None = None,
 ) -> Float[np.ndarray, " I"]:
     """Mean |Pearson correlation| over the pairs of different boxes of each image: MC of Relation DETR.
 
-    `coordinates` says which four numbers (the paper's code: "xywh"), `normalized` divides them by the image's
+    `box_format` says which four numbers (the paper's code: "xywh"), `normalized` divides them by the image's
     width and height, `crowd` lets crowd boxes take part (as the paper's code does). In [0, 1], and at least
     (N - 3) / (3 (N - 1)); NaN for images with fewer than two usable boxes. A box whose four numbers are equal
     has no correlation: it is left out, and counted in `report` when a mapping is given, in a BoxWarning
     otherwise. Raises ValueError for unknown coordinates, boxes that are not finite, and needed sizes that are
     missing.
     """
-    profile, usable = usable_boxes(table, coordinates, normalized, crowd, report)
+    profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
     images = len(table.image_ids)
     blocks = list(equal_count_blocks(table.image, images, usable))
     return mean_absolute(profile, blocks, images, threads=os.cpu_count() or 1)

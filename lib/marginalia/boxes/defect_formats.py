@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 
 from .checks import Rows, settle
 from .sources import image_ids, image_sizes, members
-from .table import BoxTable, Finding
+from .table import BoxTable, Issue
 from .yolo import box_lines, label_files
 
 DEEPPCB_NAMES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
@@ -26,7 +26,7 @@ def read_deeppcb(path: Path, sizes=None) -> BoxTable:
 
     Numbers stand apart by spaces (the published files) or commas (as their documentation says). w = x2 -
     x1, h = y2 - y1. The files give no image size: 640 x 640 unless `sizes` says otherwise. Text files
-    without numbers (the lists of the split) are set aside and counted.
+    without numbers (the lists of the split) are dropped and counted.
     """
     labels, findings = label_files(path, members(path, (".txt",)))
     ids = image_ids(path, list(labels))
@@ -65,7 +65,7 @@ def read_severstal(path: Path) -> BoxTable:
         [SEVERSTAL_SIZE] * len(index),
         {c: str(c) for c in sorted(set(rows.category))},
         files=tuple(index),
-        findings={"class of an image given again": Finding(len(again), True, again[0])} if again else {},
+        findings={"class of an image given again": Issue(len(again), True, again[0])} if again else {},
     )
     return settle(raw)
 
@@ -74,7 +74,7 @@ def read_masks(path: Path) -> BoxTable:
     """A folder or archive of PNG masks whose pixel values are classes, 0 for the background.
 
     **Each connected component of one class (diagonals included) is a box**; `area` is its number of pixels.
-    A value of 255 is VOC's border that belongs to no class and is set aside, unless 255 is the only value
+    A value of 255 is VOC's border that belongs to no class and is dropped, unless 255 is the only value
     in the whole set, as in masks of one kind of defect. Class names come from classes.txt (line 1 is class
     1) when it is there.
     """
@@ -102,7 +102,7 @@ def read_masks(path: Path) -> BoxTable:
         sizes,
         _names_by_line(texts) or {c: str(c) for c in sorted(set(rows.category))},
         files=tuple(pictures),
-        findings={"value 255, of no class": Finding(len(void), False, void[0])} if void else {},
+        findings={"value 255, of no class": Issue(len(void), False, void[0])} if void else {},
     )
     return settle(raw)
 

@@ -35,7 +35,7 @@ class Verdicts:
     fate: Shaped[np.ndarray, " T"]  # one of FATES
 
 
-def error_types(truth: BoxTable, detections: BoxTable) -> Verdicts:
+def error_types(ground_truth: BoxTable, detections: BoxTable) -> Verdicts:
     """Name what is wrong with each detection of a data set, and what each object suffers from.
 
     In each picture detections go by falling score. The first of these that applies names a detection:
@@ -51,15 +51,20 @@ def error_types(truth: BoxTable, detections: BoxTable) -> Verdicts:
     order, that a detection about it has; else it is missed. ValueError when the tables do not list the same
     pictures in one order, when there is a crowd (not provided for), and for detections without scores.
     """
-    _check(truth, detections)
-    kind, fate = np.full(len(detections), "background"), np.full(len(truth), "location")  # the longest names
+    _check(ground_truth, detections)
+    kind, fate = (
+        np.full(len(detections), "background"),
+        np.full(len(ground_truth), "location"),
+    )  # the longest names
     about, fit = np.full(len(detections), -1), np.zeros(len(detections))
-    for picture in range(len(truth.image_ids)):
-        objects = np.flatnonzero(truth.image == picture)
+    for picture in range(len(ground_truth.image_ids)):
+        objects = np.flatnonzero(ground_truth.image == picture)
         found = np.flatnonzero(detections.image == picture)
         found = found[np.argsort(-detections.score[found], kind="stable")]
-        overlap = iou(xywh_to_xyxy(truth.xywh[objects]), xywh_to_xyxy(detections.xywh[found]))  # (T, D)
-        alike = truth.category[objects][:, None] == detections.category[found]  # (T, D)
+        overlap = iou(
+            xywh_to_xyxy(ground_truth.xywh[objects]), xywh_to_xyxy(detections.xywh[found])
+        )  # (T, D)
+        alike = ground_truth.category[objects][:, None] == detections.category[found]  # (T, D)
         free = np.ones(len(objects), bool)
         for d, one in enumerate(found):
             kind[one], which = _verdict(overlap[:, d], alike[:, d], free)
@@ -72,7 +77,7 @@ def error_types(truth: BoxTable, detections: BoxTable) -> Verdicts:
     return Verdicts(kind, about, fit, fate)
 
 
-def costs(truth: BoxTable, detections: BoxTable) -> pd.Series:
+def costs(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
     """AP at IoU .50 as it is ("AP50"), and how much it would gain without one kind of error at a time.
 
     class, location              the best scored detection about an object that is not found becomes right;
@@ -86,32 +91,32 @@ def costs(truth: BoxTable, detections: BoxTable) -> pd.Series:
     """
     import pandas as pd
 
-    if not len(truth):
-        raise ValueError("costs: the truth has no object, so there is no AP")
-    verdicts = error_types(truth, detections)
+    if not len(ground_truth):
+        raise ValueError("costs: the ground truth has no object, so there is no AP")
+    verdicts = error_types(ground_truth, detections)
     right = verdicts.kind == "right"
-    category, everything = detections.category, np.ones(len(truth), bool)
-    base = _ap50(truth, everything, detections.score, category, right)
+    category, everything = detections.category, np.ones(len(ground_truth), bool)
+    base = _ap50(ground_truth, everything, detections.score, category, right)
     gains = {"AP50": base}
     for error in ERRORS:
         wrong = verdicts.kind == error
         repaired = _best_of_each(verdicts, wrong, detections.score) if error in ERRORS[:2] else right & wrong
-        named = np.where(repaired, truth.category[verdicts.about], category)
+        named = np.where(repaired, ground_truth.category[verdicts.about], category)
         kept = ~wrong | repaired
         parts = (part[kept] for part in (detections.score, named, right | repaired))
-        gains[error] = _ap50(truth, everything, *parts) - base
+        gains[error] = _ap50(ground_truth, everything, *parts) - base
     present = verdicts.fate != "missed"
-    gains["missed"] = _ap50(truth, present, detections.score, category, right) - base
+    gains["missed"] = _ap50(ground_truth, present, detections.score, category, right) - base
     return pd.Series(gains)
 
 
-def _ap50(truth: BoxTable, counted: Bool[np.ndarray, " T"], score, category, right) -> float:
+def _ap50(ground_truth: BoxTable, counted: Bool[np.ndarray, " T"], score, category, right) -> float:
     """Mean over classes of the average precision of detections that are known to be right or wrong."""
     values = []
-    for one in np.unique(truth.category[counted]):
+    for one in np.unique(ground_truth.category[counted]):
         mine = np.flatnonzero(category == one)
         mine = mine[np.argsort(-score[mine], kind="stable")]
-        objects = np.count_nonzero(truth.category[counted] == one)
+        objects = np.count_nonzero(ground_truth.category[counted] == one)
         values.append(average_precision(right[None, mine], np.zeros((1, len(mine)), bool), objects)[0])
     return float(np.mean(values))
 
@@ -141,10 +146,12 @@ def _verdict(overlap, alike, free) -> tuple[str, int | None]:
     return "background", None
 
 
-def _check(truth: BoxTable, detections: BoxTable) -> None:
-    if truth.image_ids != detections.image_ids:
-        raise ValueError("error_types: truth and detections must list the same pictures in the same order")
+def _check(ground_truth: BoxTable, detections: BoxTable) -> None:
+    if ground_truth.image_ids != detections.image_ids:
+        raise ValueError(
+            "error_types: ground truth and detections must list the same pictures in the same order"
+        )
     if detections.score is None:
         raise ValueError("error_types: detections need scores")
-    if truth.crowd.any():
+    if ground_truth.crowd.any():
         raise ValueError("error_types: crowd objects are not provided for; leave them out first")

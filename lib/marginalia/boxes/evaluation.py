@@ -26,22 +26,22 @@ AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large
 
 
 def evaluate(
-    truth: BoxTable,
+    ground_truth: BoxTable,
     detections: BoxTable,
     iou_thresholds: Sequence[float] | None = None,
     max_detections: int = 100,
 ) -> pd.Series:
     """The twelve COCO figures of a data set, each in [0, 1], higher is better.
 
-    `AP` (mean over IoU .50:.05:.95), `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large` (truth area below
+    `AP` (mean over IoU .50:.05:.95), `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large` (ground truth area below
     32², between, above 96² pixels²), `AR1`, `AR10`, `AR100` (recall with so many detections an image and
     category; the last is named after `max_detections`), `AR_small`, `AR_medium`, `AR_large`.
-    The area of a truth is `truth.area` where the table has it (COCO: the mask's), else w * h.
-    Crowd truths are neither found nor missed, and a detection on one costs nothing.
+    The area of a ground truth is `ground_truth.area` where the table has it (COCO: the mask's), else w * h.
+    Crowd ground truths are neither found nor missed, and a detection on one costs nothing.
 
-    NaN where no truth falls under a figure, and for AP50 or AP75 when `iou_thresholds` leaves that value out.
+    NaN where no ground truth falls under a figure, and for AP50 or AP75 when `iou_thresholds` leaves that value out.
     Images are matched by id. ValueError when detections have no score, name an image or category that the
-    truth does not know, or hold a number that is not finite; BoxWarning when `max_detections` cuts some off.
+    ground truth does not know, or hold a number that is not finite; BoxWarning when `max_detections` cuts some off.
     """
     import pandas as pd
 
@@ -49,7 +49,7 @@ def evaluate(
         raise ValueError(f"max_detections is {max_detections}, but must exceed 10, because AR10 is reported")
     ious = np.asarray(COCO_IOUS if iou_thresholds is None else iou_thresholds, np.float64)
     kept = [1, 10, max_detections]
-    run = run_coco(truth, align(truth, detections), ious, list(AREAS.values()), kept)
+    run = run_coco(ground_truth, align(ground_truth, detections), ious, list(AREAS.values()), kept)
     with silenced():
         run.accumulate()
     precision = run.eval["precision"]  # (T, R, K, A, M): IoU, recall, category, area, detections kept
@@ -66,47 +66,49 @@ def evaluate(
 
 
 def evaluate_images(
-    truth: BoxTable,
+    ground_truth: BoxTable,
     detections: BoxTable,
     score_threshold: float = 0.5,
     iou_threshold: float = 0.5,
     max_detections: int = 100,
 ) -> pd.DataFrame:
-    """What a detector does on each single image: one row an image of `truth`, in its order, index `image_id`.
+    """What a detector does on each single image: one row an image of `ground_truth`, in its order, index `image_id`.
 
     From all detections, whatever their score:
       AP, AP50   as in `evaluate`, with this image as the whole data set: mean over the categories that it has
-                 truth of. [0, 1]. NaN without non-crowd truth: a clean image is never rewarded or punished.
+                 ground truth of. [0, 1]. NaN without non-crowd ground truth: a clean image is never rewarded or punished.
                  False positives of absent categories cost AP nothing. Not additive: the mean over images is
                  not the AP of the data set, where all images share one ranking.
     From detections with score >= `score_threshold`, matched at `iou_threshold` (tau) by falling score within
-    each category, over all categories that truth or detections have; TP, FP, FN are their counts:
+    each category, over all categories that ground truth or detections have; TP, FP, FN are their counts:
       F1         2 TP / (2 TP + FP + FN), [0, 1]; NaN when all three counts are zero.
       LRP        (sum over TP of (1 - IoU) / (1 - tau) + FP + FN) / (TP + FP + FN), the localisation recall
                  precision error, [0, 1], lower is better; 0: exact boxes only, 1: no TP; NaN as F1.
       mean_iou   mean IoU of the true positives, [tau, 1]; NaN without any.
       true_positives, false_positives, false_negatives
-      absent_class_false_positives   those false positives whose category has no non-crowd truth in the image.
-    Counts: `truths` (non-crowd), `detections` (any score), `categories` (with non-crowd truth).
+      absent_class_false_positives   those false positives whose category has no non-crowd ground truth in the image.
+    Counts: `ground_truths` (non-crowd), `detections` (any score), `categories` (with non-crowd ground truth).
 
     Except in `detections`, at most `max_detections` an image and category count, highest scores first, and
-    detections on crowd truths count neither way. Errors and warnings as in `evaluate`.
+    detections on crowd ground truths count neither way. Errors and warnings as in `evaluate`.
     """
     import pandas as pd
 
-    detections = align(truth, detections)
+    detections = align(ground_truth, detections)
     ious = np.append(COCO_IOUS, iou_threshold)  # ten for AP, the last one for the counts
-    run = run_coco(truth, detections, ious, [AREAS["all"]], [max_detections])
-    cells = cells_of(run, truth)
+    run = run_coco(ground_truth, detections, ious, [AREAS["all"]], [max_detections])
+    cells = cells_of(run, ground_truth)
     ap = _average_precisions(cells, len(COCO_IOUS))  # (I, T)
     found = _verdicts(run, cells)
     sure = found.score >= score_threshold
 
     def per_image(which, weights=1.0):
-        return np.bincount(found.image, np.where(sure & which, weights, 0.0), minlength=len(found.truths))
+        return np.bincount(
+            found.image, np.where(sure & which, weights, 0.0), minlength=len(found.ground_truths)
+        )
 
     tp, fp, absent = (per_image(which).astype(int) for which in (found.correct, found.wrong, found.absent))
-    fn = found.truths - tp
+    fn = found.ground_truths - tp
     iou_sum = per_image(found.correct, found.iou)
     columns = {
         "AP": ap.mean(1),
@@ -114,7 +116,7 @@ def evaluate_images(
         "F1": _f1(tp, fp, fn),
         "LRP": _lrp(tp, fp, fn, iou_sum, iou_threshold),
         "mean_iou": _divide(iou_sum, tp),
-        "truths": found.truths,
+        "ground_truths": found.ground_truths,
         "detections": detections.counts,
         "true_positives": tp,
         "false_positives": fp,
@@ -122,11 +124,11 @@ def evaluate_images(
         "absent_class_false_positives": absent,
         "categories": found.categories,
     }
-    return pd.DataFrame(columns, index=pd.Index(list(truth.image_ids), name="image_id"))
+    return pd.DataFrame(columns, index=pd.Index(list(ground_truth.image_ids), name="image_id"))
 
 
 def score_sweep(
-    truth: BoxTable, detections: BoxTable, iou_threshold: float = 0.5, max_detections: int = 100
+    ground_truth: BoxTable, detections: BoxTable, iou_threshold: float = 0.5, max_detections: int = 100
 ) -> pd.DataFrame:
     """F1 and LRP of a whole data set at every score threshold that changes them; index `score`, falling.
 
@@ -137,14 +139,16 @@ def score_sweep(
     """
     import pandas as pd
 
-    run = run_coco(truth, align(truth, detections), [iou_threshold], [AREAS["all"]], [max_detections])
-    found = _verdicts(run, cells_of(run, truth))
+    run = run_coco(
+        ground_truth, align(ground_truth, detections), [iou_threshold], [AREAS["all"]], [max_detections]
+    )
+    found = _verdicts(run, cells_of(run, ground_truth))
     order = np.argsort(-found.score, kind="stable")
     score = found.score[order]
     last = np.flatnonzero(np.diff(score, append=-np.inf))  # equal scores come in together
     tp, fp = (np.cumsum(which[order])[last] for which in (found.correct, found.wrong))
     iou_sum = np.cumsum(np.where(found.correct, found.iou, 0.0)[order])[last]
-    fn = found.truths.sum() - tp
+    fn = found.ground_truths.sum() - tp
     columns = {
         "true_positives": tp,
         "false_positives": fp,
@@ -156,16 +160,16 @@ def score_sweep(
 
 
 def rank_images(frame: pd.DataFrame, min_truths: int = 1, min_categories: int = 1) -> pd.DataFrame:
-    """Rows of `evaluate_images` by falling AP; ties by `mean_iou`, then `truths`, then the order given.
+    """Rows of `evaluate_images` by falling AP; ties by `mean_iou`, then `ground_truths`, then the order given.
 
-    Images with AP NaN, fewer truths or fewer categories than asked are left out; `attrs["left_out"]` of the
+    Images with AP NaN, fewer ground truths or fewer categories than asked are left out; `attrs["left_out"]` of the
     result says how many for each of the three reasons (the first that applies).
     """
     undefined = frame["AP"].isna()
-    few_truths = ~undefined & (frame["truths"] < min_truths)
+    few_truths = ~undefined & (frame["ground_truths"] < min_truths)
     few_categories = ~undefined & ~few_truths & (frame["categories"] < min_categories)
     chosen = frame[~(undefined | few_truths | few_categories)]
-    by = ["AP", "mean_iou", "truths"]
+    by = ["AP", "mean_iou", "ground_truths"]
     # equal values must tie although sums of different length round differently
     ranked = chosen.sort_values(by, ascending=False, na_position="last", key=lambda column: column.round(12))
     ranked.attrs["left_out"] = {
@@ -189,7 +193,7 @@ def quantile_images(
         raise ValueError(f"quantile_images: quantiles must lie in [0, 1], not {tuple(quantiles)}")
     ranked = rank_images(frame)
     if ranked.empty:
-        raise ValueError("quantile_images: no image has a defined AP; is there any non-crowd truth?")
+        raise ValueError("quantile_images: no image has a defined AP; is there any non-crowd ground truth?")
     rows = [round((1 - q) * (len(ranked) - 1)) for q in quantiles]
     chosen = ranked.iloc[rows].copy()
     chosen.insert(0, "quantile", list(quantiles))
@@ -197,19 +201,21 @@ def quantile_images(
 
 
 def average_precision(
-    matched: Bool[np.ndarray, "T D"], ignored: Bool[np.ndarray, "T D"], truths: int
+    matched: Bool[np.ndarray, "T D"], ignored: Bool[np.ndarray, "T D"], ground_truths: int
 ) -> Float[np.ndarray, " T"]:
     """COCO's average precision, [0, 1], of D detections in order of falling score, for T IoU thresholds.
 
-    `matched`: the detection found a truth; `ignored`: it counts neither way. `truths` > 0 can be found.
-    Precision is made monotone and read at 101 recalls: one truth found at rank r gives 1 / r.
+    `matched`: the detection found a ground truth; `ignored`: it counts neither way. `ground_truths` > 0 can be found.
+    Precision is made monotone and read at 101 recalls: one ground truth found at rank r gives 1 / r.
     """
     tp = np.cumsum(matched & ~ignored, axis=1, dtype=float)  # (T, D)
     fp = np.cumsum(~matched & ~ignored, axis=1, dtype=float)
     precision = tp / np.maximum(tp + fp, 1)  # pycocotools adds an ulp below, so that 1 becomes 1 - 2e-16
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     precision = np.pad(precision, ((0, 0), (0, 1)))  # recalls that are never reached read zero
-    first = (tp[:, :, None] / truths < RECALLS).sum(1)  # (T, R): first detection that reaches the recall
+    first = (tp[:, :, None] / ground_truths < RECALLS).sum(
+        1
+    )  # (T, R): first detection that reaches the recall
     return np.take_along_axis(precision, first, axis=1).mean(1)
 
 
@@ -217,38 +223,38 @@ def average_precision(
 class _Verdicts:
     """What became of D detections at one IoU threshold, and what there was to find in I images."""
 
-    image: Int[np.ndarray, " D"]  # index into the images of the truth
+    image: Int[np.ndarray, " D"]  # index into the images of the ground truth
     score: Float[np.ndarray, " D"]
-    iou: Float[np.ndarray, " D"]  # with the matched truth; NaN where not correct
+    iou: Float[np.ndarray, " D"]  # with the matched ground truth; NaN where not correct
     correct: Bool[np.ndarray, " D"]
-    wrong: Bool[np.ndarray, " D"]  # neither: on a crowd truth
-    absent: Bool[np.ndarray, " D"]  # wrong, and the image has no truth of the category
-    truths: Int[np.ndarray, " I"]
+    wrong: Bool[np.ndarray, " D"]  # neither: on a crowd ground truth
+    absent: Bool[np.ndarray, " D"]  # wrong, and the image has no ground truth of the category
+    ground_truths: Int[np.ndarray, " I"]
     categories: Int[np.ndarray, " I"]
 
 
 def _verdicts(run: COCOeval, cells: np.ndarray) -> _Verdicts:
     """Read the matches at the last IoU threshold of the run."""
-    truths = np.zeros(cells.shape, int)  # (K, I)
+    ground_truths = np.zeros(cells.shape, int)  # (K, I)
     columns = ([], [], [], [], [], [])
     for (k, i), cell in np.ndenumerate(cells):
         if cell is None:
             continue
-        truths[k, i] = np.count_nonzero(cell["gtIgnore"] == 0)
+        ground_truths[k, i] = np.count_nonzero(cell["gtIgnore"] == 0)
         match, ignored = cell["dtMatches"][-1], cell["dtIgnore"][-1]
         correct, wrong = (match > 0) & ~ignored, (match == 0) & ~ignored
         iou = np.full(len(match), np.nan)
         if correct.any():
-            # run.ious has the detections by score and the truths as listed, that is by ascending id
+            # run.ious has the detections by score and the ground truths as listed, that is by ascending id
             column = np.searchsorted(np.sort(cell["gtIds"]), match[correct])
             iou[correct] = run.ious[cell["image_id"], cell["category_id"]][correct, column]
-        absent = wrong & (truths[k, i] == 0)
+        absent = wrong & (ground_truths[k, i] == 0)
         parts = (np.full(len(match), i), cell["dtScores"], iou, correct, wrong, absent)
         for collected, part in zip(columns, parts, strict=True):
             collected.append(part)
     kinds = (int, float, float, bool, bool, bool)
     arrays = [np.concatenate([*c, []]).astype(kind) for c, kind in zip(columns, kinds, strict=True)]
-    return _Verdicts(*arrays, truths.sum(0), (truths > 0).sum(0))
+    return _Verdicts(*arrays, ground_truths.sum(0), (ground_truths > 0).sum(0))
 
 
 def _average_precisions(cells: np.ndarray, thresholds: int) -> Float[np.ndarray, "I T"]:
@@ -256,10 +262,10 @@ def _average_precisions(cells: np.ndarray, thresholds: int) -> Float[np.ndarray,
     images = cells.shape[1]
     total, categories = np.zeros((images, thresholds)), np.zeros((images, 1))
     for (_, i), cell in np.ndenumerate(cells):
-        truths = 0 if cell is None else np.count_nonzero(cell["gtIgnore"] == 0)
-        if truths:
+        ground_truths = 0 if cell is None else np.count_nonzero(cell["gtIgnore"] == 0)
+        if ground_truths:
             matched, ignored = (cell[name][:thresholds].astype(bool) for name in ("dtMatches", "dtIgnore"))
-            total[i] += average_precision(matched, ignored, truths)
+            total[i] += average_precision(matched, ignored, ground_truths)
             categories[i] += 1
     return _divide(total, categories)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import store
 from . import measure_ap
-from .correlation import COORDINATES, macroscopic_correlation
+from .correlation import BOX_FORMATS, macroscopic_correlation
 from .nulls import NULLS, bootstrap_interval, excess_correlation, null_correlations
 from .reading import read_boxes
 from .similarity import class_similarity, overlap_share, pair_similarity
@@ -57,23 +57,23 @@ def excess(tables: Tables) -> Iterator[dict]:
             yield {"dataset": name} | _record(excess_correlation(table, null, SHUFFLES, seed=SEED))
 
 
-def coordinates(tables: Tables) -> Iterator[dict]:
+def box_formats(tables: Tables) -> Iterator[dict]:
     """The six ways to write a box, in pixels and in parts of the image, beside two nulls.
 
-    In parts of the image (`normalized`) what is exchanged are the parts, under both nulls. observed_low and
+    In parts of the image (`normalized`) what is permuted are the parts, under both nulls. observed_low and
     observed_high: 95 % interval of `observed` over images; low, high: of the excess.
     """
     for name, table in tables.items():
-        for form in COORDINATES:
+        for form in BOX_FORMATS:
             for normalized in (False, True):
                 value = macroscopic_correlation(table, form, normalized)
                 value = value[np.isfinite(value)]
                 low, high = bootstrap_interval(value, 1000, SEED)
                 level = {"median": np.median(value), "observed_low": low, "observed_high": high}
                 for null in ("free", "count"):
-                    options = {"seed": SEED, "coordinates": form, "normalized": normalized}
+                    options = {"seed": SEED, "box_format": form, "normalized": normalized}
                     found = _record(excess_correlation(table, null, FEWER, **options))
-                    yield {"dataset": name, "coordinates": form, "normalized": normalized} | level | found
+                    yield {"dataset": name, "box_format": form, "normalized": normalized} | level | found
 
 
 def mc_histograms(tables: Tables) -> Iterator[dict]:
@@ -83,13 +83,13 @@ def mc_histograms(tables: Tables) -> Iterator[dict]:
     """
     for name, table in tables.items():
         table = table.where(~table.crowd)
-        for form in COORDINATES:
+        for form in BOX_FORMATS:
             columns = {"observed": _histogram(macroscopic_correlation(table, form))}
             for null in ("count", "free"):
                 runs = null_correlations(table, null, range(FEWER), SEED, form)
                 columns[null] = sum(_histogram(value) for value in runs) / FEWER
             for k, low in enumerate(BINS[:-1]):
-                row = {"dataset": name, "coordinates": form, "low": round(low, 2)}
+                row = {"dataset": name, "box_format": form, "low": round(low, 2)}
                 yield row | {column: round(value[k], 2) for column, value in columns.items()}
 
 
@@ -139,7 +139,7 @@ def strata(tables: Tables) -> Iterator[dict]:
 def by_class(tables: Tables) -> Iterator[dict]:
     """Excess of each category on its own, beside boxes of the same category.
 
-    `free`: exchanged between any images; `count`: between images with similar numbers of its boxes.
+    `free`: permuted between any images; `count`: between images with similar numbers of its boxes.
     q_value is corrected over the categories of a data set (Benjamini and Hochberg).
     """
     for name in LARGE:
@@ -150,7 +150,7 @@ def by_class(tables: Tables) -> Iterator[dict]:
 
 
 def similarity(tables: Tables) -> Iterator[dict]:
-    """Relation DETR's geometric features over pairs of boxes of one image, and of exchanged boxes.
+    """Relation DETR's geometric features over pairs of boxes of one image, and of permuted boxes.
 
     Every ordered pair counts once; centres and sides in parts of the image; low, high: of within - between.
     x offset is log(|x_i - x_j| / w_i + 1), |log w ratio| is |log(w_i / w_j)|, and so for y and h.
@@ -164,16 +164,16 @@ def similarity(tables: Tables) -> Iterator[dict]:
 
 
 def overlap(tables: Tables) -> Iterator[dict]:
-    """Share of the pairs of defects of one class and one image that overlap, as annotated and exchanged.
+    """Share of the pairs of defects of one class and one image that overlap, as annotated and permuted.
 
-    `exchanged`: each class's boxes between any images that hold the class (the class's own null).
+    `permuted`: each class's boxes between any images that hold the class (the class's own null).
     """
     for name in ("neu_det", "deeppcb"):
         table = tables[name]
         for category, title in table.names.items():
             own = table.where(table.category == category)
-            observed, exchanged = overlap_share(own, "free", FEWER, SEED)
-            yield {"dataset": name, "class": title, "observed": observed, "exchanged": exchanged}
+            observed, permuted = overlap_share(own, "free", FEWER, SEED)
+            yield {"dataset": name, "class": title, "observed": observed, "permuted": permuted}
 
 
 def class_pairs(tables: Tables) -> Iterator[dict]:
@@ -232,7 +232,7 @@ def neu_det_layout(tables: Tables) -> Iterator[dict]:
 
 MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuffles each takes
     excess: SHUFFLES,
-    coordinates: FEWER,
+    box_formats: FEWER,
     mc_histograms: FEWER,
     funnel: FEWER,
     strata: FEWER,

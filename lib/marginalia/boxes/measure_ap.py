@@ -1,4 +1,4 @@
-"""Measure AP, F1 and LRP per image on the real pairs of truth and detections; part of `make measure`."""
+"""Measure AP, F1 and LRP per image on the real pairs of ground truth and detections; part of `make measure`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .table import BoxTable
 if TYPE_CHECKING:
     import pandas as pd
 
-PAIRS = {  # name in the tables -> truth, detections
+PAIRS = {  # name in the tables -> ground truth, detections
     "COCO val2014, made-up detections": (
         "coco_val2014_100_gt_boxes.json.gz",
         "coco_val2014_100_fakebbox_results.json.gz",
@@ -30,7 +30,7 @@ ABSENT = "absent_class_false_positives"
 SOURCE = """\
 # Written by: make measure
 # COCO val2014, first 100 images: annotations CC BY 4.0 (COCO Consortium). Its 734 detections were made up
-#   from the truth by the COCO authors (cocodataset/cocoapi, BSD 2-clause); no detector produced them.
+#   from the ground truth by the COCO authors (cocodataset/cocoapi, BSD 2-clause); no detector produced them.
 # PASCAL VOC, 100 images (2007_*), 452 detections: rafaelpadilla/review_object_detection_metrics (MIT), which
 #   does not name the detector; the list holds no score below .40. Boxes marked difficult are counted.
 """
@@ -59,13 +59,13 @@ def measure(folder: Path, out: Path) -> list[Path]:
 
     tables = {name: [] for name in NOTES}
     for name, files in PAIRS.items():
-        truth = read_boxes(Path(folder) / files[0])
-        detections = read_boxes(Path(folder) / files[1], truth=truth)
-        frame = evaluate_images(truth, detections, SCORE, IOU)
+        ground_truth = read_boxes(Path(folder) / files[0])
+        detections = read_boxes(Path(folder) / files[1], ground_truth=ground_truth)
+        frame = evaluate_images(ground_truth, detections, SCORE, IOU)
         measured = {
             "per_image_ap": frame.reset_index(),
-            "ap_summary": summarise(truth, detections, frame),
-            "lrp_by_threshold": by_threshold(truth, detections),
+            "ap_summary": summarise(ground_truth, detections, frame),
+            "lrp_by_threshold": by_threshold(ground_truth, detections),
         }
         for table, rows in measured.items():
             rows.insert(0, "dataset", name)
@@ -79,14 +79,14 @@ def measure(folder: Path, out: Path) -> list[Path]:
     return paths
 
 
-def summarise(truth: BoxTable, detections: BoxTable, frame: pd.DataFrame) -> pd.DataFrame:
+def summarise(ground_truth: BoxTable, detections: BoxTable, frame: pd.DataFrame) -> pd.DataFrame:
     """AP of the data set beside that of its images, with ties and blind spots of the latter."""
     import pandas as pd
 
     images = frame[frame["AP"].notna()]
-    any_score = evaluate_images(truth, detections, 0.0, IOU).loc[images.index]
-    whole = {f"{name} of the data set": value for name, value in evaluate(truth, detections).items()}
-    plain = whole | counts(frame, images, any_score) | optima(truth, detections)
+    any_score = evaluate_images(ground_truth, detections, 0.0, IOU).loc[images.index]
+    whole = {f"{name} of the data set": value for name, value in evaluate(ground_truth, detections).items()}
+    plain = whole | counts(frame, images, any_score) | optima(ground_truth, detections)
     rows = [(figure, value, np.nan, np.nan, len(frame)) for figure, value in plain.items()]
     for column in ("AP", "F1", "LRP"):
         rows.append((f"mean of the images' {column}", *_interval(images, _mean(column))))
@@ -113,20 +113,20 @@ def counts(frame: pd.DataFrame, images: pd.DataFrame, any_score: pd.DataFrame) -
         blind = any_score.loc[perfect.index, ABSENT] > 0
         found |= {
             f"images with {column} 1": len(perfect),
-            f"images with {column} 1 and one truth": (perfect["truths"] == 1).sum(),
+            f"images with {column} 1 and one ground truth": (perfect["ground_truths"] == 1).sum(),
             f"images with {column} 1 and a false positive of an absent category, any score": blind.sum(),
         }
     return found
 
 
-def optima(truth: BoxTable, detections: BoxTable) -> dict[str, float]:
+def optima(ground_truth: BoxTable, detections: BoxTable) -> dict[str, float]:
     """The smallest LRP: one score threshold for all categories, and as published each category at its own."""
-    pooled = score_sweep(truth, detections, IOU)["LRP"]
+    pooled = score_sweep(ground_truth, detections, IOU)["LRP"]
     each = []
-    for category in np.unique(truth.category[~truth.crowd]):
-        of = (table.where(table.category == category) for table in (truth, detections))
+    for category in np.unique(ground_truth.category[~ground_truth.crowd]):
+        of = (table.where(table.category == category) for table in (ground_truth, detections))
         sweep = score_sweep(*of, IOU)["LRP"]
-        each.append(sweep.min() if len(sweep) else 1.0)  # nothing detected: all truths are missed
+        each.append(sweep.min() if len(sweep) else 1.0)  # nothing detected: all ground truths are missed
     return {
         "smallest pooled LRP": pooled.min(),
         "score threshold of the smallest pooled LRP": pooled.idxmin(),
@@ -134,16 +134,16 @@ def optima(truth: BoxTable, detections: BoxTable) -> dict[str, float]:
     }
 
 
-def by_threshold(truth: BoxTable, detections: BoxTable) -> pd.DataFrame:
+def by_threshold(ground_truth: BoxTable, detections: BoxTable) -> pd.DataFrame:
     """F1 and LRP over score thresholds: the grid, and the threshold where the pooled LRP is smallest."""
     import pandas as pd
 
-    sweep = score_sweep(truth, detections, IOU)
+    sweep = score_sweep(ground_truth, detections, IOU)
     best = sweep["LRP"].idxmin()
     rows = []
     for threshold in sorted({*GRID.tolist(), best}):
         pooled = sweep[sweep.index >= threshold].iloc[-1]
-        images = evaluate_images(truth, detections, threshold, IOU)
+        images = evaluate_images(ground_truth, detections, threshold, IOU)
         means = {"mean_image_F1": images["F1"].mean(), "mean_image_LRP": images["LRP"].mean()}
         rows.append({"score_threshold": threshold, **pooled, **means, "optimum": threshold == best})
     whole = ["true_positives", "false_positives", "false_negatives"]

@@ -1,6 +1,6 @@
 """What the macroscopic correlation would be if the boxes of an image had nothing to do with each other.
 
-Boxes are exchanged between images, and every image keeps its number of boxes. What may be exchanged with
+Boxes are permuted between images, and every image keeps its number of boxes. What may be permuted with
 what is the null, and it is part of the claim:
 
     free       any box with any box
@@ -31,7 +31,7 @@ from .correlation import (
     unit_profiles,
     usable_boxes,
 )
-from .table import BoxTable, Finding
+from .table import BoxTable, Issue
 
 NULLS = ("free", "count", "category", "size", "rescaled")
 COUNT_EDGES = (2, 3, 5, 9, 17)  # first count of each stratum after the images with a single box
@@ -55,14 +55,14 @@ def _hash(seed: int, repeat: int, boxes: int) -> UInt64[np.ndarray, " N"]:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Permutation:
     """Which boxes may change places under a null, and in which order they do."""
 
     group: UInt64[np.ndarray, " N"]  # boxes with the same number may change places
     slots: Int[np.ndarray, " N"]  # the boxes' places, sorted by group
 
     @classmethod
-    def under(cls, null: str, table: BoxTable) -> Exchange:
+    def under(cls, null: str, table: BoxTable) -> Permutation:
         """Raises ValueError for an unknown null, and where image sizes that it needs are missing."""
         if null not in NULLS:
             raise ValueError(f"null must be one of {', '.join(NULLS)}, not {null!r}")
@@ -103,14 +103,14 @@ class Exchange:
 
 
 def shuffle(table: BoxTable, null: str, seed: int, repeat: int) -> BoxTable:
-    """The same images with the boxes exchanged between them under a null (see the module's head).
+    """The same images with the boxes permuted between them under a null (see the module's head).
 
     A box carries its category, crowd flag, score and area; every image keeps its number of boxes. Crowd
     boxes take part like any others: leave them out first with `table.where(~table.crowd)`. The result
     depends on the table, `seed` and `repeat` alone. Raises ValueError for an unknown null and for missing
     image sizes.
     """
-    source = Exchange.under(null, table).source(seed, repeat)
+    source = Permutation.under(null, table).source(seed, repeat)
     carried = {name: getattr(table, name)[source] for name in ("xywh", "category", "crowd")}
     for name in ("score", "area"):
         value = getattr(table, name)
@@ -153,24 +153,24 @@ def null_correlations(
     null: str,
     repeats: range,
     seed: int = 0,
-    coordinates: str = "xywh",
+    box_format: str = "xywh",
     normalized: bool = False,
 ) -> Iterator[Float[np.ndarray, " I"]]:
     """Macroscopic correlation of every image in one shuffle after another; all boxes take part.
 
-    What is exchanged is what is measured: with `normalized`, parts of the own image, so that "free" and
+    What is permuted is what is measured: with `normalized`, parts of the own image, so that "free" and
     "rescaled" are then the same. The shuffles run in threads and come out in order.
     """
-    exchange = Exchange.under(null, table)
+    permutation = Permutation.under(null, table)
     images = len(table.image_ids)
     stretch = null == "rescaled" and not normalized
-    boxes = measured_boxes(table, coordinates, normalized or stretch)
+    boxes = measured_boxes(table, box_format, normalized or stretch)
     room = np.tile(table.sizes[table.image], 2) if stretch else None
     profile, usable = unit_profiles(boxes)
     blocks = list(equal_count_blocks(table.image, images, usable))
 
     def one(repeat: int) -> Float[np.ndarray, " I"]:
-        source = exchange.source(seed, repeat)
+        source = permutation.source(seed, repeat)
         if not stretch and usable.all():
             return mean_absolute(profile.take(source, axis=0), blocks, images)
         moved = boxes[source] * room if stretch else boxes[source]
@@ -215,21 +215,21 @@ def excess_correlation(
     shuffles: int = 200,
     bootstrap: int = 1000,
     seed: int = 0,
-    coordinates: str = "xywh",
+    box_format: str = "xywh",
     normalized: bool = False,
     crowd: bool = False,
-    report: MutableMapping[str, Finding] | None = None,
+    report: MutableMapping[str, Issue] | None = None,
 ) -> ExcessCorrelation:
-    """How far the mean macroscopic correlation lies above that of boxes exchanged between images.
+    """How far the mean macroscopic correlation lies above that of boxes permuted between images.
 
-    Crowd boxes (unless `crowd`) and boxes without variance are left out before; all others are exchanged,
+    Crowd boxes (unless `crowd`) and boxes without variance are left out before; all others are permuted,
     those of images with one box too. `report` is as in macroscopic_correlation. Raises ValueError where no
     image has two usable boxes, for unknown names, and for missing image sizes. ExcessCorrelation says what
     the numbers mean.
     """
     if shuffles < 1 or bootstrap < 0:
         raise ValueError(f"shuffles must be at least 1 and bootstrap at least 0, not {shuffles}, {bootstrap}")
-    profile, usable = usable_boxes(table, coordinates, normalized, crowd, report)
+    profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
     table = table.where(usable)
     images = len(table.image_ids)
     blocks = list(equal_count_blocks(table.image, images, np.ones(len(table), bool)))
@@ -240,7 +240,7 @@ def excess_correlation(
 
     means = np.empty(shuffles)
     total, seen = np.zeros(images), np.zeros(images)
-    runs = null_correlations(table, null, range(shuffles), seed, coordinates, normalized)
+    runs = null_correlations(table, null, range(shuffles), seed, box_format, normalized)
     for repeat, value in enumerate(runs):
         finite = np.isfinite(value)  # only stretching can take the variance of a box away
         means[repeat] = value[finite].mean()

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from .table import BoxTable, Finding
+from .table import BoxTable, Issue
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601 weights of red, green, blue
 Picture = UInt8[np.ndarray, "..."]  # (H, W) grey or (H, W, 3) red, green, blue
@@ -118,7 +118,7 @@ def cut_into_tiles(table: BoxTable) -> BoxTable:
     report = dict(table.report)
     if len(cut := np.flatnonzero((xywh[:, 2:] < table.xywh[:, 2:]).any(axis=1))):
         first = f"box {cut[0]}, on {table.image_ids[table.image[cut[0]]]}"
-        report["cut off at the border of a tile"] = Finding(len(cut), True, first)
+        report["cut off at the border of a tile"] = Issue(len(cut), True, first)
     return replace(table, xywh=xywh, image=image, image_ids=tuple(ids), sizes=sizes, report=report)
 
 
@@ -136,12 +136,12 @@ def detect_photographs(tiles: bool = False) -> BoxTable:
     has none, and mortar between bricks is called a galaxy or a stroke. With `tiles` the detections are
     cut as `cut_into_tiles` describes. Same images, ids and categories as `photographs(tiles)`.
     """
-    truth = photographs()
-    greys = [_grey(p) for p in truth.pictures]
+    ground_truth = photographs()
+    greys = [_grey(p) for p in ground_truth.pictures]
     boxes, scores, traits = zip(*(_candidates(g) for g in greys), strict=True)
-    category = _likely_category(truth.table, greys, np.concatenate(traits))
+    category = _likely_category(ground_truth.table, greys, np.concatenate(traits))
     counts = np.cumsum([len(b) for b in boxes])[:-1]
-    whole = _on_whole(truth.pictures, boxes, np.split(category, counts), scores)
+    whole = _on_whole(ground_truth.pictures, boxes, np.split(category, counts), scores)
     return cut_into_tiles(whole) if tiles else whole
 
 
@@ -200,13 +200,15 @@ def _suppress(xywh: Float[np.ndarray, "N 4"], scores: Float[np.ndarray, " N"]) -
 
 
 def _likely_category(
-    truth: BoxTable, greys: list[Float[np.ndarray, "H W"]], traits: Float[np.ndarray, "N 3"]
+    ground_truth: BoxTable, greys: list[Float[np.ndarray, "H W"]], traits: Float[np.ndarray, "N 3"]
 ) -> Int[np.ndarray, " N"]:
     """The category under whose normal distribution of traits, axis by axis, each row is most likely."""
-    known = np.concatenate([_traits(truth.xywh[truth.image == k], g) for k, g in enumerate(greys)])
-    numbers = np.array(list(truth.names))
-    means = np.stack([known[truth.category == c].mean(axis=0) for c in numbers])  # (C, 3)
-    spread = np.stack([known[truth.category == c].std(axis=0) for c in numbers])
+    known = np.concatenate(
+        [_traits(ground_truth.xywh[ground_truth.image == k], g) for k, g in enumerate(greys)]
+    )
+    numbers = np.array(list(ground_truth.names))
+    means = np.stack([known[ground_truth.category == c].mean(axis=0) for c in numbers])  # (C, 3)
+    spread = np.stack([known[ground_truth.category == c].std(axis=0) for c in numbers])
     distance = (((traits[:, None] - means) / spread) ** 2 + 2 * np.log(spread)).sum(axis=-1)  # (N, C)
     return numbers[distance.argmin(axis=1)]
 

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 
-def align(truth: BoxTable, detections: BoxTable) -> BoxTable:
+def align(ground_truth: BoxTable, detections: BoxTable) -> BoxTable:
     """The detections with `image` indexing the truth's images, matched by id.
 
     ValueError, naming the first offender, for what cannot be evaluated: no score, an image or category that
-    the truth does not know, a score or box that is not finite, a truth that lists an image twice.
+    the ground truth does not know, a score or box that is not finite, a ground truth that lists an image twice.
     """
     if detections.score is None:
-        raise ValueError("detections have no score; is the order (truth, detections)?")
-    position = {image: i for i, image in enumerate(truth.image_ids)}
-    if len(position) < len(truth.image_ids):
-        raise ValueError("the truth lists an image id twice; image_ids must be unique")
+        raise ValueError("detections have no score; is the order (ground truth, detections)?")
+    position = {image: i for i, image in enumerate(ground_truth.image_ids)}
+    if len(position) < len(ground_truth.image_ids):
+        raise ValueError("the ground truth lists an image id twice; image_ids must be unique")
     image = np.array([position.get(i, -1) for i in detections.image_ids], int)[detections.image]
-    unknown_category = ~np.isin(detections.category, _known_categories(truth))
+    unknown_category = ~np.isin(detections.category, _known_categories(ground_truth))
     finite = np.isfinite(np.column_stack([detections.xywh, detections.score])).all(1)
     checks = {
-        "lies on image {image!r}, which the truth does not list": image < 0,
-        "has category {category}, which the truth does not know": unknown_category,
+        "lies on image {image!r}, which the ground truth does not list": image < 0,
+        "has category {category}, which the ground truth does not know": unknown_category,
         "has a score or box that is not finite": ~finite,
     }
     for complaint, bad in checks.items():
@@ -44,11 +44,13 @@ def align(truth: BoxTable, detections: BoxTable) -> BoxTable:
             where = detections.image_ids[detections.image[n]]
             what = complaint.format(image=where, category=detections.category[n])
             raise ValueError(f"detection {n} (counted from 0) {what}; {int(bad.sum())} of {len(bad)} do")
-    return replace(detections, image=image, image_ids=truth.image_ids, sizes=truth.sizes, files=())
+    return replace(
+        detections, image=image, image_ids=ground_truth.image_ids, sizes=ground_truth.sizes, files=()
+    )
 
 
 def run_coco(
-    truth: BoxTable,
+    ground_truth: BoxTable,
     detections: BoxTable,
     ious: Sequence[float],
     areas: Sequence[tuple[float, float]],
@@ -62,12 +64,12 @@ def run_coco(
         # at 0 pycocotools would match boxes that do not touch; at 1 LRP divides by zero
         raise ValueError(f"IoU thresholds must lie between 0 and 1, both excluded, not {ious.tolist()}")
     _warn_of_cut(detections, max_detections[-1])
-    categories = _known_categories(truth)
-    numbers = _image_numbers(truth)
+    categories = _known_categories(ground_truth)
+    numbers = _image_numbers(ground_truth)
     with silenced():
         # the area of a detection is that of its box, as in COCO's loadRes
         found = _coco(replace(detections, area=None), numbers, categories)
-        run = COCOeval(_coco(truth, numbers, categories), found, "bbox")
+        run = COCOeval(_coco(ground_truth, numbers, categories), found, "bbox")
         run.params.iouThrs = ious
         run.params.areaRng = [list(a) for a in areas]
         run.params.maxDets = list(max_detections)
@@ -75,15 +77,15 @@ def run_coco(
     return run
 
 
-def cells_of(run: COCOeval, truth: BoxTable) -> np.ndarray:
+def cells_of(run: COCOeval, ground_truth: BoxTable) -> np.ndarray:
     """The (K, I) results of the first area range, images in the order of the table.
 
-    None where an image has neither truth nor detection of a category.
+    None where an image has neither ground truth nor detection of a category.
     """
     flat = np.empty(len(run.evalImgs), object)
     flat[:] = run.evalImgs  # pycocotools' order: category, area range, image
     cells = flat.reshape(len(run.params.catIds), len(run.params.areaRng), len(run.params.imgIds))
-    return cells[:, 0, _image_numbers(truth) - 1]
+    return cells[:, 0, _image_numbers(ground_truth) - 1]
 
 
 def silenced() -> contextlib.AbstractContextManager:
@@ -110,17 +112,17 @@ def _coco(table: BoxTable, numbers: Int[np.ndarray, " I"], categories: list[int]
     return coco
 
 
-def _image_numbers(truth: BoxTable) -> Int[np.ndarray, " I"]:
+def _image_numbers(ground_truth: BoxTable) -> Int[np.ndarray, " I"]:
     """1..I by sorted id. Images with equal scores are then ranked as pycocotools ranks the ids themselves."""
-    ids = truth.image_ids
+    ids = ground_truth.image_ids
     order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
     numbers = np.empty(len(ids), int)
     numbers[order] = np.arange(1, len(ids) + 1)
     return numbers
 
 
-def _known_categories(truth: BoxTable) -> list[int]:
-    return sorted({*truth.names, *np.unique(truth.category).tolist()})
+def _known_categories(ground_truth: BoxTable) -> list[int]:
+    return sorted({*ground_truth.names, *np.unique(ground_truth.category).tolist()})
 
 
 def _warn_of_cut(detections: BoxTable, most: int) -> None:

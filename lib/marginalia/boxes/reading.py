@@ -15,12 +15,12 @@ is one ValueError naming the file and the entry. **Set aside** means: not in the
 | annotation or detection for an image that is not listed | error | |
 | image id, category id or name of a label file twice | error | |
 | no size or picture for an image where `sizes` was given | error | |
-| NaN or infinity in a box | set aside | not a number |
-| width or height zero or negative | set aside | size not positive |
-| annotation with no box at all | set aside | without a box |
-| detection with a score of NaN or infinity | set aside | score not a number |
-| text file among labels that holds no numbers | set aside | text file without numbers |
-| masks: value 255 beside other values | set aside | value 255, of no class |
+| NaN or infinity in a box | dropped | not a number |
+| width or height zero or negative | dropped | size not positive |
+| annotation with no box at all | dropped | without a box |
+| detection with a score of NaN or infinity | dropped | score not a number |
+| text file among labels that holds no numbers | dropped | text file without numbers |
+| masks: value 255 beside other values | dropped | value 255, of no class |
 | box (partly) outside its image, beyond rounding | kept as it is | outside the image |
 | YOLO without `sizes`, and an image without picture | kept | in parts of the image, sizes unknown |
 | YOLO number above 2, where 1 is the whole side | kept as it is | above 2: pixels, not parts of the image? |
@@ -65,13 +65,13 @@ _FILES_ONLY = ("coco", "coco-results", "severstal")
 def read_boxes(
     path: str | os.PathLike,
     format: str | None = None,
-    truth: BoxTable | None = None,
+    ground_truth: BoxTable | None = None,
     sizes: tuple[float, float] | Mapping[str, tuple[float, float]] | str | os.PathLike | None = None,
 ) -> BoxTable:
     """Read annotated boxes, or detections, of any format in FORMATS into a table.
 
     The format is found by looking into the files; `format` settles it where they could be read in two ways.
-    `truth` is the table whose images a list of detections is about. `sizes` gives image sizes where the
+    `ground_truth` is the table whose images a list of detections is about. `sizes` gives image sizes where the
     format has none (yolo, deeppcb): (width, height) in pixels, a mapping from image id to that, or a folder
     of the pictures, of which only headers are read. For a folder of YOLO labels without `sizes`, pictures are
     looked for in `images` in the place of `labels` (also with a split behind it, `labels/val`), then beside
@@ -81,7 +81,7 @@ def read_boxes(
     names, so that the table does not depend on the disk. Images without boxes stay.
 
     Raises ValueError or FileNotFoundError; the table in this module's text says for what, and what is kept or
-    set aside and counted in `report` instead.
+    dropped and counted in `report` instead.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -94,10 +94,10 @@ def read_boxes(
     format = format or find_format(path)
     if format in _FILES_ONLY and not path.is_file():
         raise ValueError(f"{path} is a folder; format {format!r} is one file: {FORMATS[format]}")
-    if (truth is not None) != (format == "coco-results"):
+    if (ground_truth is not None) != (format == "coco-results"):
         raise ValueError(
             f"{path}: a list of detections needs truth=, the table of its images"
-            if truth is None
+            if ground_truth is None
             else f"{path}: truth= belongs to a list of detections, and this is {FORMATS[format]}"
         )
     if sizes is not None and format not in ("yolo", "deeppcb"):
@@ -106,7 +106,7 @@ def read_boxes(
         case "coco":
             return coco.read_coco(path)
         case "coco-results":
-            return coco.read_results(path, truth)
+            return coco.read_results(path, ground_truth)
         case "voc":
             return voc.read_voc(path)
         case "yolo":

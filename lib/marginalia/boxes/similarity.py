@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .correlation import equal_count_blocks, measured_boxes, usable_boxes
-from .nulls import Exchange, bootstrap_interval, shuffle
+from .nulls import Permutation, bootstrap_interval, shuffle
 from .table import BoxTable
 
 FEATURES = ("x offset", "y offset", "|log w ratio|", "|log h ratio|")
@@ -24,7 +24,7 @@ FEATURES = ("x offset", "y offset", "|log w ratio|", "|log h ratio|")
 
 @dataclass(frozen=True)
 class PairSimilarity:
-    """Mean of one feature over box pairs of one image, and over as many pairs of exchanged boxes."""
+    """Mean of one feature over box pairs of one image, and over as many pairs of permuted boxes."""
 
     feature: str
     within: float
@@ -50,11 +50,11 @@ def _feature_sums(boxes: np.ndarray, blocks: list, images: int) -> Float[np.ndar
 def pair_similarity(
     table: BoxTable, null: str = "free", shuffles: int = 20, bootstrap: int = 1000, seed: int = 0
 ) -> tuple[PairSimilarity, ...]:
-    """The four features (FEATURES) over pairs of one image, beside pairs of boxes exchanged under a null.
+    """The four features (FEATURES) over pairs of one image, beside pairs of boxes permuted under a null.
 
     Every ordered pair counts once, so images with many boxes weigh more; the interval draws whole images
     again, each with its pairs. Crowd boxes and boxes with a side of zero are left out (the ratio of sides
-    is not defined there). What is exchanged are parts of the own image, under any null. Raises ValueError
+    is not defined there). What is permuted are parts of the own image, under any null. Raises ValueError
     where no image has two such boxes, for an unknown null and for missing image sizes.
     """
     table = table.where(~table.crowd & (table.xywh[:, 2:] > 0).all(axis=1))
@@ -65,10 +65,10 @@ def pair_similarity(
         raise ValueError("pair_similarity: no image has two boxes with a positive width and height")
     count = table.counts
     pairs = count * (count - 1)
-    exchange = Exchange.under(null, table)
+    permutation = Permutation.under(null, table)
     within = _feature_sums(boxes, blocks, images)
     between = np.stack(
-        [_feature_sums(boxes[exchange.source(seed, r)], blocks, images) for r in range(shuffles)]
+        [_feature_sums(boxes[permutation.source(seed, r)], blocks, images) for r in range(shuffles)]
     )  # (R, I, 4)
     level = between.sum(axis=1) / pairs.sum()  # (R, 4)
     several = pairs > 1
@@ -98,13 +98,13 @@ class ClassSimilarity:
 
 
 def class_similarity(
-    table: BoxTable, coordinates: str = "xywh", normalized: bool = False, crowd: bool = False, report=None
+    table: BoxTable, box_format: str = "xywh", normalized: bool = False, crowd: bool = False, report=None
 ) -> ClassSimilarity:
     """Mean |Pearson correlation| over all same-class and all different-class pairs; each pair counts once.
 
     Arguments and errors are those of macroscopic_correlation.
     """
-    profile, usable = usable_boxes(table, coordinates, normalized, crowd, report)
+    profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
     total, pairs = np.zeros(2), np.zeros(2)  # different class, same class
     for _, members in equal_count_blocks(table.image, len(table.image_ids), usable):
         points = profile.take(members, axis=0)
@@ -123,7 +123,7 @@ def class_similarity(
 def overlap_share(
     table: BoxTable, null: str = "free", shuffles: int = 20, seed: int = 0
 ) -> tuple[float, float]:
-    """Share of the box pairs of one image that overlap, and the same after exchange under a null.
+    """Share of the box pairs of one image that overlap, and the same after permutation under a null.
 
     Two boxes overlap where they share an area. Each unordered pair counts once; crowd boxes are left out.
     Raises ValueError where no image has two boxes, for an unknown null and for missing image sizes.
@@ -132,10 +132,8 @@ def overlap_share(
     blocks = list(equal_count_blocks(table.image, len(table.image_ids), np.ones(len(table), bool)))
     if not blocks:
         raise ValueError("overlap_share: no image has two boxes")
-    exchanged = (shuffle(table, null, seed, repeat).xywh for repeat in range(shuffles))
-    return _overlapping(table.xywh, blocks), float(
-        np.mean([_overlapping(xywh, blocks) for xywh in exchanged])
-    )
+    permuted = (shuffle(table, null, seed, repeat).xywh for repeat in range(shuffles))
+    return _overlapping(table.xywh, blocks), float(np.mean([_overlapping(xywh, blocks) for xywh in permuted]))
 
 
 def _overlapping(xywh: Float[np.ndarray, "N 4"], blocks: list) -> float:

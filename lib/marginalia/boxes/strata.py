@@ -1,6 +1,6 @@
 """Excess correlation in parts of a data set: by number of boxes, by size, by class, or by one's own labels.
 
-Every part is measured against itself: boxes are exchanged inside the part only. A part chosen by what is in
+Every part is measured against itself: boxes are permuted inside the part only. A part chosen by what is in
 its images (large boxes, say) against a null with boxes of all images would show the choice and not a
 relation.
 """
@@ -67,7 +67,7 @@ def excess_by(table: BoxTable, labels: Sequence[str | None], **options) -> pd.Da
 
 
 def excess_by_class(table: BoxTable, **options) -> pd.DataFrame:
-    """excess_correlation of each category on its own: only its boxes are measured and exchanged.
+    """excess_correlation of each category on its own: only its boxes are measured and permuted.
 
     One row a category that has an image with two usable boxes; `options` are those of excess_correlation, so
     null="free" is the class's own null. Column `q_value` as in excess_by.

@@ -18,15 +18,15 @@ class BoxWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """What a reader found to be unusual, how often, and what it did about it."""
 
     count: int
-    kept: bool  # False: these entries were set aside and are not in the table
+    kept: bool  # False: these entries were dropped and are not in the table
     first: str  # the first entry concerned, in the file's own words: "annotation 17"
 
     def __str__(self) -> str:
-        return f"{self.count} {'kept' if self.kept else 'set aside'}, first: {self.first}"
+        return f"{self.count} {'kept' if self.kept else 'dropped'}, first: {self.first}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class BoxTable:
     score: Float[np.ndarray, " N"] | None = None  # detections only, any monotone scale
     area: Float[np.ndarray, " N"] | None = None  # mask area in pixels; None: take w * h
     files: tuple[str, ...] = ()  # picture of each image, as the file names it; () when unknown
-    report: Mapping[str, Finding] = field(default_factory=dict)  # what was set aside or is unusual, and why
+    report: Mapping[str, Issue] = field(default_factory=dict)  # what was dropped or is unusual, and why
 
     def __post_init__(self):
         n = len(self.xywh)

@@ -11,7 +11,7 @@ from defusedxml.ElementTree import fromstring
 
 from .checks import NO_CATEGORY, Rows, settle
 from .sources import image_ids, members
-from .table import BoxTable, Finding
+from .table import BoxTable, Issue
 
 
 def read_voc(path: Path) -> BoxTable:
@@ -53,7 +53,7 @@ def read_voc(path: Path) -> BoxTable:
         {c: label for label, c in numbers.items()},
         difficult=np.array(difficult, bool),
         files=files if any(files) else (),
-        findings={"without a box": Finding(len(boxless), False, boxless[0])} if boxless else {},
+        findings={"without a box": Issue(len(boxless), False, boxless[0])} if boxless else {},
     )
     return settle(raw)
 

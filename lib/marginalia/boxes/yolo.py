@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from .checks import Rows, settle
 from .sources import image_ids, image_sizes, members, sizes_beside
-from .table import BoxTable, Finding
+from .table import BoxTable, Issue
 
 ABOVE = 2  # no part of an image is that much: a box that stands over a little stays below it
 NAME_FILES = ("obj.names", "classes.txt", "data.yaml", "data.yml")
@@ -43,25 +43,25 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
         rows.add(f"{name}, line {line}", i, int(numbers[0]), (cx - w / 2, cy - h / 2, w, h))
     if above:
         reason = f"above {ABOVE}: pixels, not parts of the image?"
-        findings[reason] = Finding(len(above), True, above[0])
+        findings[reason] = Issue(len(above), True, above[0])
     names = names or {c: str(c) for c in sorted(set(rows.category))}
     return settle(rows.raw(ids, pixels, names, files=files, findings=findings))
 
 
 def _own_sizes(
-    path: Path, labels: dict[str, list], ids: list[str], findings: dict[str, Finding]
+    path: Path, labels: dict[str, list], ids: list[str], findings: dict[str, Issue]
 ) -> tuple[Float[np.ndarray, "I 2"], tuple[str, ...]]:
     """Sizes and names of the pictures beside the labels; (1, 1) and a finding unless all are there."""
     sizes, files = sizes_beside(path, list(labels)) if path.is_dir() else ([None] * len(ids), ())
     if None not in sizes:
         return np.array(sizes, np.float64), files
     first = f"image {ids[sizes.index(None)]}"
-    findings["in parts of the image, sizes unknown"] = Finding(len(ids), True, first)
+    findings["in parts of the image, sizes unknown"] = Issue(len(ids), True, first)
     return np.ones((len(ids), 2)), ()
 
 
-def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], dict[str, Finding]]:
-    """Text files that hold numbers, split into words; any other text file is set aside and counted.
+def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], dict[str, Issue]]:
+    """Text files that hold numbers, split into words; any other text file is dropped and counted.
 
     Returns name -> [(line number, words), ...] and the findings. A file of which some lines are numbers and
     others are not is an error.
@@ -86,7 +86,7 @@ def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], d
         raise ValueError(
             f"{path}: no text file with labels in it, only {', '.join(others[:3]) or 'other files'}"
         )
-    return labels, {"text file without numbers": Finding(len(others), False, others[0])} if others else {}
+    return labels, {"text file without numbers": Issue(len(others), False, others[0])} if others else {}
 
 
 def box_lines(

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = late_names(
             "cell_positions",
             "conditional_logits",
             "detr_logits",
-            "sine_embedding",
+            "positional_encoding",
         ),
         "detector": ("KINDS", "Detector", "DetectorConfig", "DetectorOutput", "build"),
         "predicting": ("predict", "predict_table"),

@@ -34,7 +34,7 @@ def _periods(width: int, temperature: float, device: torch.device, dtype: torch.
     return temperature ** (2 * index / (width // 2))
 
 
-def sine_embedding(
+def positional_encoding(
     points: Float[Tensor, "... P"], width: int, temperature: float = 10000.0
 ) -> Float[Tensor, "... P*width/2"]:
     """Sinusoidal code of points (x, y) or boxes (x, y, w, h) in [0, 1]; `width` / 2 channels a coordinate.
@@ -45,7 +45,7 @@ def sine_embedding(
     """
     if width % 4 or points.shape[-1] not in (2, 4):
         raise ValueError(
-            f"sine_embedding: needs points (..., 2) or boxes (..., 4) and a width that is a multiple of 4, "
+            f"positional_encoding: needs points (..., 2) or boxes (..., 4) and a width that is a multiple of 4, "
             f"not {tuple(points.shape)} and {width}"
         )
     order = [1, 0, 2, 3][: points.shape[-1]]
@@ -54,7 +54,7 @@ def sine_embedding(
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)  # (..., P * 2F)
 
 
-def shift_embedding(
+def shift_encoding(
     code: Float[Tensor, "... width"], step: Float[Tensor, "... 2"], temperature: float = 10000.0
 ) -> Float[Tensor, "... width"]:
     """The code of a point moved by `step` = (dx, dy), from the code alone: a rotation for each frequency.
@@ -189,7 +189,7 @@ def unprojected_logits(
     delta along y: at most width / 2, where the point is. `temperature` is that of the keys (sheet 2.1).
     """
     positions = cell_positions(h, w, spatial_query.dtype, spatial_query.device)
-    cells = sine_embedding(positions, spatial_query.shape[-1], temperature)  # (K, width)
+    cells = positional_encoding(positions, spatial_query.shape[-1], temperature)  # (K, width)
     return (spatial_query @ cells.mT).unflatten(-1, (h, w))
 
 

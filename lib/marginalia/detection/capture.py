@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .attention import AttentionMaps
 from .detector import Detector
-from .hooks import JointHooks, SplitHooks, cross_attentions
+from .hooks import ConditionalHooks, DetrHooks, cross_attentions
 
 TRANSFORMERS_MODELS = "DetrForObjectDetection, ConditionalDetrForObjectDetection, DabDetrForObjectDetection"
 
@@ -119,7 +119,7 @@ def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
     return replace(maps, valid=None, **cut)
 
 
-def _sites(model: nn.Module) -> list[SplitHooks | JointHooks]:
+def _sites(model: nn.Module) -> list[ConditionalHooks | DetrHooks]:
     """Where queries meet the memory; TypeError when the model is not one that can be read."""
     own = isinstance(model, Detector)
     readable = own or (hasattr(model, "bbox_predictor") and hasattr(model.model, "input_projection"))
@@ -195,7 +195,7 @@ def _run_transformers(model: nn.Module, pixels: Tensor, mask: Tensor | None, lay
     batch, count = output.pred_boxes.shape[:2]
     if hasattr(model.model, "query_refpoint_embeddings"):  # anchors, which the layers move
         references = seen["decoded"].reference_points  # (L, B, Q, 4)
-    elif pointed:  # the field `reference_points` of Conditional DETR has its axes exchanged (sheet 7.9)
+    elif pointed:  # the field `reference_points` of Conditional DETR has its axes permuted (sheet 7.9)
         references = seen["points"].sigmoid().expand(layers, batch, count, 2)
     else:
         references = output.pred_boxes.new_full((layers, batch, count, 2), 0.5)

@@ -22,15 +22,15 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from .attention import cell_positions, sine_embedding, valid_positions
+from .attention import cell_positions, positional_encoding, valid_positions
 from .decoder import BoxHead, Decoder, DecoderLayer
 from .encoder import Backbone, Encoder, EncoderLayer, standardise
 from .layers import (
+    ConditionalCrossAttention,
+    ConditionalSelfAttention,
+    DetrCrossAttention,
+    DetrSelfAttention,
     FeedForward,
-    JointCrossAttention,
-    JointSelfAttention,
-    SplitCrossAttention,
-    SplitSelfAttention,
 )
 from .queries import POINTS, SPATIAL_QUERIES, TRANSFORMS, AnchorQueries, LearnedQueries, PointQueries
 
@@ -53,7 +53,7 @@ class DetectorConfig:
     in_channels: int = 1
     stride: int = 4  # pixels a cell: 64-pixel pictures give 16 x 16 cells
     temperature: float = (
-        20.0  # of the sine code of the keys, and of the queries unless the next line says else
+        20.0  # of the positional encoding of the keys, and of the queries unless the next line says else
     )
     query_temperature: float | None = None  # 10000 beside 20 is the mixture in DAB-DETR's code
     reference: str | None = None  # a name of POINTS in place of the kind's own; dab has anchors instead
@@ -69,7 +69,7 @@ class DetectorConfig:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
         if self.width % self.heads or self.width % 8:
             raise ValueError(
-                f"DetectorConfig: width must be a multiple of heads and of 8 (group norm, sine code), "
+                f"DetectorConfig: width must be a multiple of heads and of 8 (group norm, positional encoding), "
                 f"not {self.width} with {self.heads} heads"
             )
 
@@ -122,7 +122,7 @@ class Detector(nn.Module):
             # a cell counts as picture where the pixel at its upper left corner does
             grid = mask[:, :: self.config.stride, :: self.config.stride]
             valid, positions = grid.flatten(1), valid_positions(grid, memory.dtype)
-        cells = sine_embedding(
+        cells = positional_encoding(
             positions, self.config.width, self.config.temperature
         )  # p_k, (1 or B, K, width)
         hidden, references = self.decoder(self.encoder(memory, cells, valid), cells, valid)
@@ -162,9 +162,9 @@ def _queries(config: DetectorConfig) -> nn.Module:
 def _decoder_layer(config: DetectorConfig, ffn: int, first: bool) -> DecoderLayer:
     width, heads = config.width, config.heads
     if config.kind in ("detr", "detr-focal"):
-        attention = JointSelfAttention(width, heads), JointCrossAttention(width, heads)
+        attention = DetrSelfAttention(width, heads), DetrCrossAttention(width, heads)
     else:
-        attention = SplitSelfAttention(width, heads), SplitCrossAttention(width, heads, first)
+        attention = ConditionalSelfAttention(width, heads), ConditionalCrossAttention(width, heads, first)
     activation = nn.PReLU() if config.kind == "dab" else nn.ReLU()
     return DecoderLayer(width, *attention, FeedForward(width, ffn, activation))
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from .layers import FeedForward, JointSelfAttention
+from .layers import DetrSelfAttention, FeedForward
 
 GROUPS = 8  # of the group norms; no running statistics, so that training and evaluation see the same network
 
@@ -49,7 +49,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int):
         super().__init__()
-        self.self_attention, self.self_norm = JointSelfAttention(width, heads), nn.LayerNorm(width)
+        self.self_attention, self.self_norm = DetrSelfAttention(width, heads), nn.LayerNorm(width)
         self.feed_forward, self.final_norm = FeedForward(width, hidden, nn.ReLU()), nn.LayerNorm(width)
 
     def forward(

@@ -93,7 +93,7 @@ def matched_looks(maps: Float[Tensor, "L B H Q h w"], matches: Matches, boxes: F
     return Looks(boxes[matches.box], peak_positions(chosen), map_widths(chosen), map_entropy(chosen))
 
 
-def exchange(looks: Looks) -> Looks:
+def permutation(looks: Looks) -> Looks:
     """The same maps beside the boxes of other objects, half the list away: what steadiness has to beat.
 
     A head that follows its object becomes unsteady here; one that looks at a fixed place of the picture is as

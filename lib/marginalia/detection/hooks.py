@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from .attention import conditional_logits, detr_logits
 
 # Names of a part: in this project, in transformers 5 (Conditional, DAB), on decoder layers of transformers 4.
-SPLIT_PARTS = {
+CONDITIONAL_PARTS = {
     "content_query": ("content_query", "q_content_proj", "cross_attn_query_content_proj", "ca_qcontent_proj"),
     "content_key": ("content_key", "k_content_proj", "cross_attn_key_content_proj", "ca_kcontent_proj"),
     "spatial_query": (
@@ -29,9 +29,9 @@ SPLIT_PARTS = {
     "spatial_key": ("spatial_key", "k_pos_proj", "cross_attn_key_pos_proj", "ca_kpos_proj"),
 }
 OBJECT_QUERY = ("object_query", "q_pos_proj", "cross_attn_query_pos_proj", "ca_qpos_proj")  # first layer only
-JOINT_PARTS = {"query": ("query", "q_proj"), "key": ("key", "k_proj")}
-JOINT_MODULES = ("cross_attention", "encoder_attn")  # because self-attention has the same projections
-JOINT_INPUTS = {
+DETR_PARTS = {"query": ("query", "q_proj"), "key": ("key", "k_proj")}
+DETR_MODULES = ("cross_attention", "encoder_attn")  # because self-attention has the same projections
+DETR_INPUTS = {
     "content": ("content", "hidden_states"),
     "objects": ("position", "position_embeddings", "object_queries"),
     "memory": ("memory", "key_value_states"),
@@ -41,18 +41,18 @@ JOINT_INPUTS = {
 Logits = Float[Tensor, "B H Q K"]
 
 
-class SplitHooks:
+class ConditionalHooks:
     """Cross-attention whose content and spatial halves have projections of their own (Conditional, DAB)."""
 
     def __init__(self, module: nn.Module, heads: int):
         self.heads = heads
-        self.parts = {part: _child(module, names) for part, names in SPLIT_PARTS.items()}
+        self.parts = {part: _child(module, names) for part, names in CONDITIONAL_PARTS.items()}
         self.parts["object_query"] = _child(module, OBJECT_QUERY)
         self.seen: dict[str, Tensor] = {}
 
     @staticmethod
     def matches(name: str, module: nn.Module) -> bool:
-        return all(_child(module, names) is not None for names in SPLIT_PARTS.values())
+        return all(_child(module, names) is not None for names in CONDITIONAL_PARTS.values())
 
     def listen(self) -> Iterator[RemovableHandle]:
         """Register the hooks; whoever asks removes them."""
@@ -82,7 +82,7 @@ class SplitHooks:
         return "(c_q + o_q) . (c_k + p_k)" if self.first else "c_q . c_k", "p_q . p_k"
 
 
-class JointHooks:
+class DetrHooks:
     """Cross-attention with positions added before one projection (DETR); spatial is (c_q + o_q) . p_k."""
 
     def __init__(self, module: nn.Module, heads: int):
@@ -91,8 +91,8 @@ class JointHooks:
 
     @staticmethod
     def matches(name: str, module: nn.Module) -> bool:
-        named = name.rpartition(".")[2] in JOINT_MODULES
-        return named and all(_child(module, names) is not None for names in JOINT_PARTS.values())
+        named = name.rpartition(".")[2] in DETR_MODULES
+        return named and all(_child(module, names) is not None for names in DETR_PARTS.values())
 
     def listen(self) -> Iterator[RemovableHandle]:
         """Register the hook; whoever asks removes it."""
@@ -100,12 +100,12 @@ class JointHooks:
 
     def _keep(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-        for part, names in JOINT_INPUTS.items():
+        for part, names in DETR_INPUTS.items():
             self.seen[part] = next(given[name] for name in names if given.get(name) is not None).float()
 
     def logits(self) -> tuple[Logits, Logits]:
         """Content and spatial logits of the last pass: two terms of the four each (section 3.1)."""
-        query, key = (_child(self.module, names) for names in JOINT_PARTS.values())
+        query, key = (_child(self.module, names) for names in DETR_PARTS.values())
         terms = detr_logits(
             *(self.seen[part] for part in ("content", "objects", "memory", "cells")),
             (query.weight.float(), query.bias.float()),
@@ -119,12 +119,12 @@ class JointHooks:
         return "(c_q + o_q) . c_k", "(c_q + o_q) . p_k"
 
 
-def cross_attentions(model: nn.Module, heads: int) -> list[SplitHooks | JointHooks]:
+def cross_attentions(model: nn.Module, heads: int) -> list[ConditionalHooks | DetrHooks]:
     """The places in `model` where queries meet keys of another kind, in the order of the layers."""
     return [
         kind(module, heads)
         for name, module in model.named_modules()
-        for kind in (SplitHooks, JointHooks)
+        for kind in (ConditionalHooks, DetrHooks)
         if kind.matches(name, module)
     ]
 

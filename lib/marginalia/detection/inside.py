@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .attention import concatenate_halves, conditional_logits, sine_embedding, split_heads
+from .attention import concatenate_halves, conditional_logits, positional_encoding, split_heads
 from .detector import Detector
 from .queries import Scaling, SpatialQuery
 
@@ -37,7 +37,7 @@ def watch_layer(
     queries, heads = decoder.queries, model.config.heads
     with torch.no_grad():
         seen["s"] = queries.point(queries.object_query)[None]
-        seen["p_s"] = sine_embedding(seen["s"].sigmoid(), model.config.width, queries.temperature)
+        seen["p_s"] = positional_encoding(seen["s"].sigmoid(), model.config.width, queries.temperature)
         transform = queries.spatial_query.transform.head
         seen["lambda_q"] = transform(seen["f"]) if layer else torch.ones_like(seen["f"])
     content_query = seen["q_c"] + seen["q_o"] if layer == 0 else seen["q_c"]
@@ -124,7 +124,7 @@ def kernel_departures(
 
     def logits(dx: float, dy: float) -> Float[Tensor, "B H Q h w"]:
         points = seen["s"].sigmoid() + torch.tensor([dx, dy])
-        code = sine_embedding(points, model.config.width, model.decoder.queries.temperature)
+        code = positional_encoding(points, model.config.width, model.decoder.queries.temperature)
         with torch.no_grad():
             query = cross.spatial_query(seen["lambda_q"] * code)
         return (split_heads(query, heads) @ key).unflatten(-1, grid)

@@ -39,7 +39,7 @@ class FeedForward(nn.Module):
         return self.narrow(self.activation(self.widen(tokens)))
 
 
-class JointSelfAttention(nn.Module):
+class DetrSelfAttention(nn.Module):
     """DETR's self-attention, in encoder and decoder: positions are added to queries and keys, not values."""
 
     def __init__(self, width: int, heads: int):
@@ -61,7 +61,7 @@ class JointSelfAttention(nn.Module):
         return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
 
 
-class SplitSelfAttention(nn.Module):
+class ConditionalSelfAttention(nn.Module):
     """Self-attention of Conditional and DAB-DETR: content and position are projected apart, then added."""
 
     def __init__(self, width: int, heads: int):
@@ -80,10 +80,10 @@ class SplitSelfAttention(nn.Module):
         return self.output(join_heads(scaled_dot_product_attention(q, k, v)))
 
 
-class JointCrossAttention(nn.Module):
+class DetrCrossAttention(nn.Module):
     """DETR's cross-attention: (c_q + o_q) against (c_k + p_k), one dot product a head, scale 1 / sqrt(D).
 
-    Takes the same arguments as `SplitCrossAttention`, so that one decoder layer serves both; there is no
+    Takes the same arguments as `ConditionalCrossAttention`, so that one decoder layer serves both; there is no
     spatial query here.
     """
 
@@ -107,7 +107,7 @@ class JointCrossAttention(nn.Module):
         return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
 
 
-class SplitCrossAttention(nn.Module):
+class ConditionalCrossAttention(nn.Module):
     """Conditional DETR's cross-attention: c_q . c_k + p_q . p_k, projected apart, scale 1 / sqrt(2 D).
 
     `first`: the first decoder layer, where decoder embeddings are still empty, also adds the projected object
@@ -136,7 +136,7 @@ class SplitCrossAttention(nn.Module):
         if self.object_query is not None:
             content_query = content_query + self.object_query(position)
             content_key = content_key + spatial_key
-        # without padding all pictures share the cells' code; (1, K, width) becomes (B, K, width) only here
+        # without padding all pictures share the key positional encoding; (1, K, width) becomes (B, K, width) only here
         q = concatenate_halves(content_query, spatial_query, self.heads)  # (B, H, Q, 2D)
         k = concatenate_halves(content_key, spatial_key.expand_as(content_key), self.heads)  # (B, H, K, 2D)
         v = split_heads(self.value(memory), self.heads)  # (B, H, K, D)

@@ -80,16 +80,16 @@ def box_losses(
 ) -> tuple[Float[Tensor, " L"], Float[Tensor, " L"]]:
     """L1 distance (over the four numbers) and 1 - GIoU of matched pairs, summed, divided by the boxes."""
     chosen = boxes[matches.layer, matches.image, matches.query]  # (R, 4)
-    truth = targets.boxes[matches.box]
-    distance = (chosen - truth).abs().sum(-1)
-    gap = 1 - giou_elementwise(cxcywh_to_xyxy(chosen), cxcywh_to_xyxy(truth))
+    ground_truth = targets.boxes[matches.box]
+    distance = (chosen - ground_truth).abs().sum(-1)
+    gap = 1 - giou_elementwise(cxcywh_to_xyxy(chosen), cxcywh_to_xyxy(ground_truth))
     zero = boxes.new_zeros(len(boxes))
     l1, giou = (zero.index_add(0, matches.layer, one) / targets.total for one in (distance, gap))
     return l1, giou
 
 
 def set_loss(output: Predictions, targets: Targets, recipe: Recipe) -> SetLoss:
-    """Match every layer's predictions with the true boxes, and add up the losses of all layers.
+    """Match every layer's predictions with the ground-truth boxes, and add up the losses of all layers.
 
     A batch without any box has only a class loss.
     """

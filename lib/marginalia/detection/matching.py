@@ -101,11 +101,11 @@ def cost_matrix(
     Images with fewer than M boxes are filled up with columns that `match` never looks at.
     """
     pad = _columns(targets)  # (B, M)
-    truth = targets.boxes[pad]  # (B, M, 4)
+    ground_truth = targets.boxes[pad]  # (B, M, 4)
     label = targets.labels[pad][None, :, None].expand(*logits.shape[:3], -1)  # (L, B, Q, M)
     by_class = class_cost(logits).gather(-1, label)  # (L, B, Q, M)
-    distance = (boxes[..., None, :] - truth[:, None]).abs().sum(-1)  # (L, B, Q, M)
-    overlap = giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(truth).expand(len(boxes), -1, -1, -1))
+    distance = (boxes[..., None, :] - ground_truth[:, None]).abs().sum(-1)  # (L, B, Q, M)
+    overlap = giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(ground_truth).expand(len(boxes), -1, -1, -1))
     return weights.classes * by_class + weights.l1 * distance - weights.giou * overlap
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import training
 from .detector import build
-from .heads import exchange, looks_of, summarise
+from .heads import looks_of, permutation, summarise
 from .runs import Run, settings_line
 from .scenes import make_scenes
 
@@ -47,8 +47,8 @@ def moments(run: Run) -> list[int]:
 def _header(run: Run) -> Iterator[str]:
     yield f"{run.name}: where its heads look, over the objects found in {SCENES} validation scenes."
     yield "Layers and heads count from 0. Offsets in half-boxes from the middle of the true box; ranges are"
-    yield "interquartile; widths in parts of the picture; entropy in nats; *_exchanged: the ranges when"
-    yield "objects have exchanged their boxes."
+    yield "interquartile; widths in parts of the picture; entropy in nats; *_permuted: the ranges when"
+    yield "boxes are permuted between objects."
     yield "Written by: make train"
     yield settings_line(run)
 
@@ -64,9 +64,9 @@ def _at(run: Run, step: int) -> pd.DataFrame:
     frames = []
     for kind, looks in looks_of(model.eval(), scenes).items():
         frame = summarise(looks)
-        chance = summarise(exchange(looks))
+        chance = summarise(permutation(looks))
         for axis in ("x", "y"):
-            frame[f"{axis}_exchanged"] = chance[f"{axis}_range"]
+            frame[f"{axis}_permuted"] = chance[f"{axis}_range"]
         frame.insert(0, "map", kind)
         frame.insert(0, "step", step)
         frames.append(frame)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .attention import modulate, sine_embedding
+from .attention import modulate, positional_encoding
 from .layers import mlp
 
 # --- reference points: s of Conditional DETR eq. 1 and the two alternatives of its ablation
@@ -197,7 +197,7 @@ class PointQueries(LearnedQueries):
         self, references: Float[Tensor, "B Q 2"], first: bool, f: Tensor, content: Float[Tensor, "B Q width"]
     ) -> Float[Tensor, "B Q width"]:
         """p_q; `f` is what enters the layer and `content` what leaves its self-attention."""
-        code = sine_embedding(references, f.shape[-1], self.temperature)  # p_s, (B, Q, width)
+        code = positional_encoding(references, f.shape[-1], self.temperature)  # p_s, (B, Q, width)
         return self.spatial_query(f, content, code, first)
 
 
@@ -218,13 +218,13 @@ class AnchorQueries(nn.Module):
 
     def position(self, references: Float[Tensor, "B Q 4"]) -> Float[Tensor, "B Q width"]:
         """P_q = MLP(code of all four numbers), new in each layer because the anchor is."""
-        return self.position_head(sine_embedding(references, self.width, self.temperature))
+        return self.position_head(positional_encoding(references, self.width, self.temperature))
 
     def spatial(
         self, references: Float[Tensor, "B Q 4"], first: bool, f: Tensor, content: Float[Tensor, "B Q width"]
     ) -> Float[Tensor, "B Q width"]:
         """As in Conditional DETR, then modulated by width and height, in the first layer too."""
-        code = sine_embedding(references[..., :2], self.width, self.temperature)
+        code = positional_encoding(references[..., :2], self.width, self.temperature)
         transformed = self.spatial_query(f, content, code, first)
         return modulate(transformed, references[..., 2:], self.size_head(f).sigmoid())
 

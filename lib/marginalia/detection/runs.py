@@ -283,7 +283,7 @@ def histories(patterns: Iterable[str] = ()) -> pd.DataFrame:
 def head_histories(patterns: Iterable[str] = ()) -> pd.DataFrame:
     """Measurements of heads (`measure_heads`) of the runs that fit, one after the other.
 
-    Columns: run, base, kind, seed, step, map, then those of `heads.summarise` and the exchanged ranges. Runs
+    Columns: run, base, kind, seed, step, map, then those of `heads.summarise` and the permuted ranges. Runs
     without them are named in `attrs["missing"]`.
     """
     return _joined(

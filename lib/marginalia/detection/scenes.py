@@ -7,7 +7,7 @@ brick, grass and gravel, which come with it. Two layouts:
     arranged    rows, columns and blocks of one height and one gap
 
 so that relations between the boxes of a picture exist in the second. The rule on overlap is a relation too:
-it keeps boxes further apart than chance. Beside boxes exchanged between pictures with similar numbers:
+it keeps boxes further apart than chance. Beside boxes permuted between pictures with similar numbers:
 
                                           scattered   scattered, overlap allowed   arranged
     macroscopic correlation, excess         -.056               -.001                +.034

@@ -49,7 +49,7 @@ def evaluation(
     `iou_75` (share of IoU above 0.75) are of the last layer's queries, matched as in training: they say how
     well things are found apart from how they are ranked.
     """
-    pixels, truth = torch.from_numpy(scenes.pixels).to(device), as_boxes(scenes)
+    pixels, ground_truth = torch.from_numpy(scenes.pixels).to(device), as_boxes(scenes)
     targets, recipe = gather_targets(scenes.boxes, scenes.labels, device), RECIPES[run.detector.kind]
 
     def measure(step: int) -> dict[str, float]:
@@ -57,11 +57,11 @@ def evaluation(
         logits, boxes = (torch.cat([p[k][-1:] for p in parts], 1) for k in (0, 1))
         pairs = match(logits, boxes, targets, recipe.class_cost, recipe.cost_weights)
         overlap = matched_iou(boxes, targets, pairs)
-        found = predict_table(model, pixels, truth.image_ids, truth.sizes, truth.names)
-        figures = evaluate(truth, found)
+        found = predict_table(model, pixels, ground_truth.image_ids, ground_truth.sizes, ground_truth.names)
+        figures = evaluate(ground_truth, found)
         return {
             **{name: figures[name] for name in ("AP", "AP50", "AP75")},
-            "AP50_any": evaluate(_one_category(truth), _one_category(found))["AP50"],
+            "AP50_any": evaluate(_one_category(ground_truth), _one_category(found))["AP50"],
             "mean_iou": overlap.mean().item(),
             "iou_75": (overlap > 0.75).float().mean().item(),
         }

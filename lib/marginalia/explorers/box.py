@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 from jaxtyping import Float, UInt8
 
-from marginalia.boxes.correlation import COORDINATES, macroscopic_correlation, unit_profiles
+from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation, unit_profiles
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_boxes
@@ -57,9 +57,9 @@ class BoxExplorer(Explorer):
     `boxes` are N of x, y, w, h in pixels, (N, 4), or a BoxTable of which the image with index `image` is
     shown, its crowd regions left out as MC leaves them out. `picture` is an uint8 array, (H, W), (H, W, 3) or
     (H, W, 4); `size` its (width, height) where there is none. `labels` name the boxes, which else go by their
-    index. `coordinates` says which four numbers are correlated, as in `macroscopic_correlation`.
+    index. `box_format` says which four numbers are correlated, as in `macroscopic_correlation`.
 
-    The traits `boxes`, `size`, `selected` (an index, -1: none), `labels` and `coordinates` can be read and
+    The traits `boxes`, `size`, `selected` (an index, -1: none), `labels` and `box_format` can be read and
     set. Boxes are shown as they are given; one that is moved by hand stays inside the picture. The band
     answers: what MC (Relation DETR) do as many boxes of the same sizes have, put down at random?
 
@@ -72,7 +72,7 @@ class BoxExplorer(Explorer):
     size = traitlets.Tuple(traitlets.CFloat(), traitlets.CFloat(), default_value=_EMPTY).tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    coordinates = traitlets.Enum(COORDINATES, "xywh").tag(sync=True)
+    box_format = traitlets.Enum(BOX_FORMATS, "xywh").tag(sync=True)
     png = traitlets.Bytes().tag(sync=True)  # the picture, encoded; b"": none
 
     def __init__(
@@ -82,7 +82,7 @@ class BoxExplorer(Explorer):
         picture: UInt8[np.ndarray, "H W *channels"] | None = None,
         size: tuple[float, float] | None = None,
         labels: Sequence[str] | None = None,
-        coordinates: str = "xywh",
+        box_format: str = "xywh",
     ):
         if isinstance(boxes, BoxTable):
             boxes, told = _of_image(boxes, image)
@@ -94,7 +94,7 @@ class BoxExplorer(Explorer):
         super().__init__(
             boxes=() if boxes is None else boxes,
             labels=[] if labels is None else [str(label) for label in labels],
-            coordinates=coordinates,
+            box_format=box_format,
             png=png,
         )
         self.size = _extent(self.boxes) if size is None else tuple(size)
@@ -121,7 +121,7 @@ class BoxExplorer(Explorer):
     def _usable(self) -> Float[np.ndarray, "N 4"]:
         """Boxes whose four numbers are not all equal, as x, y, w, h."""
         boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
-        turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.coordinates, np.asarray)
+        turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)
         return boxes[unit_profiles(turn(boxes))[1]]
 
     def _mc(self, layouts: list[np.ndarray]) -> Float[np.ndarray, " I"]:
@@ -130,7 +130,7 @@ class BoxExplorer(Explorer):
         sizes = np.tile(self.size, (len(layouts), 1))
         xywh = np.concatenate(layouts)
         table = BoxTable(xywh, image, tuple(range(len(layouts))), sizes, np.zeros_like(image), {0: "box"})
-        return macroscopic_correlation(table, self.coordinates, report={})
+        return macroscopic_correlation(table, self.box_format, report={})
 
     @property
     def correlation(self) -> float:
@@ -160,7 +160,7 @@ class BoxExplorer(Explorer):
             picture,
             None if np.isnan(band).any() else band,
             names[: len(self.boxes)],
-            self.coordinates,
+            self.box_format,
         )[0]
 
     def summary(self) -> str:

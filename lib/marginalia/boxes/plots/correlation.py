@@ -86,10 +86,10 @@ def _counts(mc: Float[np.ndarray, " I"]) -> Int[np.ndarray, " bins"]:
 def all_histograms(data: str | Path | None = None) -> pd.DataFrame:
     """Measured data sets, the embedded photographs and, when `data` is a path, the reader's own boxes.
 
-    Columns as histograms_of; the null exchanges boxes among images with similar counts. Raises ValueError
+    Columns as histograms_of; the null permutations boxes among images with similar counts. Raises ValueError
     where the reader's boxes give no density.
     """
-    frame = measured("mc_histograms").query("coordinates == 'xywh'").rename(columns={"count": "null"})
+    frame = measured("mc_histograms").query("box_format == 'xywh'").rename(columns={"count": "null"})
     frames = [frame[["dataset", "low", "observed", "null"]]]
     frames.append(histograms_of(photographs(tiles=True).table, "photographs (tiles)"))
     if data is not None:
@@ -110,7 +110,7 @@ def _density(axes, histogram: pd.DataFrame, column: str, **style) -> None:
 def mc_density(data: str | Path | None = None):
     """Figure 1 of Relation DETR: densities of MC over the images of each data set, also after shuffling.
 
-    `data` is a reader's annotation file, shown beside the measured sets. Boxes are exchanged among
+    `data` is a reader's annotation file, shown beside the measured sets. Boxes are permuted among
     images with similar counts. As in the paper, heights are scaled for display: both curves of a data set by
     the peak of the first. Returns (figure, data) with the histograms behind the densities.
     """
@@ -140,7 +140,7 @@ def mc_density(data: str | Path | None = None):
 
 
 def mc_against_null(histograms: pd.DataFrame):
-    """One panel a data set: MC as annotated (filled) and after exchanging boxes (line), with both means.
+    """One panel a data set: MC as annotated (filled) and after permuting boxes (line), with both means.
 
     histograms: columns dataset, low, observed, null (all_histograms). Returns (figure, data): dataset,
     images, the two means and their difference.
@@ -167,7 +167,7 @@ def mc_against_null(histograms: pd.DataFrame):
         panel.remove()
     handles = [
         Line2D([], [], color="0.3", linewidth=6, alpha=0.3, label="as annotated (mean: solid)"),
-        Line2D([], [], color=NULL_COLOR, label="exchanged among images with similar counts (mean: dashed)"),
+        Line2D([], [], color=NULL_COLOR, label="permuted among images with similar counts (mean: dashed)"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure, pd.DataFrame(rows, columns=["dataset", "images", "observed", "null", "excess"])
@@ -244,16 +244,16 @@ def dumbbells(frame: pd.DataFrame, label: str, facet: str, xlabel: str, names=("
     return figure, frame
 
 
-def exchanged(table: BoxTable, shuffled: BoxTable, images: Sequence[int], pictures=None):
+def permuted(table: BoxTable, shuffled: BoxTable, images: Sequence[int], pictures=None):
     """The same images with their own boxes (top) and with boxes of other images (bottom).
 
     images: indices of the images to show; pictures: optional arrays in the order of table.image_ids.
-    Returns (figure, data): image, row ("own" or "exchanged"), x, y, w, h.
+    Returns (figure, data): image, row ("own" or "permuted"), x, y, w, h.
     """
     figure, axes = plt.subplots(2, len(images), figsize=(WIDTH["page"], 3.6), layout="constrained")
     rows = []
     for column, i in zip(axes.T, images, strict=True):
-        for panel, source, name in zip(column, (table, shuffled), ("own", "exchanged"), strict=True):
+        for panel, source, name in zip(column, (table, shuffled), ("own", "permuted"), strict=True):
             boxes = source.xywh[source.image == i]
             width, height = table.sizes[i]
             if pictures is not None:
@@ -262,6 +262,6 @@ def exchanged(table: BoxTable, shuffled: BoxTable, images: Sequence[int], pictur
                 )
             draw_boxes(panel, boxes, (width, height), colors=[CYCLE[1] if name == "own" else CYCLE[0]])
             mc = macroscopic_correlation(source.where(source.image == i), report={})[i]
-            panel.set_title(f"{'MC' if name == 'own' else 'exchanged: MC'} {mc:.2f}", fontsize=8)
+            panel.set_title(f"{'MC' if name == 'own' else 'permuted: MC'} {mc:.2f}", fontsize=8)
             rows += [(str(table.image_ids[i]), name, *box) for box in boxes]
     return figure, pd.DataFrame(rows, columns=["image", "boxes", *"xywh"])

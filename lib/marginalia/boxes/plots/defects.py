@@ -24,7 +24,7 @@ SURE = 0.05  # q-value below which a marker is filled
 
 
 def sets_and_null(sets: pd.DataFrame):
-    """Mean MC of data sets beside that of exchanged boxes, and their difference with its interval.
+    """Mean MC of data sets beside that of permuted boxes, and their difference with its interval.
 
     sets: columns name, kind ("industrial" or "other"), observed, null_mean, excess, low, high, one row a set,
     drawn from top to bottom. Returns (figure, data).
@@ -39,7 +39,7 @@ def sets_and_null(sets: pd.DataFrame):
     left.scatter(sets["observed"], y, color=colors, zorder=3)
     left.axvline(0.5, color=NEUTRAL, linewidth=1, linestyle="--")
     left.set_yticks(y, sets["name"])
-    left.set(xlabel="mean MC   ● observed   ○ boxes exchanged", ylim=(-0.6, len(sets) - 0.4))
+    left.set(xlabel="mean MC   ● observed   ○ boxes permuted", ylim=(-0.6, len(sets) - 0.4))
     _intervals(right, sets, y, colors, filled=np.ones(len(sets), bool))
     right.set_xlabel("excess (95 % interval)")
     for label, color in zip(left.get_yticklabels(), colors, strict=True):

@@ -1,4 +1,4 @@
-"""Pictures about detections beside their truth: galleries by AP, precision and recall, F1 and LRP."""
+"""Pictures about detections beside their ground truth: galleries by AP, precision and recall, F1 and LRP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..photographs import detect_photographs, photographs
 from ..reading import read_boxes
 from ..table import BoxTable
 
-TRUTH, FOUND = PALETTE["orange"], PALETTE["sky"]  # with a dark rim, both show on ink, paper and sky
+GROUND_TRUTH, FOUND = PALETTE["orange"], PALETTE["sky"]  # with a dark rim, both show on ink, paper and sky
 THUMBNAIL = 480  # pixels of the longer side: a page is at most 7 inches wide
 NEUTRAL = PALETTE["grey"]
 DASHED = (0, (2.5, 1.5))
@@ -30,16 +30,16 @@ DASHED = (0, (2.5, 1.5))
 class Pair:
     """What there was to find, what was found, and how to come by a picture."""
 
-    truth: BoxTable
+    ground_truth: BoxTable
     detections: BoxTable
     picture: Callable[[int], UInt8[np.ndarray, "H W *channels"] | None]  # by index into truth.image_ids
 
 
 def open_pair(data: str | Sequence | None = None) -> Pair:
-    """Truth, detections and pictures: the embedded photographs' tiles, or a reader's own files.
+    """Ground truth, detections and pictures: the embedded photographs' tiles, or a reader's own files.
 
     data: 'truth,detections' or 'truth,detections,folder of pictures', as one text or as a sequence of paths;
-    formats as in `read_boxes`. A picture is looked for under the name that the truth gives it, then under
+    formats as in `read_boxes`. A picture is looked for under the name that the ground truth gives it, then under
     its id in twelve digits, as COCO 2017 names its files; it is read when it is drawn, not before. A sequence
     of nothing but None means the embedded tiles too.
     ValueError or FileNotFoundError for what cannot be read; a missing picture is no error.
@@ -50,23 +50,23 @@ def open_pair(data: str | Sequence | None = None) -> Pair:
     parts = [part.strip() for part in data.split(",")] if isinstance(data, str) else list(data)
     parts += [None] * (3 - len(parts))
     if len(parts) > 3 or not (parts[0] and parts[1]):
-        lacking = "" if len(parts) > 3 else f"; set {'TRUTH' if parts[1] else 'DETECTIONS'} too"
+        lacking = "" if len(parts) > 3 else f"; set {'GROUND_TRUTH' if parts[1] else 'DETECTIONS'} too"
         raise ValueError(
             f"data must be 'truth,detections' or 'truth,detections,pictures', not {data!r}{lacking}"
         )
-    truth = read_boxes(parts[0])
-    detections = read_boxes(parts[1], truth=truth)
+    ground_truth = read_boxes(parts[0])
+    detections = read_boxes(parts[1], ground_truth=ground_truth)
     folder = Path(parts[2]).expanduser() if parts[2] else None
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: the third part of data must be a folder of pictures")
-    return Pair(truth, detections, lambda index: _load(folder, truth, index))
+    return Pair(ground_truth, detections, lambda index: _load(folder, ground_truth, index))
 
 
-def _load(folder: Path | None, truth: BoxTable, index: int) -> UInt8[np.ndarray, "H W 3"] | None:
+def _load(folder: Path | None, ground_truth: BoxTable, index: int) -> UInt8[np.ndarray, "H W 3"] | None:
     from PIL import Image
 
-    identity = truth.image_ids[index]
-    names = [truth.files[index]] if truth.files else [f"{identity}.jpg", f"{identity}.png"]
+    identity = ground_truth.image_ids[index]
+    names = [ground_truth.files[index]] if ground_truth.files else [f"{identity}.jpg", f"{identity}.png"]
     names += [f"{identity:012d}.jpg"] if isinstance(identity, int) else []
     path = next((folder / name for name in names if (folder / name).is_file()), None) if folder else None
     if path is None:
@@ -94,24 +94,24 @@ def _outline(axes, xywh, color, linewidth, dashed=False, alpha=1.0) -> None:
 
 
 def show_picture(axes, pair: Pair, index: int, score_threshold: float, labels: bool = True) -> bool:
-    """Draw one picture with its truth and the detections that count; True if there was a picture.
+    """Draw one picture with its ground truth and the detections that count; True if there was a picture.
 
     Detections of a class that the picture does not have are dashed. `labels`: scores, behind the class where
     names of classes are short.
     """
-    truth = _of_image(pair.truth, index)
+    ground_truth = _of_image(pair.ground_truth, index)
     found = pair.detections.where(pair.detections.score >= score_threshold)
     found = _of_image(found, index)
     picture = pair.picture(index)
-    width, height = _extent(truth, found, index, picture)
+    width, height = _extent(ground_truth, found, index, picture)
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal", anchor="N")
     axes.set_facecolor("0.85")
     axes.grid(False)
     if picture is not None:
         _imshow(axes, picture, width, height)
-    absent = ~np.isin(found.category, truth.category[~truth.crowd])
-    _outline(axes, truth.xywh[truth.crowd], TRUTH, 2.6, dashed=True)
-    _outline(axes, truth.xywh[~truth.crowd], TRUTH, 2.6)
+    absent = ~np.isin(found.category, ground_truth.category[~ground_truth.crowd])
+    _outline(axes, ground_truth.xywh[ground_truth.crowd], GROUND_TRUTH, 2.6, dashed=True)
+    _outline(axes, ground_truth.xywh[~ground_truth.crowd], GROUND_TRUTH, 2.6)
     _outline(axes, found.xywh[~absent], FOUND, 1.0)
     _outline(axes, found.xywh[absent], FOUND, 1.0, dashed=True)
     if labels:
@@ -124,13 +124,15 @@ def _imshow(axes, picture, width: float, height: float) -> None:
     axes.imshow(picture, "gray", vmin=0, vmax=255, extent=(0, width, height, 0), interpolation=smooth)
 
 
-def _extent(truth: BoxTable, found: BoxTable, index: int, picture) -> tuple[float, float]:
+def _extent(ground_truth: BoxTable, found: BoxTable, index: int, picture) -> tuple[float, float]:
     """Width and height in the pixels of the boxes; from the picture or the boxes where the file is silent."""
-    if np.isfinite(truth.sizes[index]).all():
-        return tuple(truth.sizes[index])
+    if np.isfinite(ground_truth.sizes[index]).all():
+        return tuple(ground_truth.sizes[index])
     if picture is not None:
         return picture.shape[1], picture.shape[0]
-    return tuple(np.concatenate([t.xywh[:, :2] + t.xywh[:, 2:] for t in (truth, found)] + [[[1, 1]]]).max(0))
+    return tuple(
+        np.concatenate([t.xywh[:, :2] + t.xywh[:, 2:] for t in (ground_truth, found)] + [[[1, 1]]]).max(0)
+    )
 
 
 def _scores(axes, found: BoxTable, color: str = "white") -> None:
@@ -153,11 +155,11 @@ def _scores(axes, found: BoxTable, color: str = "white") -> None:
 
 def pair_legend(figure, absent: bool = True, crowd: bool = False) -> None:
     """What the frames of `show_picture` mean; absent, crowd: whether such dashed ones are in the figure."""
-    style = {"Truth": (TRUTH, 2.6, "-"), "Detection, with its score": (FOUND, 1.4, "-")}
+    style = {"Ground truth": (GROUND_TRUTH, 2.6, "-"), "Detection, with its score": (FOUND, 1.4, "-")}
     if absent:
         style["Detection of a class that is not there"] = (FOUND, 1.4, DASHED)
     if crowd:
-        style["Crowd"] = (TRUTH, 2.6, DASHED)
+        style["Crowd"] = (GROUND_TRUTH, 2.6, DASHED)
     rim = [withStroke(linewidth=3.2, foreground=(0, 0, 0, 0.6))]
     keys = ("color", "linewidth", "linestyle")
     lines = [Line2D([], [], path_effects=rim, **dict(zip(keys, s, strict=True))) for s in style.values()]
@@ -167,14 +169,14 @@ def pair_legend(figure, absent: bool = True, crowd: bool = False) -> None:
 def quantile_gallery(
     data=None, quantiles: Sequence[float] = (0, 0.25, 0.5, 0.75, 1), score_threshold: float = 0.5
 ):
-    """The pictures that stand at the given quantiles of AP per image, with truth and detections.
+    """The pictures that stand at the given quantiles of AP per image, with ground truth and detections.
 
     data as in `open_pair`: None for the embedded tiles, else paths; or a pair. Detections from the threshold
     on are drawn and counted. Returns (figure, data): their rows of `evaluate_images`, with columns `quantile`
     and `picture_found`.
     """
     pair = data if isinstance(data, Pair) else open_pair(data)
-    chosen = quantile_images(evaluate_images(pair.truth, pair.detections, score_threshold), quantiles)
+    chosen = quantile_images(evaluate_images(pair.ground_truth, pair.detections, score_threshold), quantiles)
     return gallery(pair, chosen, [f"{100 * q:g} %" for q in chosen["quantile"]], score_threshold)
 
 
@@ -185,8 +187,8 @@ def gallery(pair: Pair, chosen: pd.DataFrame, heads: Sequence[str] = (), score_t
     """
     columns = min(3, len(chosen))
     lines = -(-len(chosen) // columns)
-    position = {identity: index for index, identity in enumerate(pair.truth.image_ids)}
-    width, height = pair.truth.sizes[[position[identity] for identity in chosen.index]].T
+    position = {identity: index for index, identity in enumerate(pair.ground_truth.image_ids)}
+    width, height = pair.ground_truth.sizes[[position[identity] for identity in chosen.index]].T
     tallest = np.clip(np.nan_to_num(height / width, nan=1).max(), 0.6, 1.4)
     size = WIDTH["page"], lines * (WIDTH["page"] / columns * tallest + 0.45) + 0.3
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
@@ -207,33 +209,33 @@ def gallery(pair: Pair, chosen: pd.DataFrame, heads: Sequence[str] = (), score_t
 def cases(pairs: Mapping[str, tuple[BoxTable, BoxTable]]):
     """Small constructed pictures, one a case, each with AP and F1 below.
 
-    pairs: title -> truth and detections on one picture; the labels are categories and scores. Returns
+    pairs: title -> ground truth and detections on one picture; the labels are categories and scores. Returns
     (figure, data): a row of `evaluate_images` for each case.
     """
     height = 0.58 * WIDTH["page"] / len(pairs) + 1.0
     shape = {"figsize": (WIDTH["page"], height), "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(1, len(pairs), **shape)
     rows = {}
-    for panel, (title, (truth, found)) in zip(axes.flat, pairs.items(), strict=True):
-        show_picture(panel, Pair(truth, found, lambda index: None), 0, 0, labels=False)
+    for panel, (title, (ground_truth, found)) in zip(axes.flat, pairs.items(), strict=True):
+        show_picture(panel, Pair(ground_truth, found, lambda index: None), 0, 0, labels=False)
         panel.set_facecolor("0.96")
-        for (x, y, w, h), category in zip(truth.xywh, truth.category.tolist(), strict=True):
-            panel.text(x + w / 2, y + h + 2, truth.names[category], fontsize=7, ha="center", va="top")
+        for (x, y, w, h), category in zip(ground_truth.xywh, ground_truth.category.tolist(), strict=True):
+            panel.text(x + w / 2, y + h + 2, ground_truth.names[category], fontsize=7, ha="center", va="top")
         for (x, y, w, h), score, category in zip(
             found.xywh, found.score, found.category.tolist(), strict=True
         ):
             name = f"{found.names[category]}\n{score:.2f}"
             panel.text(x + w / 2, y + h / 2, name, fontsize=7, ha="center", va="center")
-        rows[title] = evaluate_images(truth, found).iloc[0]
+        rows[title] = evaluate_images(ground_truth, found).iloc[0]
         panel.set_title(title, fontsize=8)
         panel.set_xlabel(f"AP {_number(rows[title]['AP'])}\nF1 {_number(rows[title]['F1'])}", fontsize=9)
     data = pd.DataFrame(rows).T.astype(float).rename_axis("case")
-    crowd = any(truth.crowd.any() for truth, _ in pairs.values())
+    crowd = any(ground_truth.crowd.any() for ground_truth, _ in pairs.values())
     pair_legend(figure, data["absent_class_false_positives"].any(), crowd)
     return figure, data
 
 
-def precision_recall(truth: BoxTable, found: BoxTable, hits: Bool[np.ndarray, " D"]):
+def precision_recall(ground_truth: BoxTable, found: BoxTable, hits: Bool[np.ndarray, " D"]):
     """One picture, and precision against recall of its D detections at one IoU threshold.
 
     found: by falling score; hits: which of them found a truth. Returns (figure, data), a row a detection.
@@ -241,15 +243,15 @@ def precision_recall(truth: BoxTable, found: BoxTable, hits: Bool[np.ndarray, " 
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH["page"], 3.1), width_ratios=(1, 1.3), layout="constrained"
     )
-    show_picture(left, Pair(truth, found, lambda index: None), 0, 0, labels=False)
+    show_picture(left, Pair(ground_truth, found, lambda index: None), 0, 0, labels=False)
     left.set_facecolor("0.96")
     ranks = np.arange(1, len(hits) + 1)
     left.set(anchor="C", title="ranks and scores")
     for rank, (x, y, w, h), score in zip(ranks, found.xywh, found.score, strict=True):
         left.text(x + w / 2, y + h / 2, f"{rank}: {score:.2f}", fontsize=7, ha="center", va="center")
-    recall, precision = np.cumsum(hits) / len(truth), np.cumsum(hits) / ranks
+    recall, precision = np.cumsum(hits) / len(ground_truth), np.cumsum(hits) / ranks
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    value = average_precision(hits[None], np.zeros_like(hits)[None], len(truth))[0]
+    value = average_precision(hits[None], np.zeros_like(hits)[None], len(ground_truth))[0]
     edges = np.concatenate([[0], recall, [1]])
     right.stairs(np.append(envelope, 0), edges, fill=True, color=CYCLE[0], alpha=0.18)
     right.stairs(np.append(envelope, 0), edges, baseline=None, color=CYCLE[0], linewidth=2)
@@ -291,28 +293,28 @@ def ap_strips(frame: pd.DataFrame, groups: Sequence[str], whole: Float[pd.Series
 def failure_cases(pair: Pair, examples: Mapping[str, tuple], score_threshold: float = 0.5):
     """One picture for each kind of failure, its boxes in full colour and all others pale.
 
-    examples: title -> image index, boxes of the truth (N, 4), boxes detected (M, 4). The detected ones have
+    examples: title -> image index, boxes of the ground truth (N, 4), boxes detected (M, 4). The detected ones have
     their scores, behind the class where names of classes are short. Returns (figure, data).
     """
     size = WIDTH["page"], WIDTH["page"] / len(examples) + 0.7
     figure, axes = plt.subplots(1, len(examples), figsize=size, squeeze=False, layout="constrained")
     rows = []
     for panel, (title, (index, missed, wrong)) in zip(axes.flat, examples.items(), strict=True):
-        truth, found = _of_image(pair.truth, index), _of_image(pair.detections, index)
-        width, height = truth.sizes[index]
+        ground_truth, found = _of_image(pair.ground_truth, index), _of_image(pair.detections, index)
+        width, height = ground_truth.sizes[index]
         _imshow(panel, pair.picture(index), width, height)
         panel.set(xticks=[], yticks=[], title=title, anchor="N")
         panel.grid(False)
-        _outline(panel, truth.xywh, TRUTH, 1.2, alpha=0.35)
+        _outline(panel, ground_truth.xywh, GROUND_TRUTH, 1.2, alpha=0.35)
         _outline(panel, found.xywh[found.score >= score_threshold], FOUND, 0.8, alpha=0.35)
-        _outline(panel, missed, TRUTH, 2.4)
+        _outline(panel, missed, GROUND_TRUTH, 2.4)
         _outline(panel, wrong, FOUND, 1.3)
         concerned = (found.xywh[:, None] == wrong).all(axis=-1).any(axis=1)
         _scores(panel, found.where(concerned & (found.score >= score_threshold)))
-        panel.set_xlabel(pair.truth.image_ids[index], fontsize=8)
-        rows.append((title, pair.truth.image_ids[index], len(missed), len(wrong)))
+        panel.set_xlabel(pair.ground_truth.image_ids[index], fontsize=8)
+        rows.append((title, pair.ground_truth.image_ids[index], len(missed), len(wrong)))
     pair_legend(figure, absent=False)
-    return figure, pd.DataFrame(rows, columns=["kind", "image_id", "truths", "detections"])
+    return figure, pd.DataFrame(rows, columns=["kind", "image_id", "ground_truths", "detections"])
 
 
 def ap_against(frame: pd.DataFrame, groups: Sequence[str], name: Sequence[str] = ()):
@@ -343,7 +345,7 @@ def ap_against(frame: pd.DataFrame, groups: Sequence[str], name: Sequence[str] =
 
 
 def measured_ap(per_image: pd.DataFrame, summary: pd.DataFrame):
-    """Histograms of AP per image for measured pairs of truth and detections, with the AP of the data set.
+    """Histograms of AP per image for measured pairs of ground truth and detections, with the AP of the data set.
 
     The two tables of `data/measured`: per_image_ap.csv and ap_summary.csv. Returns (figure, data): the marks.
     """
@@ -373,10 +375,10 @@ def at_thresholds(pair: Pair, image_id, score_threshold: float = 0.5, iou_thresh
 
     Returns (figure, data): F1 and LRP at each score that changes them.
     """
-    index = pair.truth.image_ids.index(image_id)
-    truth, found = _of_image(pair.truth, index), _of_image(pair.detections, index)
-    sweep = score_sweep(truth, found, iou_threshold)
-    row = evaluate_images(truth, found, score_threshold, iou_threshold).iloc[index]
+    index = pair.ground_truth.image_ids.index(image_id)
+    ground_truth, found = _of_image(pair.ground_truth, index), _of_image(pair.detections, index)
+    sweep = score_sweep(ground_truth, found, iou_threshold)
+    row = evaluate_images(ground_truth, found, score_threshold, iou_threshold).iloc[index]
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH["page"], 3.1), width_ratios=(1, 1.3), layout="constrained"
     )
@@ -384,7 +386,7 @@ def at_thresholds(pair: Pair, image_id, score_threshold: float = 0.5, iou_thresh
     counts = row[["true_positives", "false_positives", "false_negatives"]].astype(int)
     left.set_title("TP {}, FP {}, FN {}".format(*counts))
     for column, color, nothing in (("F1", CYCLE[0], 0.0), ("LRP", CYCLE[1], 1.0)):
-        start = nothing if row["truths"] else np.nan  # above the highest score nothing is found
+        start = nothing if row["ground_truths"] else np.nan  # above the highest score nothing is found
         values = [start, *sweep[column]]
         label = f"{column} {_number(row[column])}"
         right.step([1, *sweep.index, 0], [*values, values[-1]], where="post", color=color, label=label)

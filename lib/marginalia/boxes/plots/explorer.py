@@ -23,7 +23,7 @@ def box_correlation(
     picture: UInt8[np.ndarray, "H W *channels"] | None = None,
     band: tuple[float, float] | None = None,
     names: Sequence[str] | None = None,
-    coordinates: str = "xywh",
+    box_format: str = "xywh",
 ) -> tuple[Figure, pd.DataFrame]:
     """Boxes (x, y, w, h in pixels) on their picture, the matrix of their correlations, and MC on its axis.
 
@@ -35,7 +35,7 @@ def box_correlation(
 
     boxes = np.asarray(xywh, np.float64).reshape(-1, 4)
     names = [str(i) for i in range(len(boxes))] if names is None else list(names)
-    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(coordinates, np.asarray)
+    turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(box_format, np.asarray)
     rho = pearson(turn(boxes))
     data = _pairs(rho, names)
     with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures

@@ -121,11 +121,11 @@ def size_curves(curves: pd.DataFrame, limit: float):
     figure, axes = plt.subplots(figsize=(WIDTH["page"] * 0.72, 3.1), layout="constrained")
     markers = {"xywh": "o", "cxcywh": "s", "xyxy": "^"}
     names = {"xywh": "top left corner, w, h", "cxcywh": "centre, w, h", "xyxy": "two corners"}
-    for color, (coordinates, curve) in zip(CYCLE, curves.groupby("coordinates", sort=False), strict=False):
+    for color, (box_format, curve) in zip(CYCLE, curves.groupby("box_format", sort=False), strict=False):
         axes.plot(
-            curve["side"], curve["mean"], color=color, marker=markers[coordinates], label=names[coordinates]
+            curve["side"], curve["mean"], color=color, marker=markers[box_format], label=names[box_format]
         )
-        if coordinates == "xywh":
+        if box_format == "xywh":
             axes.fill_between(
                 curve["side"], curve["low"], curve["high"], color=color, alpha=0.15, linewidth=0
             )
@@ -169,14 +169,14 @@ def count_funnel(bands: pd.DataFrame, marks: pd.DataFrame | None = None):
     return figure, bands
 
 
-def mc_of_unrelated(count: int, side: float, coordinates: str = "xywh", pictures: int = 400, seed: int = 0):
+def mc_of_unrelated(count: int, side: float, box_format: str = "xywh", pictures: int = 400, seed: int = 0):
     """How MC is spread over pictures whose boxes are independent.
 
     count: boxes in each picture; side: largest side as a share of the picture; pictures: how many to draw.
     Returns (figure, data), data one MC a picture.
     """
     table = random_layout(count, side, pictures, seed)
-    values = macroscopic_correlation(table, coordinates=coordinates)
+    values = macroscopic_correlation(table, box_format=box_format)
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH["page"], 2.6), width_ratios=(1, 2.4), layout="constrained"
     )
@@ -189,5 +189,5 @@ def mc_of_unrelated(count: int, side: float, coordinates: str = "xywh", pictures
     right.set_title(
         f"mean {values.mean():.2f}, 90 % of pictures in {low:.2f} to {high:.2f}", fontsize="medium"
     )
-    right.set(xlabel=f"MC ({coordinates})", ylabel=f"pictures of {pictures}", xlim=(0, 1))
+    right.set(xlabel=f"MC ({box_format})", ylabel=f"pictures of {pictures}", xlim=(0, 1))
     return figure, pd.DataFrame({"picture": np.arange(pictures), "mc": values})

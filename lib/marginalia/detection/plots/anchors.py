@@ -14,10 +14,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...boxes.geometry import cxcywh_to_xyxy, iou_elementwise
-from ...boxes.plots.evaluation import TRUTH
+from ...boxes.plots.evaluation import GROUND_TRUTH
 from ...figures import WIDTH
 from .. import heads, runs
-from ..attention import cell_positions, modulate, sine_embedding
+from ..attention import cell_positions, modulate, positional_encoding
 from ..detector import Detector
 from ..loading import load
 from ..matching import gather_targets
@@ -43,20 +43,20 @@ def positional_queries(model: Detector, pixels: Tensor) -> Float[Tensor, "Q widt
     if isinstance(queries, LearnedQueries) and not isinstance(queries, PointQueries):
         return queries.object_query
     if not isinstance(queries, AnchorQueries):
-        return sine_embedding(model(pixels).references[-1, 0], model.config.width, queries.temperature)
+        return positional_encoding(model(pixels).references[-1, 0], model.config.width, queries.temperature)
     handle = queries.size_head.register_forward_hook(lambda module, given, output: seen.update(size=output))
     try:
         anchors = model(pixels).references[-1]  # (1, Q, 4)
     finally:
         handle.remove()
-    code = sine_embedding(anchors[..., :2], model.config.width, queries.temperature)
+    code = positional_encoding(anchors[..., :2], model.config.width, queries.temperature)
     return modulate(code, anchors[..., 2:], seen["size"].sigmoid())[0]  # the last layer spoke last
 
 
 def positional_maps(scene: int = FOUR) -> tuple[Figure, pd.DataFrame]:
     """DAB-DETR Figure 4: positional query against position codes, for the four objects of one scene.
 
-    A row a model, softmax over the cells of the dot product of `positional_queries` and the cells' codes,
+    A row a model, softmax over the cells of the dot product of `positional_queries` and the key positional encoding,
     divided by the root of their width. The true box is framed. Each panel is scaled by its own maximum.
     """
     figure, panels = plt.subplots(3, 4, figsize=(WIDTH["page"], 5.2))
@@ -67,7 +67,7 @@ def positional_maps(scene: int = FOUR) -> tuple[Figure, pd.DataFrame]:
         picture = drawn_scene(scene)
         pixels, targets = torch.from_numpy(scenes.pixels), gather_targets(scenes.boxes, scenes.labels)
         pairs, width = heads.found_by(model, pixels, targets, least_iou=0), run.detector.width
-        cells = sine_embedding(cell_positions(16, 16), width, run.detector.temperature)
+        cells = positional_encoding(cell_positions(16, 16), width, run.detector.temperature)
         maps = (
             (positional_queries(model, pixels).detach() @ cells.T / width**0.5)
             .softmax(-1)
@@ -147,7 +147,7 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
             panel.set(**BARE, box_aspect=1)
             panel.grid(False)
             for query, thing in zip(pairs.query.tolist(), pairs.box.tolist(), strict=True):
-                outline(panel, targets.boxes[thing].numpy(), TRUTH, lw=2.2)
+                outline(panel, targets.boxes[thing].numpy(), GROUND_TRUTH, lw=2.2)
                 outline(panel, boxes[layer, query].numpy(), hue, lw=1.3)
                 place = dict(zip(("cx", "cy", "w", "h"), boxes[layer, query].tolist(), strict=True))
                 shown.append({"model": name, "layer": layer, "object": thing, **place})
@@ -159,7 +159,7 @@ def boxes_per_layer(scene: int = FOUR) -> tuple[Figure, dict[str, pd.DataFrame]]
             {"model": name, "layer": n, "mean_iou": one.mean().item(), "objects": overlap.shape[1]}
             for n, one in enumerate(overlap)
         ]
-    colors = {"true box": TRUTH, "Conditional DETR": COLORS["conditional"], "DAB-DETR": COLORS["dab"]}
+    colors = {"true box": GROUND_TRUTH, "Conditional DETR": COLORS["conditional"], "DAB-DETR": COLORS["dab"]}
     figure.legend(
         handles=[Line2D([], [], color=color, label=label) for label, color in colors.items()],
         loc="outside lower center",

@@ -31,14 +31,14 @@ SIDES = {"query": PALETTE["blue"], "key": PALETTE["green"], "both": PALETTE["ver
 NODES = {
     "o_q": Node(0.62, 0.5, "$o_q$  object query", "1 Q width", "query"),
     "s": Node(0.62, 1.4, "$s$  reference point", "1 Q 2", "query"),
-    "p_s": Node(0.62, 2.3, "$p_s$  sine code", "1 Q width", "query"),
+    "p_s": Node(0.62, 2.3, "$p_s$  encoding of $s$", "1 Q width", "query"),
     "f": Node(1.98, 0.5, "$f$  embedding", "B Q width", "query"),
     "lambda_q": Node(1.98, 2.3, "$\\lambda_q$  diagonal $T$", "B Q width", "query"),
     "p_q": Node(1.3, 3.38, "$p_q=\\lambda_q\\odot p_s$", "B Q width", "query"),
     "q_s": Node(1.3, 4.25, "spatial query", "B Q width", "query"),
     "c_q": Node(3.2, 2.3, "$c_q$  content", "B Q width", "query"),
     "q_c": Node(3.2, 4.25, "content query", "B Q width", "query"),
-    "p_k": Node(4.55, 0.5, "$p_k$  cells' code", "1 K width", "key"),
+    "p_k": Node(4.55, 0.5, "$p_k$  key encoding", "1 K width", "key"),
     "k_s": Node(4.55, 4.25, "spatial key", "1 K width", "key"),
     "c_k": Node(5.85, 0.5, "$c_k$  memory", "B K width", "key"),
     "k_c": Node(5.85, 4.25, "content key", "B K width", "key"),
@@ -149,7 +149,7 @@ def _grey_box(axes) -> None:
 
 
 def _first_layer_only(axes) -> None:
-    """Object query and cells' code, added to the content halves while the embedding is still empty."""
+    """Object query and key positional encoding, added to the content halves while the embedding is still empty."""
     dashed = {"color": PALETTE["purple"], "linewidth": 1.3, "linestyle": (0, (3, 2))}
     text = {"fontsize": 7, "color": PALETTE["purple"], "va": "center"}
     right = NODES["q_c"].x + BOX[0] / 2

@@ -1,4 +1,4 @@
-"""Positional attention without projections: what the sine code alone draws, and what T can do to it.
+"""Positional attention without projections: what the positional encoding alone draws, and what T can do to it.
 
 Maps are drawn on the picture's coordinates: column j of w lies on [j, j + 1] / w, row i on [i, i + 1] / h. A
 cross marks the reference point, a ring the middle of the brightest cell. A key stands for the lower right
@@ -23,7 +23,7 @@ from ..attention import (
     cell_positions,
     marginal_product,
     modulate,
-    sine_embedding,
+    positional_encoding,
     sine_frequencies,
     unprojected_logits,
 )
@@ -65,17 +65,17 @@ def cells_frame(**maps: Float[Tensor, "h w"]) -> pd.DataFrame:
 
 
 def _codes(point: Point, width: int, temperature: float) -> Float[Tensor, " width"]:
-    return sine_embedding(torch.tensor(point, dtype=torch.float64), width, temperature)
+    return positional_encoding(torch.tensor(point, dtype=torch.float64), width, temperature)
 
 
-def sine_code(width: int = 32, temperature: float = 10000.0, points: int = 101):
+def sine_encoding(width: int = 32, temperature: float = 10000.0, points: int = 101):
     """The code of one coordinate, channel by channel, and the dot product of two codes.
 
     width: of a point's code, half of it belongs to a coordinate. Returns (figure, data), data one row a
     value of the coordinate with its channels.
     """
     v = torch.linspace(0, 1, points, dtype=torch.float64)
-    code = sine_embedding(torch.stack((torch.zeros_like(v), v), -1), width, temperature)[:, : width // 2]
+    code = positional_encoding(torch.stack((torch.zeros_like(v), v), -1), width, temperature)[:, : width // 2]
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH["page"], 2.9), width_ratios=(1.55, 1), layout="constrained"
     )
@@ -140,7 +140,7 @@ def transformations(
     Returns (figure, data): form, departure (unscaled logits), and how far each map's peak lies from its
     reference in cells (peak_x_0, peak_y_0, peak_x_1, peak_y_1).
     """
-    codes = sine_embedding(torch.tensor(points, dtype=torch.float64), width, temperature)  # (2, width)
+    codes = positional_encoding(torch.tensor(points, dtype=torch.float64), width, temperature)  # (2, width)
     (h, w), (dx, dy) = size, step
     figure, axes = plt.subplots(2, len(forms), figsize=(WIDTH["page"], 3.35), layout="constrained")
     rows = []
@@ -251,7 +251,7 @@ def temperature_pairs(
     figure, axes = plt.subplots(
         1, len(pairs), figsize=(WIDTH["page"], 2.75), sharey=True, layout="constrained"
     )
-    codes = {t: sine_embedding(line, width, t)[:, : width // 2] for pair in pairs for t in pair}
+    codes = {t: positional_encoding(line, width, t)[:, : width // 2] for pair in pairs for t in pair}
     products = [codes[query] @ codes[key].T for query, key in pairs]
     lowest = min(float(product.min()) for product in products)
     frames = []
@@ -283,7 +283,7 @@ def half_cell(point: Point = (0.5, 0.5), size: tuple[int, int] = (5, 8), tempera
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH["page"] * 0.85, 2.15), layout="constrained")
     maps = {}
     for panel, (name, keys) in zip(axes, {"corner": corners, "middle": middles}.items(), strict=True):
-        maps[name] = softmax_map((sine_embedding(keys, MODEL, temperature) @ code).reshape(h, w) * SCALE)
+        maps[name] = softmax_map((positional_encoding(keys, MODEL, temperature) @ code).reshape(h, w) * SCALE)
         image = show_map(panel, maps[name], point, peak=False)
         panel.plot(*keys.T.numpy(), "o", color=PALETTE["sky"], markersize=3, clip_on=False, zorder=3)
     axes[0].set_title("keys as they are")

@@ -1,4 +1,4 @@
-"""Detectors trained here beside the truth of validation scenes: which pictures go well, which not, and why.
+"""Detectors trained here beside the ground truth of validation scenes: which pictures go well, which not, and why.
 
 The pairs are those of `boxes.plots.evaluation`, whose galleries take them. A scene is seen by a detector at
 64 pixels and drawn at 256, and boxes are in the pixels of what is drawn.
@@ -49,19 +49,21 @@ def _scenes(count: int) -> SceneBatch:
 
 @lru_cache(maxsize=4)
 def scene_pair(name: str = "headline-conditional-0", count: int = SCENES) -> Pair:
-    """Truth and detections of the first `count` validation scenes, by a detector as `load` takes it.
+    """Ground truth and detections of the first `count` validation scenes, by a detector as `load` takes it.
 
-    Ids are "scene 0" and so on. Truth and detections come from pictures of 64 pixels, as in training; boxes
+    Ids are "scene 0" and so on. Ground truth and detections come from pictures of 64 pixels, as in training; boxes
     are scaled to the 256 pixels of the drawn pictures, which are made when they are shown. The same arguments
     give the same object.
     """
     batch = _scenes(count)
-    truth = as_boxes(batch)
+    ground_truth = as_boxes(batch)
     names = tuple(f"scene {i}" for i in range(count))
     sizes = np.full((count, 2), SHARP)
-    truth = replace(truth, xywh=truth.xywh * (SHARP / SIDE), image_ids=names, sizes=sizes)
-    detections = predict_table(load(name), torch.from_numpy(batch.pixels), names, sizes, truth.names)
-    return Pair(truth, detections, drawn_scene)
+    ground_truth = replace(
+        ground_truth, xywh=ground_truth.xywh * (SHARP / SIDE), image_ids=names, sizes=sizes
+    )
+    detections = predict_table(load(name), torch.from_numpy(batch.pixels), names, sizes, ground_truth.names)
+    return Pair(ground_truth, detections, drawn_scene)
 
 
 def open_pair(data: str | Sequence | None = None, name: str = "headline-conditional-0") -> Pair:
@@ -79,12 +81,12 @@ def best_score(pair: Pair) -> float:
 
     Scores of different losses are on different scales, so that one threshold for all would favour some.
     """
-    sweep = score_sweep(pair.truth, pair.detections)
+    sweep = score_sweep(pair.ground_truth, pair.detections)
     return 0.5 if sweep.empty else round(float(sweep["LRP"].idxmin()), 2)
 
 
 def quantile_gallery(data=None, quantiles: Sequence[float] = (0, 0.1, 0.25, 0.5, 0.75, 1)):
-    """The pictures that stand at the given quantiles of AP per image, with truth and detections.
+    """The pictures that stand at the given quantiles of AP per image, with ground truth and detections.
 
     data as in `open_pair`, None for Conditional DETR on validation scenes; or a pair. Detections from
     `best_score` on are drawn and counted. Returns (figure, data): their rows of `evaluate_images`, with
@@ -99,13 +101,13 @@ def ap_by_digits(pair: Pair, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]
 
     Returns (figure, data): group, AP of the image, and AP of its group as one data set.
     """
-    counts = pair.truth.counts
-    names = {n: f"{n} digit{'s' if n > 1 else ''}" for n in sorted(frame["truths"].unique())}
+    counts = pair.ground_truth.counts
+    names = {n: f"{n} digit{'s' if n > 1 else ''}" for n in sorted(frame["ground_truths"].unique())}
     whole = {
-        name: evaluate(*(t.where((counts == n)[t.image]) for t in (pair.truth, pair.detections)))["AP"]
+        name: evaluate(*(t.where((counts == n)[t.image]) for t in (pair.ground_truth, pair.detections)))["AP"]
         for n, name in names.items()
     }
-    figure, data = ap_strips(frame, frame["truths"].map(names), pd.Series(whole))
+    figure, data = ap_strips(frame, frame["ground_truths"].map(names), pd.Series(whole))
     return figure, data.assign(group_AP=data["group"].map(whole))
 
 
@@ -118,24 +120,24 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
     says how many missed objects have a right detection below the threshold.
     """
     sure = pair.detections.where(pair.detections.score >= threshold)
-    verdicts = error_types(pair.truth, sure)
+    verdicts = error_types(pair.ground_truth, sure)
     wrong = {kind: verdicts.kind == kind for kind in ("class", "duplicate", "location")}
     wrong["loose"] = (verdicts.kind == "right") & (verdicts.iou < LOOSE)
     examples, none = {}, np.empty((0, 4))
     for kind, which in wrong.items():
         if which.any():
             d = np.where(which, sure.score, -np.inf).argmax()
-            objects = pair.truth.xywh[[verdicts.about[d]]]
+            objects = pair.ground_truth.xywh[[verdicts.about[d]]]
             examples[f"{kind}: {which.sum()}"] = sure.image[d], objects, sure.xywh[[d]]
     missed = verdicts.fate == "missed"
     if missed.any():
-        most = np.bincount(pair.truth.image[missed]).argmax()
-        objects = pair.truth.xywh[missed & (pair.truth.image == most)]
+        most = np.bincount(pair.ground_truth.image[missed]).argmax()
+        objects = pair.ground_truth.xywh[missed & (pair.ground_truth.image == most)]
         examples[f"missed: {missed.sum()}"] = most, objects, none
     figure, shown = failure_cases(pair, examples, threshold)
     kind, number = zip(*(title.split(": ") for title in shown["kind"]), strict=True)
     data = pd.DataFrame({"kind": kind, "number": map(int, number), "image_id": shown["image_id"]})
-    fate = error_types(pair.truth, pair.detections).fate
+    fate = error_types(pair.ground_truth, pair.detections).fate
     data.attrs = {"quiet": int((missed & (fate == "found")).sum())}
     return figure, data
 
@@ -166,7 +168,7 @@ def two_detectors(frames: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFr
     `data.attrs` has "mean", "low" and "high".
     """
     (first, a), (second, b) = frames.items()
-    data = pd.DataFrame({first: a["AP"], second: b["AP"], "truths": a["truths"]}).dropna()
+    data = pd.DataFrame({first: a["AP"], second: b["AP"], "ground_truths": a["ground_truths"]}).dropna()
     data["difference"] = data[first] - data[second]
     low, high = bootstrap_interval(data["difference"].to_numpy(), RESAMPLES, 0)
     data.attrs = {"mean": data["difference"].mean(), "low": low, "high": high}
@@ -174,8 +176,10 @@ def two_detectors(frames: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFr
         1, 2, figsize=(WIDTH["page"], 3.2), width_ratios=(1, 1.25), layout="constrained"
     )
     left.plot([0, 1], [0, 1], color="0.5", lw=0.8)
-    for color, marker, (truths, rows) in zip(CYCLE, "osD^vPX", data.groupby("truths"), strict=False):
-        style = {"color": color, "alpha": 0.5, "markersize": 3.5, "label": f"{truths}"}
+    for color, marker, (ground_truths, rows) in zip(
+        CYCLE, "osD^vPX", data.groupby("ground_truths"), strict=False
+    ):
+        style = {"color": color, "alpha": 0.5, "markersize": 3.5, "label": f"{ground_truths}"}
         left.plot(rows[second], rows[first], marker, **style)
     left.set(xlabel=f"AP of an image, {second}", ylabel=f"AP of an image, {first}")
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
@@ -201,7 +205,7 @@ def beside(pairs: Mapping[str, Pair], thresholds: Mapping[str, float], chosen: p
     )
     for line, (name, pair) in zip(panels, pairs.items(), strict=True):
         for panel, (identity, row) in zip(line, chosen.iterrows(), strict=True):
-            show_picture(panel, pair, pair.truth.image_ids.index(identity), thresholds[name])
+            show_picture(panel, pair, pair.ground_truth.image_ids.index(identity), thresholds[name])
             panel.set_title(f"{identity}: AP {row[name]:.2f}", fontsize=8)
         line[0].set_ylabel(name, fontsize=9)
     dashed = any(isinstance(box.get_linestyle(), tuple) for panel in panels.flat for box in panel.patches)
@@ -216,7 +220,7 @@ def ap_table(pairs: Mapping[str, Pair], frames: Mapping[str, pd.DataFrame]) -> p
     """
     columns = {}
     for name, pair in pairs.items():
-        whole = evaluate(pair.truth, pair.detections)
+        whole = evaluate(pair.ground_truth, pair.detections)
         columns[name] = {f"{ap} of the data set": whole[ap] for ap in ("AP", "AP50")}
         columns[name] |= {f"mean {ap} of the images": frames[name][ap].mean() for ap in ("AP", "AP50")}
     return pd.DataFrame(columns)
@@ -224,7 +228,7 @@ def ap_table(pairs: Mapping[str, Pair], frames: Mapping[str, pd.DataFrame]) -> p
 
 def error_counts(pair: Pair, threshold: float) -> pd.Series:
     """Number of detections with a score from `threshold` on of each kind in ERRORS, and of missed objects."""
-    verdicts = error_types(pair.truth, pair.detections.where(pair.detections.score >= threshold))
+    verdicts = error_types(pair.ground_truth, pair.detections.where(pair.detections.score >= threshold))
     counts = {kind: (verdicts.kind == kind).sum() for kind in ERRORS}
     return pd.Series(counts | {"missed": (verdicts.fate == "missed").sum()})
 
@@ -237,7 +241,7 @@ def error_bars(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> tu
     """
     counts = {name: error_counts(pair, thresholds[name]) for name, pair in pairs.items()}
     kinds = list(next(iter(counts.values())).index)
-    gains = {name: costs(pair.truth, pair.detections)[kinds] for name, pair in pairs.items()}
+    gains = {name: costs(pair.ground_truth, pair.detections)[kinds] for name, pair in pairs.items()}
     data = pd.concat({"count": pd.DataFrame(counts), "AP50 gained": pd.DataFrame(gains)}, axis=1)
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH["page"], 2.7), sharey=True, layout="constrained")
     place, high = np.arange(len(kinds)), 0.8 / len(pairs)

@@ -56,7 +56,7 @@ class BoxView {
     this.build(signal);
     this.loadPicture();
     const heard = { boxes: () => this.replaced(), selected: () => this.refresh(), size: () => this.replaced(),
-      labels: () => this.refresh(), coordinates: () => this.refresh(), png: () => this.loadPicture() };
+      labels: () => this.refresh(), box_format: () => this.refresh(), png: () => this.loadPicture() };
     for (const [name, act] of Object.entries(heard)) {
       model.on(`change:${name}`, act);
       signal.addEventListener("abort", () => model.off(`change:${name}`, act));
@@ -101,10 +101,10 @@ class BoxView {
 
   // Correlations of the boxes as they are now; computed again only when something they depend on changed.
   get numbers() {
-    const [boxes, size, coordinates] = ["boxes", "size", "coordinates"].map((name) => this.model.get(name));
+    const [boxes, size, boxFormat] = ["boxes", "size", "box_format"].map((name) => this.model.get(name));
     const old = this.known;
-    if (old?.boxes !== boxes || old.size !== size || old.coordinates !== coordinates) {
-      this.known = { boxes, size, coordinates, ...measure(boxes, size, coordinates, old) };
+    if (old?.boxes !== boxes || old.size !== size || old.boxFormat !== boxFormat) {
+      this.known = { boxes, size, boxFormat, ...measure(boxes, size, boxFormat, old) };
     }
     return this.known;
   }

@@ -25,9 +25,9 @@ export function uniformBoxes(wh, size, seed, draw) {
 }
 
 // Pixels x, y, w, h told in another way: the correlation of two boxes depends on it.
-export function convert([x, y, w, h], coordinates) {
-  if (coordinates === "cxcywh") return [x + w / 2, y + h / 2, w, h];
-  if (coordinates === "xyxy") return [x, y, x + w, y + h];
+export function convert([x, y, w, h], boxFormat) {
+  if (boxFormat === "cxcywh") return [x + w / 2, y + h / 2, w, h];
+  if (boxFormat === "xyxy") return [x, y, x + w, y + h];
   return [x, y, w, h];
 }
 
@@ -75,9 +75,9 @@ export function quantile(values, q) {
 }
 
 // Where MC of random boxes of these sizes lies: [low, high]; the same draws as the library's.
-export function uniformBand(wh, size, coordinates = "xywh") {
+export function uniformBand(wh, size, boxFormat = "xywh") {
   const values = Array.from({ length: DRAWS }, (_, draw) =>
-    macroscopicCorrelation(uniformBoxes(wh, size, SEED, draw).map((box) => convert(box, coordinates))));
+    macroscopicCorrelation(uniformBoxes(wh, size, SEED, draw).map((box) => convert(box, boxFormat))));
   const known = values.filter((value) => !Number.isNaN(value));
   return QUANTILES.map((q) => quantile(known, q));
 }
@@ -118,12 +118,12 @@ export function fresh(boxes, x, y, [W, H]) {
 }
 
 // Everything the view shows: usable boxes, matrix, MC, and its band (`old`'s where only positions changed).
-export function measure(boxes, size, coordinates, old) {
-  const told = boxes.map((box) => convert(box, coordinates));
+export function measure(boxes, size, boxFormat, old) {
+  const told = boxes.map((box) => convert(box, boxFormat));
   const leftOut = told.flatMap((box, i) => (profile(box) ? [] : [i]));
   const wh = boxes.filter((_, i) => !leftOut.includes(i)).map((box) => [box[2], box[3]]);
-  const key = JSON.stringify([wh, size, coordinates]);
+  const key = JSON.stringify([wh, size, boxFormat]);
   const usable = wh.length;
-  const band = old?.key === key ? old.band : usable < 2 ? null : uniformBand(wh, size, coordinates);
+  const band = old?.key === key ? old.band : usable < 2 ? null : uniformBand(wh, size, boxFormat);
   return { key, band, usable, leftOut, matrix: correlationMatrix(told), mc: macroscopicCorrelation(told) };
 }
