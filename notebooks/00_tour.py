@@ -31,10 +31,10 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.special import softmax
 
 import marginalia
-from marginalia import figures, store
+from marginalia import catalogue, figures, store, style
 from marginalia.boxes.plots import tour
 
-figures.use_style()
+style.use_style()
 rng = np.random.default_rng(0)
 
 # %% tags=["parameters"]
@@ -318,7 +318,7 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 def published(*papers):
     """The quoted tables of some papers, each folded under what it shows."""
     labels = {}
-    for row in figures.catalogue():
+    for row in catalogue.catalogue():
         for name in row.data if row.paper in papers else ():
             labels.setdefault(name, [row.paper]).append(f"{row.kind} {row.number or ''}".strip())
     parts = []
@@ -425,7 +425,7 @@ checks = {
     "photographs with boxes": (len(photographs().table) > 0, "reinstall scikit-image"),
     "sliders in JupyterLab": ((extensions / "@jupyter-widgets").is_dir(), "pip install ipywidgets"),
     "explorers in JupyterLab": ((extensions / "anywidget").is_dir(), "pip install anywidget"),
-    "a Chinese font": (figures.cjk_font() is not None, "figures use English; install Noto Sans CJK"),
+    "a Chinese font": (style.cjk_font() is not None, "figures use English; install Noto Sans CJK"),
     "chromium (tests only)": (any(map(which, browsers)), "browser tests are skipped; install chromium"),
 }
 for what, (there, remedy) in checks.items():

@@ -32,14 +32,14 @@ import torch
 from IPython.display import display
 
 import marginalia
-from marginalia import detection, figures
+from marginalia import detection, figures, style
 from marginalia.detection import attention as maths
 from marginalia.detection.inside import first_layer_terms, kernel_departures, watch_layer
 from marginalia.detection.plots import kernels, terms
 from marginalia.detection.plots.decoder_layer import decoder_layer
 from marginalia.exercises import check, check_function
 
-figures.use_style()
+style.use_style()
 chance = torch.Generator().manual_seed(0)
 
 # %% tags=["parameters"]

@@ -25,14 +25,14 @@ import torch
 from IPython.display import display
 
 import marginalia
-from marginalia import figures
+from marginalia import figures, style
 from marginalia.detection import capture_attention, heads, load, make_scenes
 from marginalia.detection.plots import anchors, attention
 from marginalia.detection.plots import heads as plots
 from marginalia.exercises import check, check_function
 from marginalia.explorers import AttentionExplorer
 
-figures.use_style()
+style.use_style()
 torch.set_num_threads(1)
 CONDITIONAL, DETR, LONG = "headline-conditional-0", "headline-detr-0", "long-detr-0"
 SIDES = ["left", "right", "top", "bottom"]

@@ -24,7 +24,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import marginalia
-from marginalia import figures
+from marginalia import figures, style
 from marginalia.detection import convergence
 from marginalia.detection.detector import build, parameters
 from marginalia.detection.plots import convergence as plots
@@ -32,7 +32,7 @@ from marginalia.detection.runs import GROUPS, HEADLINE, LONG, RUNS, SMALL
 from marginalia.exercises import check, check_function
 from marginalia.store import read_table
 
-figures.use_style()
+style.use_style()
 TABLES = ("table_3", "figure_5", "table_4", "reference_point")
 GROUPS_HERE = ("headline", *TABLES, "dab_figure_3")
 DETR, FOCAL, CONDITIONAL, DAB = GROUPS["headline"].values()

@@ -26,14 +26,14 @@ import pandas as pd
 from scipy.special import gamma
 
 import marginalia
-from marginalia import figures
+from marginalia import figures, style
 from marginalia.boxes.correlation import macroscopic_correlation, pearson
 from marginalia.boxes.plots import pearson as plots
 from marginalia.boxes.plots.explorer import box_correlation
 from marginalia.boxes.uniform import random_layout
 from marginalia.exercises import check
 
-figures.use_style()
+style.use_style()
 rng = np.random.default_rng(0)
 
 # %% tags=["parameters"]

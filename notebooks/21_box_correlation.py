@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 import marginalia
-from marginalia import figures
+from marginalia import figures, style
 from marginalia.boxes import NULLS, excess_correlation, macroscopic_correlation, read_boxes, shuffle
 from marginalia.boxes.photographs import photographs
 from marginalia.boxes.plots import correlation as plots
@@ -35,7 +35,7 @@ from marginalia.boxes.plots.defects import size_and_mc
 from marginalia.boxes.uniform import random_layout
 from marginalia.exercises import check
 
-figures.use_style()
+style.use_style()
 
 # %% tags=["parameters"]
 DATA = None  # path of your own annotations: COCO JSON, VOC XML, YOLO txt, ...

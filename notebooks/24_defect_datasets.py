@@ -26,7 +26,7 @@ import pandas as pd
 from PIL import Image
 
 import marginalia
-from marginalia import figures
+from marginalia import figures, style
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.defects import generate_defects, generate_layout
 from marginalia.boxes.nulls import excess_correlation
@@ -38,7 +38,7 @@ from marginalia.boxes.uniform import random_layout
 from marginalia.exercises import check
 from marginalia.store import read_table
 
-figures.use_style()
+style.use_style()
 rng = np.random.default_rng(0)
 
 # %% tags=["parameters"]

@@ -25,7 +25,7 @@ import pandas as pd
 from IPython.display import display
 
 import marginalia
-from marginalia import figures
+from marginalia import figures, style
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.plots import evaluation as plots
@@ -34,7 +34,7 @@ from marginalia.detection.plots import pairs
 from marginalia.exercises import check, check_function
 from marginalia.store import read_table
 
-figures.use_style()
+style.use_style()
 pd.set_option("display.max_colwidth", None)
 CAT, DOG = 1, 2
 

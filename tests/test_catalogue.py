@@ -104,7 +104,7 @@ def test_rows_and_tables_of_published_numbers_belong_together():
 
 
 def test_the_list_is_read_by_the_library():
-    from marginalia.figures import catalogue
+    from marginalia.catalogue import catalogue
 
     assert [record.id for record in catalogue()] == [row["id"] for row in ROWS]
 

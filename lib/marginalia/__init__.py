@@ -9,7 +9,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_PARTS = ("boxes", "detection", "exercises", "explorers", "figures", "store", "training")
+_PARTS = ("boxes", "detection", "exercises", "explorers", "figures", "plots", "store", "style", "training")
 
 
 def __getattr__(name: str):

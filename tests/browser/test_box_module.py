@@ -12,7 +12,7 @@ from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.uniform import lowbias32, uniform_band, uniform_boxes
 from marginalia.explorers import BoxExplorer
 from marginalia.explorers.base import STATIC
-from marginalia.figures import CYCLE
+from marginalia.style import CYCLE
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

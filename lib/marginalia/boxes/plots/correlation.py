@@ -12,7 +12,7 @@ import seaborn
 from jaxtyping import Float, Int
 from matplotlib.lines import Line2D
 
-from ...figures import CYCLE, PALETTE, WIDTH
+from ...style import CYCLE, PALETTE, WIDTH
 from ...store import read_table
 from ..correlation import macroscopic_correlation
 from ..nulls import null_correlations

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from ...figures import CYCLE, PALETTE, WIDTH
+from ...style import CYCLE, PALETTE, WIDTH
 from ..correlation import macroscopic_correlation
 from ..defects import LAYOUT, generate_defects
 from ..table import BoxTable

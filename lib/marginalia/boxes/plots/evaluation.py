@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from ...figures import CYCLE, PALETTE, WIDTH
+from ...style import CYCLE, PALETTE, WIDTH
 from ..evaluation import average_precision, evaluate_images, quantile_images, score_sweep
 from ..photographs import detect_photographs, photographs
 from ..reading import read_boxes

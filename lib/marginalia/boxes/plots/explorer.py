@@ -45,11 +45,11 @@ def box_correlation(
 def _draw(boxes, size, picture, band, names, rho, data) -> Figure:
     from matplotlib.figure import Figure
 
-    from marginalia import figures
+    from marginalia import style
 
-    figures.use_style()
+    style.use_style()
     usable = ~np.isnan(np.diag(rho))
-    figure = Figure(figsize=(figures.WIDTH["page"], 4.2), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH["page"], 4.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches; tick labels of neighbouring axes met
     grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(4.6, 1))
     _draw_boxes(figure.add_subplot(grid[:, 0]), boxes, size, picture, names, usable)
@@ -70,7 +70,7 @@ def _draw_boxes(axes: Axes, boxes, size, picture, names, usable) -> None:
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
-    from marginalia.figures import PALETTE
+    from marginalia.style import PALETTE
 
     width, height = size
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xlabel="x (pixels)", ylabel="y (pixels)")
@@ -88,7 +88,7 @@ def _draw_boxes(axes: Axes, boxes, size, picture, names, usable) -> None:
 
 
 def _draw_matrix(figure: Figure, axes: Axes, rho, names) -> None:
-    from marginalia.figures import DIVERGING
+    from marginalia.style import DIVERGING
 
     shown = np.where(np.eye(len(rho), dtype=bool), np.nan, rho)  # the diagonal is no pair
     axes.set_title("Pearson correlation")
@@ -113,7 +113,7 @@ def _draw_matrix(figure: Figure, axes: Axes, rho, names) -> None:
 
 
 def _draw_axis(axes: Axes, mc: float, usable: int, band: tuple[float, float] | None) -> None:
-    from marginalia.figures import PALETTE
+    from marginalia.style import PALETTE
 
     axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[], xticks=(0, 0.25, 0.5, 0.75, 1))
     axes.set_xticklabels(("0", "0.25", "0.5", "0.75", "1"))

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.patches import Rectangle
 
-from ...figures import CYCLE, WIDTH
+from ...style import CYCLE, WIDTH
 from ..correlation import macroscopic_correlation, pearson
 from ..uniform import random_layout
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from marginalia.figures import CYCLE, DIVERGING, PALETTE, WIDTH
+from marginalia.style import CYCLE, DIVERGING, PALETTE, WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...boxes.geometry import cxcywh_to_xyxy, iou_elementwise
 from ...boxes.plots.evaluation import GROUND_TRUTH
-from ...figures import WIDTH
+from ...style import WIDTH
 from .. import heads, runs
 from ..attention import cell_positions, modulate, positional_encoding
 from ..detector import Detector

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ...figures import PALETTE, WIDTH
+from ...style import PALETTE, WIDTH
 from .. import heads, runs
 from ..capture import CapturedAttention, capture_attention, crop_to_valid
 from ..loading import load, prepare

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from ...figures import PALETTE, WIDTH
+from ...style import PALETTE, WIDTH
 from ...store import read_table
 from ..convergence import METRICS, missing_runs, ratio_text, reach, run_names, speed_up, summarise, values_at
 from ..runs import GROUPS, HEADLINE, LONG, SEEDS, SMALL, histories

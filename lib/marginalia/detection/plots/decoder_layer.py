@@ -10,7 +10,7 @@ import torch
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-from ...figures import PALETTE, WIDTH
+from ...style import PALETTE, WIDTH
 from ..detector import Detector, DetectorConfig, build
 from ..inside import watch_layer
 from ..scenes import make_scenes

@@ -123,15 +123,15 @@ def _reference(captured: CapturedAttention, layer: int, query: int) -> Float[np.
 def _draw(picture, maps: Maps, data, choice, terms: tuple[str, str], point) -> Figure:
     from matplotlib.figure import Figure
 
-    from marginalia import figures
+    from marginalia import style
 
-    figures.use_style()
+    style.use_style()
     query, layer, head, kind = choice
     count = len(maps[kind])
     rows = max(1, round((count / 2) ** 0.5))
     tall = 0.95 * min(1.0, picture.shape[0] / picture.shape[1])  # inches of a small map
     height = 1.6 + (rows + 1) * tall
-    figure = Figure(figsize=(figures.WIDTH["page"], height), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH["page"], height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.05)  # inches; outlines of chosen maps met the edge
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.12))
     above, below = right.subfigures(2, 1, height_ratios=(rows * (tall + 0.2) + 0.2, tall + 0.75))
@@ -168,7 +168,7 @@ _TITLE = {"fontsize": 8, "fontweight": "bold", "x": 0.03, "ha": "left"}
 def _draw_picture(axes: Axes, picture, weights, boxes: pd.DataFrame, query: int, point) -> None:
     from matplotlib.colors import to_rgb
 
-    from marginalia.figures import PALETTE
+    from marginalia.style import PALETTE
 
     height, width = picture.shape[:2]
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xlabel="x (pixels)", ylabel="y (pixels)")
@@ -190,7 +190,7 @@ def _draw_picture(axes: Axes, picture, weights, boxes: pd.DataFrame, query: int,
 
 def _draw_tags(axes: Axes, boxes: pd.DataFrame, query: int, size: tuple[int, int]) -> None:
     """Names of solid boxes; of boxes on one thing the best has its name only, or they would overlap."""
-    from marginalia.figures import PALETTE
+    from marginalia.style import PALETTE
 
     first = boxes["query"] == query
     solid = boxes.assign(first=first)[first | (boxes["score"] >= SOLID)]
@@ -233,7 +233,7 @@ def _mark_reference(axes: Axes, point, size: tuple[int, int], marker: float) -> 
 
 
 def _draw_map(axes: Axes, weights, size: tuple[int, int], box, point, chosen: bool) -> None:
-    from marginalia.figures import PALETTE, SEQUENTIAL
+    from marginalia.style import PALETTE, SEQUENTIAL
 
     width, height = size
     axes.imshow(weights, cmap=SEQUENTIAL, vmin=0, extent=(0, width, height, 0))

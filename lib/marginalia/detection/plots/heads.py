@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from ...figures import CYCLE, PALETTE, WIDTH
+from ...style import CYCLE, PALETTE, WIDTH
 from .. import runs
 from ..heads import SIDES
 from .attention import title_of

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from ...figures import CYCLE, DIVERGING, PALETTE, WIDTH
+from ...style import CYCLE, DIVERGING, PALETTE, WIDTH
 from ..attention import (
     cell_positions,
     marginal_product,

@@ -23,7 +23,7 @@ from ...boxes.geometry import iou
 from ...boxes.nulls import bootstrap_interval
 from ...boxes.plots import evaluation
 from ...boxes.plots.evaluation import Pair, ap_strips, failure_cases, pair_legend, show_picture
-from ...figures import CYCLE, WIDTH
+from ...style import CYCLE, WIDTH
 from ..loading import load
 from ..predicting import predict_table
 from ..scenes import SceneBatch, as_boxes, make_scenes

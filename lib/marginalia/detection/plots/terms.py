@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ...figures import CYCLE, DIVERGING, PALETTE, WIDTH
+from ...style import CYCLE, DIVERGING, PALETTE, WIDTH
 from .kernels import Point, cells_frame, show_map, softmax_map
 
 BAND = torch.tensor([0.05, 0.5, 0.95])

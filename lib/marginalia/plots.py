@@ -1,0 +1,259 @@
+"""What figures, notebooks and explorers draw again and again; every function draws into the axes it is given.
+
+Images lie on their own pixels unless a docstring says otherwise, with the origin in the upper left corner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Bool, Float, Shaped, UInt8
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from .style import CYCLE, DIVERGING, PALETTE, SEQUENTIAL, WIDTH
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NEUTRAL = PALETTE["grey"]  # references, chance levels, nulls
+DASHED = (0, (3, 2))
+
+
+def panels(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
+    """A figure of page width with `count` panels in rows of `columns`; height: inches of a row."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    size = (WIDTH["page"], rows * height)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+    for empty in axes.flat[count:]:
+        empty.remove()
+    return figure, list(axes.flat[:count])
+
+
+def bare(axes: Axes, size: Sequence[float] = (1, 1)) -> None:
+    """Axes of an image of `size` (width, height): no ticks, no grid, y downwards, square pixels."""
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0), xticks=[], yticks=[], aspect="equal")
+    axes.grid(False)
+
+
+# --- boxes and maps on an image
+
+
+def boxes_on(
+    axes: Axes,
+    xywh: Float[np.ndarray, "N 4"],
+    size: Sequence[float] = (1, 1),
+    pixels: UInt8[np.ndarray, "H W *channels"] | None = None,
+    color: str | Sequence[str] = CYCLE[0],
+    labels: Sequence[str] | None = None,
+    fill: float = 0.0,
+    **style,
+) -> None:
+    """Boxes x, y, w, h on an image of `size` (width, height), in the unit of the boxes; with its pixels, if given.
+
+    color: one, or one a box. labels: tags at the upper left corners. fill: opacity of the inside. style: of
+    the outlines, as matplotlib's Rectangle takes it. On an image each outline has a dark rim.
+    """
+    bare(axes, size)
+    if pixels is not None:
+        smooth = (
+            "antialiased" if max(pixels.shape[:2]) > 300 else "nearest"
+        )  # enlarged images show their pixels
+        extent = (0, size[0], size[1], 0)
+        axes.imshow(pixels, "gray", vmin=0, vmax=255, extent=extent, interpolation=smooth)
+    style = {"linewidth": 1.4} | style
+    if axes.images:
+        style["path_effects"] = [withStroke(linewidth=style["linewidth"] + 1, foreground=(0, 0, 0, 0.6))]
+    xywh = np.asarray(xywh, float).reshape(-1, 4)
+    colors = [color] * len(xywh) if isinstance(color, str) else color
+    for i, ((x, y, w, h), edge) in enumerate(zip(xywh, colors, strict=True)):
+        axes.add_patch(Rectangle((x, y), w, h, facecolor=(*to_rgb(edge), fill), edgecolor=edge, **style))
+        if labels is not None:
+            tag = {"facecolor": edge, "edgecolor": "none", "pad": 1.2}
+            corner = max(x, 0), max(y, 0)
+            axes.text(*corner, labels[i], fontsize=7, va="bottom", bbox=tag).set_in_layout(False)
+
+
+def map_over(
+    axes: Axes,
+    weights: Float[np.ndarray, "h w"],
+    pixels: UInt8[np.ndarray, "H W *channels"] | None = None,
+    box: Float[np.ndarray, " 4"] | None = None,
+    point: Sequence[float] | None = None,
+    color: str = PALETTE["vermilion"],
+    **options,
+):
+    """A map (attention, say) on the unit square: over a pale image, or as colours where there is none.
+
+    Cell (i, j) of h x w lies on [j, j + 1] / w and [i, i + 1] / h. Over an image the opacity of `color` goes
+    from the uniform weight 1 / (h w), and below it, to the highest weight; `options` (of imshow: vmax, cmap)
+    count without an image. box (cx, cy, w, h in [0, 1]) is framed, point (x, y) gets a cross. Returns the
+    image that a colour bar can be made for.
+    """
+    weights = np.asarray(weights, float)
+    place = {"extent": (0, 1, 1, 0), "aspect": "auto"}
+    bare(axes)
+    if pixels is None:
+        shown = axes.imshow(weights, **({"vmin": 0} | place | options))
+        axes.set(aspect="auto", box_aspect=weights.shape[0] / weights.shape[1])
+    else:
+        grey = pixels if pixels.ndim == 2 else pixels[..., :3].mean(-1)
+        axes.imshow(0.35 * 255 + 0.6 * grey, "gray", vmin=0, vmax=255, **place)
+        above = (weights - 1 / weights.size).clip(0)
+        tint = np.empty((*weights.shape, 4))
+        tint[..., :3], tint[..., 3] = to_rgb(color), 0.9 * above / max(above.max(), 1e-12)
+        shown = axes.imshow(tint, interpolation="bilinear", **place)
+        axes.set(aspect="auto", box_aspect=pixels.shape[0] / pixels.shape[1])
+    rim = [withStroke(linewidth=2.6, foreground="black")]
+    if box is not None:
+        cx, cy, w, h = box
+        axes.add_patch(Rectangle((cx - w / 2, cy - h / 2), w, h, fill=False, edgecolor=color, linewidth=1.4))
+    if point is not None:
+        axes.plot(*point[:2], "+", color="white", markersize=8, mew=1.4, path_effects=rim, clip_on=False)
+    return shown
+
+
+def times_uniform(weights: Float[np.ndarray, "h w"]) -> str:
+    """A map's highest weight as a multiple of the uniform one, with two digits: 31×."""
+    times = float(weights.max()) * np.size(weights)
+    return f"{times:.0f}×" if times >= 99.5 else f"{times:.2g}×"
+
+
+def joined(axes: Sequence[Axes], signs: Sequence[str]) -> None:
+    """Signs (×, +, =, ∝) between neighbouring panels, one fewer than panels."""
+    for panel, sign in zip(axes, signs, strict=False):
+        panel.text(1.06, 0.5, sign, transform=panel.transAxes, ha="center", va="center", fontsize=13)
+
+
+# --- numbers
+
+
+def matrix(
+    axes: Axes,
+    values: Float[np.ndarray, "R C"],
+    limit: float | None = None,
+    diverging: bool = False,
+    digits: int | None = None,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+):
+    """A matrix as colours, from 0 (or, diverging, -limit) to `limit`, with its numbers in the cells.
+
+    limit: the largest size by default. digits: after the point; None: no numbers. NaN cells stay empty.
+    Returns the image that a colour bar can be made for.
+    """
+    values = np.asarray(values, float)
+    limit = np.nanmax(np.abs(values)) if limit is None else limit
+    low = -limit if diverging else 0
+    shown = axes.imshow(values, DIVERGING if diverging else SEQUENTIAL, vmin=low, vmax=limit, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    for i, j in np.argwhere(np.isfinite(values)) if digits is not None else ():
+        # ends of a diverging map are dark, the upper end of a sequential one is light
+        strong = abs(values[i, j]) > 0.6 * limit
+        number = f"{values[i, j]:.{digits}f}".replace("-", "−")
+        number = number.removeprefix("−") if float(f"{values[i, j]:.{digits}f}") == 0 else number
+        color = "white" if strong == diverging else "black"
+        axes.text(j, i, number, ha="center", va="center", fontsize=7.5, color=color)
+    return shown
+
+
+def intervals(
+    axes: Axes,
+    frame: pd.DataFrame,
+    value: str,
+    label: str | None = None,
+    color: str | Sequence[str] = CYCLE[0],
+    shift: float = 0.0,
+    open: Bool[np.ndarray, " R"] | bool = False,
+    marker: str = "o",
+    name: str | None = None,
+    reference: float | None = 0.0,
+) -> None:
+    """Estimates with their intervals (columns `low`, `high`), a row of the frame a line, the first on top.
+
+    label: column that names the lines, None for the index; lines with one name share a place. shift: places
+    downwards, to put several series beside each other. color: one, or one a row. open: rows whose marker
+    stays empty. name: of the series, for a legend. reference: where a thin line stands; None: nowhere.
+    """
+    labels = list(frame.index if label is None else frame[label])
+    places = list(dict.fromkeys(labels))
+    y = np.array([places.index(one) for one in labels]) + shift
+    colors = [color] * len(frame) if isinstance(color, str) else list(color)
+    faces = np.where(np.broadcast_to(open, len(frame)), "white", colors)
+    if reference is not None:
+        axes.axvline(reference, color=NEUTRAL, linewidth=1)
+    axes.hlines(y, frame["low"], frame["high"], color=colors, linewidth=1.8)
+    axes.scatter(frame[value], y, 28, facecolor=faces, edgecolor=colors, marker=marker, zorder=3, label=name)
+    axes.set_yticks(range(len(places)), places)
+    axes.set_ylim(len(places) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+
+
+def dumbbells(
+    axes: Axes, labels: Sequence[str], first, second, color: str | Sequence[str] = CYCLE[0]
+) -> None:
+    """Two values a line, from the top: `first` (measured) is filled, `second` (by chance) open."""
+    y = np.arange(len(labels))
+    axes.hlines(y, np.minimum(first, second), np.maximum(first, second), color=color, linewidth=2, alpha=0.4)
+    axes.scatter(second, y, 34, facecolor="white", edgecolor=NEUTRAL, zorder=3)
+    axes.scatter(first, y, 34, color=color, zorder=3)
+    axes.set_yticks(y, labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+
+
+def seed_curves(axes: Axes, runs: pd.DataFrame, metric: str, color: str, name: str, **style) -> None:
+    """A metric against `step`: mean of the seeds, their range, and a dot for each; the label counts them."""
+    each = runs.groupby("step")[metric]
+    mean, count = each.mean(), runs["seed"].nunique()
+    axes.fill_between(mean.index, each.min(), each.max(), color=color, alpha=0.18, linewidth=0)
+    axes.plot(runs["step"], runs[metric], ".", color=color, markersize=3, alpha=0.6)
+    axes.plot(mean, color=color, label=f"{name} ({count} seed{'s' * (count > 1)})", **style)
+
+
+def density(axes: Axes, values, weights=None, **style) -> None:
+    """Kernel density of numbers in [0, 1], or of the counts `weights` of bins at `values`."""
+    import seaborn
+
+    where = {"x": values, "weights": weights, "clip": (0, 1), "cut": 0}
+    seaborn.kdeplot(**where, bw_adjust=0.6, gridsize=300, ax=axes, **style)
+
+
+def beside_box(
+    axes: Axes, frame: pd.DataFrame, color: Shaped[np.ndarray, " R"], alpha=1.0, reach: float = 2.2
+) -> None:
+    """Medians x, y in half-boxes with their interquartile ranges x_range, y_range, beside the box [-1, 1]².
+
+    A row a point; those outside `reach` are counted in a corner. y points downwards, as in an image.
+    """
+    axes.add_patch(
+        Rectangle((-1, -1), 2, 2, facecolor="#F3F3F3", edgecolor="#9A9A9A", linewidth=0.9, zorder=0)
+    )
+    alphas = np.broadcast_to(alpha, len(frame))
+    for row, hue, opacity in zip(frame.itertuples(), color, alphas, strict=True):
+        style = {"ms": 3.4, "lw": 0.8, "capsize": 0, "color": hue, "alpha": opacity}
+        axes.errorbar(row.x, row.y, row.y_range / 2, row.x_range / 2, "o", **style)
+    outside = int((frame[["x", "y"]].abs() > reach).any(axis=1).sum())
+    if outside:
+        axes.text(0.97, 0.03, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=7)
+    axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=(-2, -1, 0, 1, 2), yticks=(-2, -1, 0, 1, 2))
+    axes.set(xlabel="x [half-boxes]", box_aspect=1)
+
+
+def legend(
+    figure: Figure, entries: Mapping[str, Mapping], place: str = "outside lower center", **options
+) -> None:
+    """A legend of lines made for it: label -> style of its line; side by side unless `ncols` says else."""
+    lines = [Line2D([], [], **style) for style in entries.values()]
+    figure.legend(lines, list(entries), loc=place, **({"ncols": len(entries)} | options))

@@ -1,0 +1,74 @@
+"""What is drawn again and again: the marks lie where the numbers are."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from marginalia import plots, style
+
+
+@pytest.fixture
+def axes():
+    plt.switch_backend("agg")
+    with mpl.rc_context():
+        style.use_style()
+        yield plt.subplots()[1]
+    plt.close("all")
+
+
+def test_a_row_of_panels_has_no_empty_ones():
+    figure, axes = plots.panels(5, 3, height=1.5)
+    assert len(axes) == len(figure.axes) == 5
+    assert figure.get_size_inches().tolist() == [style.WIDTH["page"], 3.0]
+    plt.close(figure)
+
+
+def test_boxes_lie_where_they_are_and_have_a_rim_on_an_image(axes):
+    boxes = np.array([[1, 2, 3, 4], [5, 0, 1, 1]])
+    plots.boxes_on(axes, boxes, (8, 6), color=["red", "blue"], labels=["a", "b"])
+    assert [patch.get_bbox().bounds for patch in axes.patches] == [tuple(box) for box in boxes.astype(float)]
+    assert [text.get_text() for text in axes.texts] == ["a", "b"]
+    assert not axes.patches[0].get_path_effects() and axes.get_ylim() == (6, 0)
+    plots.boxes_on(axes, boxes[:1], (8, 6), np.zeros((6, 8), np.uint8))
+    assert axes.patches[-1].get_path_effects()
+
+
+def test_a_map_over_an_image_shows_what_is_above_uniform(axes, rng):
+    weights = rng.random((3, 4))
+    weights /= weights.sum()
+    shown = plots.map_over(axes, weights, np.zeros((30, 40), np.uint8), box=(0.5, 0.5, 0.2, 0.4))
+    opacity = shown.get_array()[..., 3]
+    assert np.array_equal(opacity > 0, weights > 1 / 12) and np.isclose(opacity.max(), 0.9)
+    assert np.allclose(axes.patches[0].get_bbox().bounds, (0.4, 0.3, 0.2, 0.4))
+    assert plots.times_uniform(np.full((2, 5), 0.1)) == "1×"
+
+
+def test_a_matrix_writes_its_numbers(axes):
+    plots.matrix(axes, [[1, -0.001], [np.nan, -2]], diverging=True, digits=1)
+    assert [text.get_text() for text in axes.texts] == ["1.0", "0.0", "−2.0"]
+
+
+def test_intervals_stand_from_the_top_in_the_order_of_the_frame(axes):
+    frame = pd.DataFrame({"group": ["b", "a", "b"], "x": [1, 2, 3.0], "low": [0, 1, 2], "high": [2, 3, 4]})
+    plots.intervals(axes, frame, "x", "group", open=[False, True, False], reference=None)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
+    marks = axes.collections[-1]
+    assert marks.get_offsets().tolist() == [[1, 0], [2, 1], [3, 0]] and axes.yaxis_inverted()
+    assert marks.get_facecolor()[1].tolist() == [1, 1, 1, 1]
+
+
+def test_curves_tell_how_many_seeds_there_are(axes):
+    runs = pd.DataFrame({"step": [1, 2, 1, 2], "seed": [0, 0, 1, 1], "AP": [0.0, 1, 2, 3]})
+    plots.seed_curves(axes, runs, "AP", "red", "model")
+    assert axes.lines[-1].get_ydata().tolist() == [1, 2]
+    assert axes.get_legend_handles_labels()[1] == ["model (2 seeds)"]
+
+
+def test_points_outside_are_counted_beside_the_box(axes):
+    frame = pd.DataFrame({"x": [0, 5.0], "y": [0, 0], "x_range": [1, 1], "y_range": [1, 1]})
+    plots.beside_box(axes, frame, ["red", "blue"])
+    assert [text.get_text() for text in axes.texts] == ["1 outside"] and axes.yaxis_inverted()
