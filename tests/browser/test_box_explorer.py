@@ -19,7 +19,7 @@ SHOW = f"""
 import json
 from skimage import data
 from marginalia.explorers import BoxExplorer
-explorer = BoxExplorer({BOXES}, picture=data.coins())
+explorer = BoxExplorer({BOXES}, pixels=data.coins())
 explorer
 """
 

@@ -20,7 +20,7 @@ def saved(tmp_path):
     """A page of an explorer with a generated picture, and the explorer."""
     y, x = np.mgrid[:180, :240]
     picture = (127 + 60 * np.sin(x / 17) + 60 * np.cos(y / 23)).astype(np.uint8)
-    explorer = BoxExplorer(BOXES, picture=picture, labels=LABELS)
+    explorer = BoxExplorer(BOXES, pixels=picture, labels=LABELS)
     return explorer.save_html(tmp_path / "box.html"), explorer
 
 

@@ -187,7 +187,7 @@ def test_padding_is_cut_off(picture):
 
 @pytest.mark.parametrize("picture", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), [[0, 1]]])
 def test_other_pictures_are_refused(captured, picture):
-    with pytest.raises(ValueError, match="picture: expected"):
+    with pytest.raises(ValueError, match="pixels: expected"):
         AttentionExplorer(captured, picture)
 
 

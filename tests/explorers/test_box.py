@@ -11,7 +11,6 @@ import pytest
 import traitlets
 
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
-from marginalia.boxes.plots.explorer import box_correlation
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_band
 from marginalia.explorers import BoxExplorer
@@ -71,8 +70,8 @@ def test_selected_is_a_box_that_exists():
     assert explorer.selected == -1
 
 
-def test_size_comes_from_picture_table_or_boxes():
-    assert BoxExplorer(BOXES, picture=np.zeros((200, 500, 3), np.uint8)).size == (500, 200)
+def test_size_comes_from_pixels_table_or_boxes():
+    assert BoxExplorer(BOXES, pixels=np.zeros((200, 500, 3), np.uint8)).size == (500, 200)
     assert BoxExplorer(table()).size == (400, 300)
     assert BoxExplorer(table(sizes=((np.nan, np.nan),))).size == (340, 220)
     assert BoxExplorer(BOXES, size=(1000, 900)).size == (1000, 900)
@@ -90,18 +89,18 @@ def test_a_table_gives_one_image_without_its_crowd():
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4)])
-def test_pictures_go_to_the_browser_as_they_are(shape, rng):
+def test_pixels_go_to_the_browser_as_they_are(shape, rng):
     from PIL import Image
 
-    picture = rng.integers(0, 256, shape, dtype=np.uint8)
-    png = BoxExplorer(BOXES, picture=picture).png
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), picture)
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    png = BoxExplorer(BOXES, pixels=pixels).png
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), pixels)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), [[0, 1]]])
-def test_other_pictures_are_refused(picture):
-    with pytest.raises(ValueError, match="picture: expected"):
-        BoxExplorer(BOXES, picture=picture)
+@pytest.mark.parametrize("pixels", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), [[0, 1]]])
+def test_other_pixels_are_refused(pixels):
+    with pytest.raises(ValueError, match="pixels: expected"):
+        BoxExplorer(BOXES, pixels=pixels)
 
 
 @pytest.mark.parametrize(
@@ -127,15 +126,6 @@ def test_labels_name_boxes_in_the_still_picture():
     explorer = BoxExplorer(BOXES, labels=["cup", ""])
     shown = {text.get_text() for text in explorer.static().axes[0].texts}
     assert shown == {"cup", "1", "2", "3"}
-
-
-def test_the_data_of_the_still_picture_are_its_pairs():
-    boxes = np.array([*BOXES, [40] * 4], float)
-    figure, data = box_correlation(boxes, (400, 300), band=(0.4, 0.8))
-    assert len(data) == 10 and data["correlation"].isna().sum() == 4
-    # mean over pairs, summed in another order
-    assert data["correlation"].abs().mean() == pytest.approx(BoxExplorer(BOXES).correlation, abs=1e-12)
-    assert {"x (pixels)", "y (pixels)"} <= {figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()}
 
 
 def test_the_still_picture_calls_the_bound_a_bound():
@@ -173,8 +163,8 @@ def test_saving_needs_its_folder(tmp_path):
 
 
 def test_a_saved_page_holds_everything(tmp_path):
-    picture = np.zeros((30, 40), np.uint8)
-    page = BoxExplorer([[1, 2, 3, 4]], picture=picture, labels=["</script>"]).save_html(tmp_path / "box.html")
+    pixels = np.zeros((30, 40), np.uint8)
+    page = BoxExplorer([[1, 2, 3, 4]], pixels=pixels, labels=["</script>"]).save_html(tmp_path / "box.html")
     text = page.read_text(encoding="utf-8")
     assert text.count("</script>") == 1  # a label cannot end the script
     assert not re.search(r"https?://|\bsrc=|\bimport ", text)

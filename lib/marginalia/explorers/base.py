@@ -1,4 +1,4 @@
-"""What explorers share in Python: one module for the browser, a still picture, a page without a kernel."""
+"""What explorers share in Python: one module for the browser, a still figure, a page without a kernel."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anywidget
 import numpy as np
+from jaxtyping import UInt8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,18 +68,10 @@ def joined(*parts: str) -> str:
 
 
 class Explorer(anywidget.AnyWidget):
-    """A widget that shows one idea: a kind of explorer joins its `_esm`, draws `static`, tells its `summary`.
+    """A widget that shows one idea. Each kind has `static()`, a figure, and `summary()`, a sentence.
 
-    In a notebook's committed output it is its picture (`static`) and its sentence (`summary`).
+    In a notebook's committed output it is that figure and that sentence.
     """
-
-    def static(self) -> Figure:
-        """The same picture, drawn by matplotlib."""
-        raise NotImplementedError(f"{type(self).__name__} has no still picture yet")
-
-    def summary(self) -> str:
-        """One sentence with the numbers that the picture shows."""
-        raise NotImplementedError(f"{type(self).__name__} has no sentence yet")
 
     def __repr__(self) -> str:
         return self.summary()
@@ -127,22 +120,15 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def encoded(picture: np.ndarray) -> bytes:
-    """The picture as PNG."""
+def encoded(pixels: UInt8[np.ndarray, "H W *channels"]) -> bytes:
+    """An image, (H, W), (H, W, 3) or (H, W, 4) of uint8, as PNG; ValueError for anything else."""
     from PIL import Image
 
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-        kind = getattr(picture, "dtype", type(picture).__name__)
-        raise ValueError(f"picture: expected an array of uint8 (0 to 255), not {kind}; convert it first")
-    if picture.ndim != 2 and not (picture.ndim == 3 and picture.shape[2] in (3, 4)):
-        raise ValueError(f"picture: expected (H, W), (H, W, 3) or (H, W, 4), not {picture.shape}")
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        kind = getattr(pixels, "dtype", type(pixels).__name__)
+        raise ValueError(f"pixels: expected an array of uint8 (0 to 255), not {kind}; convert it first")
+    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
+        raise ValueError(f"pixels: expected (H, W), (H, W, 3) or (H, W, 4), not {pixels.shape}")
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def decoded(png: bytes) -> np.ndarray:
-    """The picture that `encoded` wrote."""
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(png)))

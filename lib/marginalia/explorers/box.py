@@ -1,7 +1,8 @@
-"""Boxes on a picture that can be moved, and what their Pearson correlations and MC make of it."""
+"""Boxes on an image that can be moved, and what their Pearson correlations and MC make of it."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -11,19 +12,20 @@ import numpy as np
 import traitlets
 from jaxtyping import Float, UInt8
 
-from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation, unit_profiles
+from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation, pearson, unit_profiles
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_boxes
 
-from .base import Explorer, decoded, encoded, joined
+from .base import Explorer, encoded, joined
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DRAWS = 200  # random layouts behind the band, here and in the view
 QUANTILES = (0.05, 0.95)
-_EMPTY = (640.0, 480.0)  # size of the ground when neither picture nor boxes tell one
+_EMPTY = (640.0, 480.0)  # size of the ground when neither image nor boxes tell one
 
 
 class _Boxes(traitlets.TraitType):
@@ -52,18 +54,19 @@ class _Boxes(traitlets.TraitType):
 
 
 class BoxExplorer(Explorer):
-    """Boxes to drag, resize, add and remove on a picture; their correlation matrix, MC and its null band.
+    """Boxes to drag, resize, add and remove on an image; their correlation matrix, MC and its null band.
 
     `boxes` are N of x, y, w, h in pixels, (N, 4), or a BoxTable of which the image with index `image` is
-    shown, its crowd regions left out as MC leaves them out. `picture` is an uint8 array, (H, W), (H, W, 3) or
-    (H, W, 4); `size` its (width, height) where there is none. `labels` name the boxes, which else go by their
-    index. `box_format` says which four numbers are correlated, as in `macroscopic_correlation`.
+    shown, its crowd regions left out as MC leaves them out. `pixels` are the image's, uint8, (H, W),
+    (H, W, 3) or (H, W, 4); `size` is its (width, height) where there are none. `labels` name the boxes, which
+    else go by their index. `box_format` says which four numbers are correlated, as in
+    `macroscopic_correlation`.
 
     The traits `boxes`, `size`, `selected` (an index, -1: none), `labels` and `box_format` can be read and
-    set. Boxes are shown as they are given; one that is moved by hand stays inside the picture. The band
+    set. Boxes are shown as they are given; one that is moved by hand stays inside the image. The band
     answers: what MC (Relation DETR) do as many boxes of the same sizes have, put down at random?
 
-    Raises ValueError for a picture of another kind or an image not in the table, TraitError for bad boxes.
+    Raises ValueError for pixels of another kind or an image not in the table, TraitError for bad boxes.
     """
 
     _esm = joined("canvas.js", "box_maths.js", "box_drawing.js", "box.js")
@@ -73,13 +76,13 @@ class BoxExplorer(Explorer):
     selected = traitlets.Int(-1).tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     box_format = traitlets.Enum(BOX_FORMATS, "xywh").tag(sync=True)
-    png = traitlets.Bytes().tag(sync=True)  # the picture, encoded; b"": none
+    png = traitlets.Bytes().tag(sync=True)  # the pixels, encoded; b"": none
 
     def __init__(
         self,
         boxes: Float[np.ndarray, "N 4"] | BoxTable | None = None,
         image: int = 0,
-        picture: UInt8[np.ndarray, "H W *channels"] | None = None,
+        pixels: UInt8[np.ndarray, "H W *channels"] | None = None,
         size: tuple[float, float] | None = None,
         labels: Sequence[str] | None = None,
         box_format: str = "xywh",
@@ -88,9 +91,9 @@ class BoxExplorer(Explorer):
             boxes, told = _of_image(boxes, image)
             size = told if size is None else size
         png = b""
-        if picture is not None:
-            png = encoded(picture)
-            size = picture.shape[1::-1] if size is None else size
+        if pixels is not None:
+            png = encoded(pixels)
+            size = pixels.shape[1::-1] if size is None else size
         super().__init__(
             boxes=() if boxes is None else boxes,
             labels=[] if labels is None else [str(label) for label in labels],
@@ -118,11 +121,15 @@ class BoxExplorer(Explorer):
             self.selected = -1
 
     @property
+    def _numbers(self) -> Float[np.ndarray, "N 4"]:
+        """The four numbers of each box that are correlated."""
+        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
+        return {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)(boxes)
+
+    @property
     def _usable(self) -> Float[np.ndarray, "N 4"]:
         """Boxes whose four numbers are not all equal, as x, y, w, h."""
-        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
-        turn = {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)
-        return boxes[unit_profiles(turn(boxes))[1]]
+        return np.asarray(self.boxes, np.float64).reshape(-1, 4)[unit_profiles(self._numbers)[1]]
 
     def _mc(self, layouts: list[np.ndarray]) -> Float[np.ndarray, " I"]:
         """MC of each layout of x, y, w, h."""
@@ -148,20 +155,78 @@ class BoxExplorer(Explorer):
         return (float(low), float(high))
 
     def static(self) -> Figure:
-        """Picture, matrix and MC with its band, drawn by matplotlib."""
-        from marginalia.boxes.plots.explorer import box_correlation
+        """Boxes on their image, the matrix of their correlations, and MC on its axis with the band."""
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
 
-        picture = decoded(self.png) if self.png else None
-        band = self.band
+        from marginalia import style
+
         names = [label or str(i) for i, (_, label) in enumerate(zip_longest(self.boxes, self.labels))]
-        return box_correlation(
-            np.asarray(self.boxes, np.float64).reshape(-1, 4),
-            self.size,
-            picture,
-            None if np.isnan(band).any() else band,
-            names[: len(self.boxes)],
-            self.box_format,
-        )[0]
+        names = names[: len(self.boxes)]
+        with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
+            style.use_style()
+            figure = Figure(figsize=(style.WIDTH["page"], 4.2), layout="constrained")
+            figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches; tick labels of neighbours met
+            grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(4.6, 1))
+            self._draw_boxes(figure.add_subplot(grid[:, 0]), names)
+            self._draw_matrix(figure.add_subplot(grid[0, 1]), names)
+            self._draw_scale(figure.add_subplot(grid[1, 1]))
+        return figure
+
+    def _draw_boxes(self, axes: Axes, names: Sequence[str]) -> None:
+        """Boxes with their names; those without a correlation are dashed."""
+        from PIL import Image
+
+        from marginalia.plots import DASHED, boxes_on
+        from marginalia.style import PALETTE
+
+        pixels = np.asarray(Image.open(io.BytesIO(self.png))) if self.png else None
+        usable = unit_profiles(self._numbers)[1]
+        for chosen, line in ((usable, "-"), (~usable, DASHED)):
+            some = np.array(self.boxes).reshape(-1, 4)[chosen]
+            labels = [name for name, own in zip(names, chosen, strict=True) if own]
+            boxes_on(axes, some, self.size, pixels, PALETTE["sky"], labels, linestyle=line)
+            pixels = None
+        axes.set(facecolor="#f1f3f5", xlabel="{:g} × {:g} pixels".format(*self.size))
+
+    def _draw_matrix(self, axes: Axes, names: Sequence[str]) -> None:
+        """Correlation of each pair, with its number where there is room for it."""
+        from marginalia.plots import matrix
+
+        axes.set_title("Pearson correlation")
+        n = len(names)
+        if n < 2:
+            axes.set_axis_off()
+            return
+        rho = np.where(np.eye(n, dtype=bool), np.nan, pearson(self._numbers))  # the diagonal is no pair
+        step = -(-n // 12)  # labels would touch where there are many
+        short = [name[:8] if i % step == 0 else "" for i, name in enumerate(names)]
+        digits = 2 if n <= 6 else 1 if n <= 9 else None
+        shown = matrix(axes, rho, limit=1, diverging=True, digits=digits, rows=short, columns=short)
+        axes.figure.colorbar(shown, ax=axes, ticks=(-1, 0, 1), shrink=0.9)
+
+    def _draw_scale(self, axes: Axes) -> None:
+        """MC between 0 and 1, with the band of random boxes, the level of chance and the lower bound."""
+        from marginalia.style import PALETTE
+
+        axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
+        axes.set_xticks((0, 0.25, 0.5, 0.75, 1), ("0", "0.25", "0.5", "0.75", "1"))
+        axes.grid(False)
+        axes.spines["left"].set_visible(False)
+        axes.axvline(0.5, color=PALETTE["grey"], linestyle=":", linewidth=1.2)
+        title, notes, usable = "MC needs two boxes", [], len(self._usable)
+        if usable > 1:
+            title = f"MC {self.correlation:.3f}"
+            axes.plot(self.correlation, 0.4, "o", color=PALETTE["vermilion"], markersize=7, clip_on=False)
+            low, high = self.band
+            axes.axvspan(low, high, ymax=0.8, color=PALETTE["blue"], alpha=0.3, linewidth=0)
+            notes.append(f"band: random boxes, {low:.2f} to {high:.2f}")
+        if usable > 3:
+            least = (usable - 3) / (3 * (usable - 1))
+            axes.axvline(least, ymax=0.45, color="black", linewidth=1.2)
+            notes.append(f"line: no MC below {least:.2f}")
+        axes.set_title(title)
+        axes.set_xlabel("\n".join([*notes, "dotted: 0.5, chance level"]), fontsize=7)
 
     def summary(self) -> str:
         """How many boxes, their MC and the band, in one sentence."""
