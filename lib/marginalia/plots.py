@@ -39,9 +39,10 @@ def panels(count: int, columns: int, height: float, **options) -> tuple[Figure, 
 
 
 def bare(axes: Axes, size: Sequence[float] = (1, 1)) -> None:
-    """Axes of an image of `size` (width, height): no ticks, no grid, y downwards, square pixels."""
+    """Axes of an image of `size` (width, height): a thin frame, no ticks, y downwards, square pixels."""
     axes.set(xlim=(0, size[0]), ylim=(size[1], 0), xticks=[], yticks=[], aspect="equal")
     axes.grid(False)
+    axes.spines[:].set(visible=True, color="0.75")
 
 
 # --- boxes and maps on an image
