@@ -7,8 +7,7 @@
 # whose numbers are quoted are listed in section 4. About one minute on two CPU cores.
 #
 # **中文摘要。** 本笔记是整个项目的导览。第一部分用一张图说明四篇论文的核心想法，图中每个数都由单元格现场算出。第二部分逐行核对最初的阅读笔记，并指出六处需要更正的地方：例如 Relation DETR 的位置关系加在解码器里，而不是编码器里；“任务专用的数据集 MC 更高”也并不普遍成立，NEU-DET 就比 COCO 低。第三部分为每篇论文安排 60 分钟和 90 分钟两条阅读路线。第四部分列出论文公布的数字：它们是引用，不是我们的测量。最后检查安装是否完整。
-
-# %% [markdown]
+#
 # ## What you will see
 #
 # 1. The four papers on one page: one drawing, four small computations.
@@ -32,7 +31,9 @@ from scipy.special import softmax
 
 import marginalia
 from marginalia import catalogue, figures, store, style
-from marginalia.boxes.plots import tour
+from marginalia.figures import conditional_detr, dcmha, relation_detr, ripsnet
+from marginalia.plots import boxes_on, matrix, panels
+from marginalia.style import PALETTE
 
 style.use_style()
 rng = np.random.default_rng(0)
@@ -46,32 +47,32 @@ RETRAIN = False  # nothing is trained in this notebook
 #
 # | paper | the trouble | the idea | in one formula |
 # |---|---|---|---|
-# | **Conditional DETR** | a DETR needs 500 epochs, since one dot product has to match looks and places at once | each query gets a place of its own: the code $p_s$ of one reference point, rescaled channel by channel by $\lambda$, beside its content $c_q$ | $\mathrm{softmax}_k\,(c_q \cdot c_k + (\lambda \odot p_s) \cdot p_k)$ |
+# | **Conditional DETR** | a DETR needs 500 epochs, since one dot product has to match content and places at once | each query gets a place of its own: the positional encoding $p_s$ of one reference point, rescaled channel by channel by $\lambda$, beside its content $c_q$ | $\mathrm{softmax}_k\,(c_q \cdot c_k + (\lambda \odot p_s) \cdot p_k)$ |
 # | **Relation DETR** | queries of the decoder do not know how their boxes lie to each other | a bias from the relative geometry $e$ of every pair of boxes, added inside the decoder's self-attention | $\mathrm{softmax}\,(QK^\top\!/\sqrt{d} + \max(0,\, W\,\mathrm{Embed}(e) + B))\,V$ |
 # | **TopKD** | distillation compares a student with its teacher sample by sample | compare the *shape* of a batch of features: cloud, persistence diagram, persistence image | $\lVert R(F_\text{teacher}) - R(F_\text{student})\rVert^2$, where the network $R$ stands in for the image |
 # | **DCMHA** | each head ties one "where to look" to one "what to move" | let the heads of a token pair mix, with weights made from the two tokens | $\tilde A_{ij} = A_{ij}\, C(i, j)$, with $A_{ij} \in \mathbb{R}^H$ and $C$ of size $H \times H$ |
 #
 # The first two are detectors, the third is about training, the fourth about language models. What joins them: each adds a *structure*
-# (a place, a relation, a shape, an exchange) to something that had to be learned from scratch before.
+# (a place, a relation, a shape, a mixing of heads) to something that had to be learned from scratch before.
 #
 # Next come four computations, one a paper. They are small, with numbers chosen by hand where a trained model would have learned them; the drawing
-# after them shows exactly these arrays. **Predict** before you scroll: what will TopKD's picture of 36 points in three clusters look like?
+# after them shows exactly these arrays. **Predict** before you scroll: what will TopKD's persistence image of 36 points in three clusters look like?
 
 # %%
-# Conditional DETR: one attention map from looks, one from a place; side * side cells, 128 channels an axis
+# Conditional DETR: one attention map from content, one from a place; side * side cells, 128 channels an axis
 side = 24
 omega = 10_000.0 ** (-np.arange(64) / 64)
 
 
 def sine(v):
-    """Sinusoidal code of box_format in [0, 1]: (...) -> (..., 128)."""
+    """Sinusoidal positional encoding of coordinates in [0, 1]: (...) -> (..., 128)."""
     angles = 2 * np.pi * np.multiply.outer(v, omega)
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(*np.shape(v), 128)
 
 
 y, x = np.meshgrid(np.arange(1, side + 1) / side, np.arange(1, side + 1) / side, indexing="ij")
 p_k = np.concatenate([sine(y), sine(x)], axis=-1)  # (side, side, 256), y first
-p_s = np.concatenate([sine(0.30), sine(0.72)])  # code of the reference point
+p_s = np.concatenate([sine(0.30), sine(0.72)])  # encoding of the reference point
 discs = np.any([np.hypot(x - u, y - v) < 0.13 for u, v in [(0.72, 0.3), (0.28, 0.35), (0.6, 0.75)]], axis=0)
 content, spatial = 3.0 * discs, (5.0 * p_s * p_k).sum(axis=-1) / 8  # logits; lambda is 5 on every channel
 combined = softmax(content + spatial)
@@ -100,7 +101,9 @@ bias = np.maximum(0, 2.5 - 2 * np.abs(e).sum(axis=-1))  # by hand: large for nea
 logits = np.array([0.2, 0.1, 0.5, 0.3, -0.2, 0.4])  # what A would attend to without geometry
 plain, biased = softmax(logits), softmax(logits + bias[0])
 assert np.allclose(biased, plain * np.exp(bias[0]) / (plain * np.exp(bias[0])).sum(), atol=1e-12)
-assert biased[1] > plain[1] and (biased[2:] < plain[2:]).all()  # to B and away from the rest
+assert biased[0] - plain[0] > biased[1] - plain[1] > 0  # most to itself, then to its near duplicate B
+assert (biased[2:] < plain[2:]).all()  # and away from the rest
+print(f"attention of A: to itself {plain[0]:.2f} to {biased[0]:.2f}, to B {plain[1]:.2f} to {biased[1]:.2f}")
 assert not np.allclose(e, e.swapaxes(0, 1), atol=0.1)  # what A sees of B is not what B sees of A
 
 # %%
@@ -128,8 +131,7 @@ assert np.ptp(image, axis=1).max() == 0  # every birth is 0: twenty equal column
 
 # %%
 # DCMHA: the weights of H = 4 heads over S = 6 tokens, and a matrix C that mixes heads (only its query's part)
-scores = [[2, 0, 1, 0, 0, 0], [0, 4, 0, 0, 0, 1], [0, 0, 0, 2, 0, 3], [1, 0, 0, 0, 2, 0]]
-weights = softmax(scores, axis=1)  # (H, S)
+weights = softmax([[2, 0, 1, 0, 0, 0], [0, 4, 0, 0, 0, 1], [0, 0, 0, 2, 0, 3], [1, 0, 0, 0, 2, 0]], axis=1)  # (H, S)
 read = np.array([[0, 1], [1, 0], [0, -1], [0, 0.5]])  # (H, 2); a model makes both from the token
 write = np.array([[1, 0, 1, 0], [0, -0.5, 0, 0.5]])  # (2, H): rank 2
 gates = np.tanh([0.3, 0.2, -0.2, -0.4])
@@ -139,27 +141,70 @@ assert np.linalg.matrix_rank(compose - np.eye(4) - np.diag(gates)) == 2
 assert weights[[0, 2], 1].max() < 0.1 < 0.9 < composed[[0, 2], 1].min()  # a gift of head 2
 assert composed.min() < 0 and np.abs(composed.sum(axis=1) - 1).max() > 0.1  # no longer probabilities
 
-# %%
-figure, data = tour.four_papers(
-    {"looks: three of a kind": softmax(content), "place: one point": softmax(spatial), "both: one of them": combined},
-    boxes, e[0], {"plain": plain, "with bias": biased},
-    cloud, edges, diagram, image,
-    {"4 heads look at 6 tokens": weights, "row gives, column receives": compose, "the heads after mixing": composed},
-)  # fmt: skip
-figures.save(figure, "extra/four-papers", data)
+# %% tags=["hide-input"]
+figure, axes = panels(12, 4, 1.97)
+maps = [softmax(content), softmax(spatial), combined]
+for panel, values in zip(axes[::4], maps, strict=True):
+    panel.imshow(values)
+
+letters = list("ABCDEF")
+corners = np.hstack([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]])
+boxes_on(axes[1], corners, color=[PALETTE["orange"]] + [PALETTE["sky"]] * 5, labels=letters)
+matrix(axes[5], e[0].T, diverging=True, rows=["dx", "dy", "w", "h"], columns=letters)
+for shift, color, values, name in ((-0.2, "grey", plain, "plain"), (0.2, "blue", biased, "with bias")):
+    axes[9].bar(np.arange(6) + shift, values, 0.4, color=PALETTE[color], label=name, lw=0)
+axes[9].set_xticks(range(6), letters)
+axes[9].legend(fontsize=7, handlelength=0.8, borderaxespad=0)
+
+for i, j in edges:
+    axes[2].plot(*cloud[[i, j]].T, color=PALETTE["sky"], lw=0.9)
+axes[2].plot(*cloud.T, ".", color=PALETTE["blue"], ms=4)
+axes[6].axline((0, 0), slope=1, color=PALETTE["grey"], lw=0.8)
+axes[6].plot(*diagram.T, "o", color=PALETTE["blue"], ms=3.5, mew=0, alpha=0.6, clip_on=False)
+axes[6].set(xlim=(-0.06, 1.6), ylim=(0, 1.6))
+axes[10].imshow(image, origin="lower")
+
+heads = [weights, compose, composed]
+for panel, values in zip(axes[3::4], heads, strict=True):
+    matrix(panel, values, limit=1.5, diverging=True, rows="1234")
+
+# %% tags=["hide-input"]
+captions = [
+    "content: three of a kind", "six boxes, A asks", "a batch as a cloud", "4 heads attend to 6 tokens",
+    "place: one point", "where the others lie for A", "diagram: born, died", "row gives, column receives",
+    "both: one of them", "attention of A", "persistence image", "the heads after mixing",
+]  # fmt: skip
+for panel, caption in zip(axes, captions, strict=True):
+    panel.set(box_aspect=1)
+    panel.set_xlabel(caption, fontsize=8)
+    panel.grid(False)
+    panel.tick_params(length=2, labelsize=7)
+for panel in (*axes[::4], axes[2], axes[10]):
+    panel.set(xticks=[], yticks=[])
+for panel, name in zip(axes, ("Conditional DETR", "Relation DETR", "TopKD", "DCMHA"), strict=False):
+    panel.set_title(name)
+for panel, step in zip(axes[::4], ("what goes in", "what is computed", "what comes out"), strict=True):
+    panel.set_ylabel(step, color=PALETTE["grey"], labelpad=8)
+
+seen = pd.DataFrame(np.hstack([boxes, e[0]]), columns=["cx", "cy", "w", "h", "e_dx", "e_dy", "e_w", "e_h"])
+data = {"relation": seen.assign(attention_plain=plain, attention_with_bias=biased)}
+tables = {"map-1": maps[0], "map-2": maps[1], "map-3": maps[2], "cloud": cloud, "diagram": diagram, "image": image}
+tables |= {"heads-1": weights, "heads-2": compose, "heads-3": composed}
+figures.save(figure, "extra/four-papers", data | {name: pd.DataFrame(values) for name, values in tables.items()})
 figure
 
 # %% [markdown]
 # **Notice**, column by column.
 #
-# - *Conditional DETR.* Looks alone light up three discs, a place alone a blurred spot. Logits add, so maps multiply, and one disc is left.
+# - *Conditional DETR.* Content alone lights up three discs, a place alone a blurred spot. Logits add, so maps multiply, and one disc is left.
 #   The scale $\lambda = 5$ is ours; the model predicts 256 of them for each query, image and layer, which moves the spot to one side of a box
 #   ([12_attention_maps](12_attention_maps.ipynb) measures where to).
-# - *Relation DETR.* A looks at B, its near duplicate, and away from the rest, whatever their looks. Red is positive, blue negative, in the matrix
+# - *Relation DETR.* With the bias A attends mostly to itself (0.16 to 0.52), since nothing is nearer to a box than the box, then to B, its near duplicate (0.14 to 0.25), and
+#   away from the rest, whatever their content. Red is positive, blue negative, in the matrix
 #   of logarithms: $dx$, $dy$ are offsets in units of A's sides, $w$, $h$ are ratios of sides. Our bias is a rule by hand, the paper's is learned.
 # - *TopKD.* All births are 0 in dimension 0, so the diagram is one vertical line and its image is one column, drawn twenty times. The two high
 #   points are the gaps between three clusters. In the image, persistence grows upwards.
-# - *DCMHA.* Head 2 looks at the second token and gives strongly to heads 1 and 3; after mixing, these two look there as well. Red is positive,
+# - *DCMHA.* Head 2 attends to the second token and gives strongly to heads 1 and 3; after mixing, these two attend to it as well. Red is positive,
 #   blue negative: mixed weights may be negative, and a row no longer sums to 1.
 #
 # The notebooks on Conditional DETR and on Relation DETR's correlation are here; those of the other two papers are **planned**, as is the rest of
@@ -175,7 +220,7 @@ figure
 #    it acts in the **decoder**, as a bias on the self-attention among queries.
 # 2. **Task-specific sets higher → not in general.** The notes repeat that task-specific data sets have a higher correlation (MC) than COCO.
 #    NEU-DET's steel defects and BCCD's blood cells have a **lower** one; the order follows the size of the boxes.
-# 3. **The level of MC is no evidence.** Four unrelated numbers give 0.5 and small unrelated boxes 0.75; boxes dealt out to other images keep most of it.
+# 3. **The level of MC is no evidence.** Four unrelated numbers give 0.5 and small unrelated boxes 0.75; boxes permuted between images keep most of it.
 # 4. **No high-dimensional space.** MC sees four numbers a box, in effect a point on an ordinary sphere. Clusters in feature space are not measured.
 # 5. **Connectivity only.** Persistence diagrams can show loops and scales of all kinds; TopKD's default uses dimension 0, of one batch at a time.
 # 6. **Exact diagrams are cheap here.** For 64 points in dimension 0 they cost a small share of a training step.
@@ -184,30 +229,27 @@ figure
 # this table where they are, `21_box_correlation` shows it in full, with intervals):
 
 # %%
-order = {"deeppcb": "DeepPCB", "coco_val2017": "COCO val2017", "bccd": "BCCD"}
-order |= {"voc2012_trainval": "VOC2012", "neu_det": "NEU-DET"}
-excess = store.read_table("measured/excess.csv").pivot(index="dataset", columns="null").loc[list(order)]
-sizes = store.read_table("measured/sizes.csv").set_index("dataset").loc[list(order)]
+excess = relation_detr.measured("excess").pivot(index="dataset", columns="null")
 table = pd.DataFrame({
     "mean MC": excess["observed"]["count"],
-    "MC of shuffled boxes": excess["null_mean"]["count"],
+    "MC of permuted boxes": excess["null_mean"]["count"],
     "excess, similar counts": excess["excess"]["count"],
     "excess, same class": excess["excess"]["category"],
-    "median box side, % of image": 100 * sizes["side"],
-}).rename(index=order).rename_axis("data set").reset_index()  # fmt: skip
-digits = dict(zip(table.columns[1:], ["{:.3f}", "{:.3f}", "{:+.3f}", "{:+.3f}", "{:.1f}"], strict=True))
-HTML(table.to_html(index=False, border=0, formatters={name: form.format for name, form in digits.items()}))
+    "median box side, % of image": 100 * relation_detr.measured("sizes").set_index("dataset")["side"],
+}).sort_values("mean MC", ascending=False).rename_axis("data set").reset_index()  # fmt: skip
+HTML(table.to_html(index=False, border=0, float_format="{:.3f}".format))
 
 # %%
 mc = table.set_index("data set")
 assert mc["mean MC"].is_monotonic_decreasing and mc["median box side, % of image"].is_monotonic_increasing
-assert (mc["MC of shuffled boxes"] > 0.9 * mc["mean MC"]).all()  # shuffled boxes keep most of the level
+assert (mc["MC of permuted boxes"] > 0.9 * mc["mean MC"]).all()  # shuffled boxes keep most of the level
 assert (mc["excess, similar counts"].drop("BCCD") > 0).all() and mc.loc["BCCD", "excess, similar counts"] < 0
 assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, similar counts"]
 
 # %% [markdown]
-# **Notice.** The first column is what the paper's Figure 1 shows; the third is what is left of it when boxes are exchanged between images with similar
-# numbers of boxes, and it is small. Exchanged within its six classes, NEU-DET falls below chance. The order of the data sets by MC is their order by the size of
+# **Notice.** The first column is what the paper's Figure 1 shows; the third is what is left of it when boxes are permuted between images with similar
+# numbers of boxes, and for whole data sets it is small; single classes, small boxes and crowded images of COCO have more ([21](21_box_correlation.ipynb)). Permuted within its
+# six classes, NEU-DET falls below chance. The order of the data sets by MC is their order by the size of
 # their boxes, from small to large.
 
 # %% [markdown]
@@ -218,10 +260,10 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | Conditional DETR for Fast Training Convergence, ICCV 2021 <br> (six pictures, no words) | right | To add: the spatial query starts from one reference point, computed once from the object query and the same for every image and layer; only its rescaling follows the image. The first layer is different: nothing is rescaled, and content and position are added as well. | sections 1, 4; [11](11_conditional_cross_attention.ipynb), [12](12_attention_maps.ipynb), [13](13_convergence.ipynb) |
 # | 对比DAB-DETR <br> *compared with DAB-DETR* | right | Published after 50 epochs with a ResNet-50: 42.2 AP against 40.9. In the authors' code the temperature 20 holds for the keys only, while the queries keep 10000; the author calls that likely a bug. | section 4; [11](11_conditional_cross_attention.ipynb), [12](12_attention_maps.ipynb), [13](13_convergence.ipynb) |
 # | 在DETR编码器中引入了位置关系编码器来建模两个边界框之间的所有成对交互 <br> *a position relation encoder in DETR's encoder models all pairwise interactions between two boxes* | **corrected** | In the decoder: layers 2 to 6, the first has none. It relates all pairs of $N$ boxes, not two boxes; rows are boxes of one layer and columns those of the next, so the bias is not symmetric. It has 520 parameters. | section 1; planned: 22 |
-# | 物体在目标检测任务中真的相关吗？ <br> *are objects in detection really related?* | a question | A little, and it depends on what one compares with: see the table above. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
-# | 基于皮尔逊系数的位置相关性度量 <br> *a measure of position correlation from Pearson's coefficient* | right, with a limit | MC is the mean *absolute* correlation over pairs. The authors' code takes the top left corner, width and height in raw pixels; other coordinates give other values. One layout gives .51 or .97, depending on where it stands. | [20](20_pearson_between_boxes.ipynb) |
+# | 物体在目标检测任务中真的相关吗？ <br> *are objects in detection really related?* | a question | In whole data sets a little, and it depends on what one compares with: see the table above. In 48 of COCO's 80 classes, in small boxes and in crowded images clearly. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
+# | 基于皮尔逊系数的位置相关性度量 <br> *a measure of position correlation from Pearson's coefficient* | right, with a limit | MC is the mean *absolute* correlation over pairs. The authors' code takes the top left corner, width and height in raw pixels; other box formats give other values. One layout gives .51 or .97, depending on where it stands. | [20](20_pearson_between_boxes.ipynb) |
 # | 所有这些数据集都表明MC的分布集中在高数值附近，分布中心更接近上限 <br> *in all these data sets MC gathers at high values, nearer the upper limit* | right, with a limit | High compared with 0, but the natural zero is 0.5. NEU-DET lies close to it. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
-# | 这证明了对象位置关系的存在和统计意义 <br> *this proves that position relations exist and are significant* | **corrected** | The level proves nothing: shuffled boxes keep most of it. What is left is small, not zero, and its sign depends on the null. | [21](21_box_correlation.ipynb) |
+# | 这证明了对象位置关系的存在和统计意义 <br> *this proves that position relations exist and are significant* | **corrected** | The level proves nothing: shuffled boxes keep most of it. What is left of whole sets is small, not zero, and its sign depends on the null. | [21](21_box_correlation.ipynb) |
 # | 特定于任务的数据集…具有更高的 MC 值 <br> *task-specific sets have higher MC than general ones such as COCO* | **corrected** | NEU-DET and BCCD lie below COCO, DeepPCB above. The paper's own sets (CSD, ESD, MSSD) cannot be checked. | [21](21_box_correlation.ipynb), [24](24_defect_datasets.ipynb) |
 # | …在高维特征空间中显示更多的先验知识和更清晰的聚类模式 <br> *more prior knowledge and clearer clusters in a high-dimensional feature space* | **corrected** | MC sees four numbers a box. Without their mean and length, that is a point on a sphere in three dimensions. | [20](20_pearson_between_boxes.ipynb) |
 # | 相对位置embeding <br> *relative position embedding* | right | To add: a constant of $10^{-5}$ in the code makes tiny boxes depend on scale; scale 100 was chosen ad hoc; the projection ends in a plain ReLU. | section 1; planned: 22 |
@@ -250,9 +292,9 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | 先沿着行和列进行分解，再低秩和对角分解 <br> *first along rows and columns, then low rank and diagonal* | right, with a limit | Rows and columns of the grid of tokens, not of the $H \times H$ matrix. It is a sum, and the line leaves out its first term, the identity. Each of the two parts has rank 2 plus a diagonal. | section 1; planned: 4x |
 # | To do 1. query分组 <br> *query grouping* | to do | Not answered yet. | planned: 23 |
 # | To do 2. 工业缺陷检测数据集？ <br> *industrial defect data sets?* | answered | Which exist, on which terms, and what their boxes look like. | [24](24_defect_datasets.ipynb) |
-# | To do 3. high_map images of coco <br> *images of COCO with a high mAP* | answered | mAP belongs to a data set; an image has an AP, with traps of its own. | [25](25_high_ap_images.ipynb) |
+# | To do 3. high_map images of coco <br> *images of COCO with a high mAP* | the method; the images need your files | mAP belongs to a data set; an image has an AP, with traps of its own. No image of COCO is shown, since none is here: give the notebook your COCO files and detections. | [25](25_high_ap_images.ipynb) |
 #
-# The pictures of the notes are links to a picture host. They were not opened, so nothing is said about what each of them shows.
+# The pictures of the notes are links to an image host. They were not opened, so nothing is said about what each of them shows.
 
 # %% [markdown]
 # ## 3. Sixty or ninety minutes for each paper
@@ -335,61 +377,61 @@ def published(*papers):
 
 
 # %%
-coco = store.read_table("published/conditional_detr_coco.csv")
-coco = coco[coco["model"].isin(["Conditional DETR", "DETR"])]
-figure, data = tour.ap_by_epochs(coco)
-figures.save(figure, "conditional-detr/coco", data)
+figure, coco = conditional_detr.coco()
+figures.save(figure, "conditional-detr/coco", coco)
 ap = coco.pivot(index="epochs", columns=["model", "backbone"], values="AP")
 lead = ap["Conditional DETR"] - ap["DETR"].loc[500]
 assert (lead.loc[75] > 0).all() and set(lead.columns[lead.loc[50] > 0]) == {"DC5-R50", "DC5-R101"}
 display(published("Conditional DETR", "DAB-DETR"), figure)
 
 # %% [markdown]
+# Drawn by [`figures.conditional_detr.coco`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** Conditional DETR passes at 75 epochs what DETR reaches at 500, with every backbone; at 50 epochs it does so with the two finer
 # feature maps (DC5) only. DETR's dotted line joins two points: the paper gives nothing between them. All AP are on COCO val2017.
 
 # %%
-curves = store.read_table("published/relation_detr_convergence.csv")
-figure, data = tour.convergence(curves)
+figure, data = relation_detr.convergence()
 figures.save(figure, "relation-detr/convergence", data)
-ap = curves.pivot(index="epoch", columns="model", values="AP")
+ap = data.pivot(index="epoch", columns="model", values="AP")
 lead = ap["Relation DETR"] - ap["DINO"]
 assert np.allclose(lead.loc[[1, 12]], [5.9, 1.5], atol=0.01) and lead.idxmax() == 1
 display(published("Relation DETR"), figure)
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.convergence`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** The lead over DINO is 5.9 AP after one epoch and 1.5 after twelve: most of it is a faster start. The curves were read by eye from the
 # repository's picture (the bands are the reading error of 0.3 AP), there are no seeds or error bars, and Relation DETR differs from
 # DINO in more than the relation.
 
 # %%
-noisy = store.read_table("published/ripsnet_accuracy.csv").query("data == 'ModelNet10'")
-figure, data = tour.accuracy_under_noise(noisy)
+figure, data = ripsnet.accuracy()
 figures.save(figure, "ripsnet/accuracy", data)
-accuracy = noisy.pivot(index="noise_share", columns="method", values="accuracy")
+accuracy = data.pivot(index="noise_share", columns="method", values="accuracy")
 assert (accuracy["RipsNet"] > accuracy["Gudhi"]).all()
 assert list(accuracy.index[accuracy["RipsNet"] > accuracy["PointNet"]]) == [0.1, 0.15, 0.25, 0.5]
 assert list(store.read_table("published/topkd_cifar100.csv")["student_accuracy"]) == [71.74, 76.40]
 display(published("TopKD", "RipsNet"), figure)
 
 # %% [markdown]
+# Drawn by [`figures.ripsnet.accuracy`](../lib/marginalia/figures/ripsnet.py).
+#
 # **Notice.** On ModelNet10, RipsNet beats the exact persistence images that it approximates (Gudhi) at every level of noise, and a network on the points
 # (PointNet) once a tenth of them is noise, clearly so from a quarter on. That is RipsNet's paper. Of TopKD's own tables no cell could be confirmed; two training
 # logs of its authors give 71.74 % (ResNet-56 to ResNet-20) and 76.40 % (WRN-40-2 to ShuffleNetV1), best epochs chosen on test data, with stronger
 # teachers than those of the usual baselines.
 
 # %%
-speed = store.read_table("published/dcmha_training_speed_tpu.csv").query("hardware == 'TPU v3'")
-plain = speed[speed["variant"] == "baseline"].set_index("model")["steps_per_second"]
-mixed = speed[speed["variant"] != "baseline"].set_index("model")["steps_per_second"]
-names = [f"{m}: {v}" for m, v in zip(speed["model"], speed["variant"], strict=True) if v != "baseline"]
-ratio = (mixed / plain.reindex(mixed.index)).set_axis(names)
-figure, data = tour.training_speed(ratio)
+figure, data = dcmha.training_speed()
 figures.save(figure, "extra/dcmha-speed", data)
+ratio = data["ratio"]
 assert [round(ratio.min(), 2), round(ratio.max(), 2)] == [0.76, 0.88]
 display(published("DCMHA"), figure)
 
 # %% [markdown]
+# Drawn by [`figures.dcmha.training_speed`](../lib/marginalia/figures/dcmha.py).
+#
 # **Notice.** Mixing heads costs an eighth to a quarter of the training speed, by the first author's comments in a registry of experiments. The
 # parameters hardly grow: by one to three per cent for heads 128 to 64 wide, counted from the shapes. The paper's own result tables could not be confirmed, so none is quoted.
 #
@@ -440,7 +482,7 @@ for what, (there, remedy) in checks.items():
 #
 # ## Summary
 #
-# Four papers: a place for each query, a bias between boxes, a shape for each batch, an exchange between heads. Of the notes' lines most hold, many with a
+# Four papers: a place for each query, a bias between boxes, a shape for each batch, heads that mix. Of the notes' lines most hold, many with a
 # limit, and six needed correcting; the two that matter most are that Relation DETR's relation acts in the decoder, and that task-specific data
 # sets do not have higher box correlation in general.
 #
