@@ -57,7 +57,7 @@ def boxes_on(
     fill: float = 0.0,
     **style,
 ) -> None:
-    """Boxes x, y, w, h on an image of `size` (width, height), in the unit of the boxes; with its pixels, if given.
+    """Boxes x, y, w, h on an image of `size` (width, height), in the unit of the boxes; with pixels if given.
 
     color: one, or one a box. labels: tags at the upper left corners. fill: opacity of the inside. style: of
     the outlines, as matplotlib's Rectangle takes it. On an image each outline has a dark rim.
