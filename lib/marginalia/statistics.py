@@ -62,7 +62,7 @@ def bootstrap(
         n_resamples=resamples,
         batch=max(1, AT_A_TIME // max(map(len, samples))),
         method="percentile",
-        rng=seed,
+        rng=np.random.default_rng([seed, 0xB007]),  # the stream that the intervals of data/measured are from
     )
     low, high = drawn.confidence_interval
     return float(low), float(high)
