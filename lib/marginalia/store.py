@@ -15,7 +15,8 @@ import zlib
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -64,18 +65,15 @@ def data_path(name: str) -> Path:
     With MARGINALIA_READS set, the name is added to that log: the check for stale outputs learns from it
     what a notebook has read. Raises FileNotFoundError with similar names when there is no such file.
     """
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-        raise ValueError(f"data_path: give a name inside the data folder, not {name!r}")
     folder = root()
-    path = folder / relative
+    path = folder / name
     if not path.exists():
         there = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-        raise FileNotFoundError(f"no {relative} in the data folder {folder}; {near(str(relative), there)}")
+        raise FileNotFoundError(f"no {name} in the data folder {folder}; {near(name, there)}")
     log = os.environ.get("MARGINALIA_READS")
     if log:
         with open(log, "a", encoding="utf-8") as lines:
-            lines.write(f"{relative}\n")
+            lines.write(f"{name}\n")
     return path
 
 
@@ -88,12 +86,8 @@ def read_table(name: str) -> pd.DataFrame:
     import pandas as pd
 
     path = data_path(name)
-    comments = []
     with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            if not line.startswith("#"):
-                break
-            comments.append(line.lstrip("#").strip())
+        comments = [line.lstrip("#").strip() for line in takewhile(lambda line: line[0] == "#", lines)]
     try:
         frame = pd.read_csv(path, skiprows=len(comments), encoding="utf-8")
     except ValueError as error:  # pandas' parser and empty-file errors are ValueErrors
@@ -104,28 +98,12 @@ def read_table(name: str) -> pd.DataFrame:
 
 def test_data() -> Path | None:
     """Real data for tests: MARGINALIA_TEST_DATA, or `../shared/data` beside the checkout, else None."""
-    pointed = os.environ.get("MARGINALIA_TEST_DATA")
-    if pointed:
-        folder = Path(pointed).expanduser()
-        if not folder.is_dir():
-            raise FileNotFoundError(f"MARGINALIA_TEST_DATA points to {pointed}, which is not a folder")
-        return folder
-    home = checkout()
-    beside = home.parent / "shared" / "data" if home else None
-    return beside if beside and beside.is_dir() else None
+    pointed, home = os.environ.get("MARGINALIA_TEST_DATA"), checkout()
+    folder = Path(pointed).expanduser() if pointed else home.parent / "shared" / "data" if home else None
+    return folder if folder and folder.is_dir() else None
 
 
 test_data.__test__ = False  # the name would make pytest collect it where it is imported
-
-
-def cache() -> Path:
-    """Folder for downloads: MARGINALIA_CACHE, or the user's cache folder; made when first written to."""
-    pointed = os.environ.get("MARGINALIA_CACHE")
-    if pointed:
-        return Path(pointed).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("marginalia"))
 
 
 @dataclass(frozen=True)
@@ -154,9 +132,10 @@ DOWNLOADS = {
 def fetch(name: str) -> Path:
     """The local copy of a registered download, fetched first where it is missing or damaged.
 
-    Returns the file, or for an archive the folder in which its members lie under their own names. A file
-    appears under its name only once it was found whole; one put there by hand is checked in the same way.
-    Raises ValueError for an unknown name and DownloadError, saying what to do, for everything else.
+    It lies below MARGINALIA_CACHE, or the user's cache folder. Returns the file, or for an archive the folder
+    in which its members lie under their own names. A file appears under its name only once it was found
+    whole; one put there by hand is checked in the same way. Raises ValueError for an unknown name and
+    DownloadError, saying what to do, for everything else.
     """
     import pooch
     import requests  # pooch's own means of transport
@@ -164,9 +143,10 @@ def fetch(name: str) -> Path:
 
     if name not in DOWNLOADS:
         raise ValueError(f"fetch: no download {name!r}; {near(name, DOWNLOADS)}")
-    entry, folder = DOWNLOADS[name], cache() / name
-    address = urlsplit(entry.url)
-    target = folder / PurePosixPath(address.path).name
+    entry = DOWNLOADS[name]
+    cache = Path(os.environ.get("MARGINALIA_CACHE") or pooch.os_cache("marginalia")).expanduser()
+    folder = cache / name
+    target = folder / entry.url.rpartition("/")[2]
     files = pooch.create(folder, base_url="", retry_if_failed=ATTEMPTS - 1)
     files.registry[target.name], files.urls[target.name] = entry.sha256, entry.url
     try:
@@ -183,7 +163,7 @@ def fetch(name: str) -> Path:
                 _unpack(target, member)
     except (requests.RequestException, ValueError) as error:  # ValueError: the checksum is another one
         raise DownloadError(
-            f"fetch: {address.netloc}, {ATTEMPTS} times: {error}. "
+            f"fetch: {urlsplit(entry.url).netloc}, {ATTEMPTS} times: {error}. "
             f"Try again later. To do it by hand, save {entry.url} as {target}"
         ) from error
     except OSError as error:
@@ -202,5 +182,5 @@ def _unpack(archive: Path, member: str) -> None:
             return
         with tempfile.TemporaryDirectory(dir=archive.parent) as part:
             whole = contents.extract(member, part)
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(whole, target)
