@@ -42,7 +42,7 @@ def bootstrap(
     """The 95 % percentile interval of a statistic over samples drawn again with replacement.
 
     statistic: takes an array a sample and `axis`, as np.mean does; it gets (R, N) arrays, R resamples at a
-    time: called once for each resample, scipy's bootstrap would take minutes where this takes a second.
+    time, which is up to 20 times as fast as a call for each where samples are small.
     paired: the samples are columns of the same N rows, which are drawn; else each sample is drawn by itself
     and may have its own length. NaN for samples of fewer than two values and for no resamples.
 
