@@ -1,19 +1,16 @@
-"""Measure AP, F1 and LRP per image on the real pairs of ground truth and detections; part of `make measure`."""
+"""Measure AP, F1 and LRP per image on real pairs of ground truth and detections; part of `make measure`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from .evaluation import evaluate, evaluate_images, score_sweep
-from .reading import read_boxes
-from .table import BoxTable
-
-if TYPE_CHECKING:
-    import pandas as pd
+from marginalia.boxes.evaluation import evaluate, evaluate_images, score_sweep
+from marginalia.boxes.reading import read_boxes
+from marginalia.boxes.table import BoxTable
 
 PAIRS = {  # name in the tables -> ground truth, detections
     "COCO val2014, made-up detections": (
@@ -55,8 +52,6 @@ def measure(folder: Path, out: Path) -> list[Path]:
 
     `folder` holds the files of `PAIRS`; FileNotFoundError names the first that is missing.
     """
-    import pandas as pd
-
     tables = {name: [] for name in NOTES}
     for name, files in PAIRS.items():
         ground_truth = read_boxes(Path(folder) / files[0])
@@ -81,8 +76,6 @@ def measure(folder: Path, out: Path) -> list[Path]:
 
 def summarise(ground_truth: BoxTable, detections: BoxTable, frame: pd.DataFrame) -> pd.DataFrame:
     """AP of the data set beside that of its images, with ties and blind spots of the latter."""
-    import pandas as pd
-
     images = frame[frame["AP"].notna()]
     any_score = evaluate_images(ground_truth, detections, 0.0, IOU).loc[images.index]
     whole = {f"{name} of the data set": value for name, value in evaluate(ground_truth, detections).items()}
@@ -136,8 +129,6 @@ def optima(ground_truth: BoxTable, detections: BoxTable) -> dict[str, float]:
 
 def by_threshold(ground_truth: BoxTable, detections: BoxTable) -> pd.DataFrame:
     """F1 and LRP over score thresholds: the grid, and the threshold where the pooled LRP is smallest."""
-    import pandas as pd
-
     sweep = score_sweep(ground_truth, detections, IOU)
     best = sweep["LRP"].idxmin()
     rows = []
