@@ -15,9 +15,9 @@ import measure_ap
 import numpy as np
 import pandas as pd
 
-from marginalia import store
+from marginalia import statistics, store
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
-from marginalia.boxes.nulls import NULLS, bootstrap_interval, excess_correlation, null_correlations
+from marginalia.boxes.nulls import NULLS, excess_correlation, null_correlations
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.similarity import class_similarity, overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
@@ -66,7 +66,7 @@ def box_formats(tables: Tables) -> Iterator[dict]:
             for normalized in (False, True):
                 value = macroscopic_correlation(table, form, normalized)
                 value = value[np.isfinite(value)]
-                low, high = bootstrap_interval(value, 1000, SEED)
+                low, high = statistics.bootstrap(np.mean, value, seed=SEED)
                 level = {"median": np.median(value), "observed_low": low, "observed_high": high}
                 for null in ("free", "count"):
                     options = {"seed": SEED, "box_format": form, "normalized": normalized}

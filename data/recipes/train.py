@@ -18,7 +18,6 @@ from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finishe
 from marginalia import store, training
 from marginalia.boxes.evaluation import evaluate
 from marginalia.boxes.table import BoxTable
-
 from marginalia.detection.detector import Detector, build
 from marginalia.detection.losses import RECIPES, set_loss
 from marginalia.detection.matching import gather_targets, match, matched_iou
