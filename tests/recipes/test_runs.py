@@ -137,7 +137,7 @@ def test_results_of_other_settings_are_not_taken(folder, monkeypatch):
 
 
 def test_one_run_is_not_made_twice_at_a_time(folder, monkeypatch):
-    """A second process waits for the lock, and finds the run finished when it has it."""
+    """A process waits while another one holds the lock of a run."""
     run = tiny(monkeypatch)
     made = []
     monkeypatch.setattr(trainer, "train", lambda run: made.append(run.name))
