@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from marginalia.boxes.error_types import ERRORS, costs, error_types
 from marginalia.boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
+from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
 from marginalia.plots import NEUTRAL, boxes_on, intervals, legend, panels
@@ -105,7 +106,8 @@ def scene_pair(detector: str = "headline-conditional-0", count: int = 512) -> Pa
     """
     import torch
 
-    from marginalia.detection import as_boxes, load, make_scenes, predict_table
+    from marginalia.detection import as_boxes, load, make_scenes
+    from marginalia.detection.predicting import predict_table
 
     from .conditional_detr import SHARP, drawn_scene
 
@@ -234,11 +236,32 @@ def ap_strips(pair: Pair, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     return figure, pd.concat(rows).loc[frame.index, ["group", "AP", "group_AP"]]
 
 
+def beside(pairs: Mapping[str, Pair], thresholds: Mapping[str, float], chosen: pd.DataFrame) -> Figure:
+    """The same images by several detectors, a row each; chosen: image ids, a column of AP a detector."""
+    side = WIDTH["page"] / len(chosen)
+    figure, axes = plt.subplots(len(pairs), len(chosen), figsize=(WIDTH["page"], len(pairs) * side + 0.6))
+    for line, (name, pair) in zip(axes, pairs.items(), strict=True):
+        for panel, (identity, row) in zip(line, chosen.iterrows(), strict=True):
+            show_image(panel, pair, pair.ground_truth.image_ids.index(identity), thresholds[name])
+            panel.set_title(f"{identity}: AP {row[name]:.2f}", fontsize=8)
+        line[0].set_ylabel(name)
+    pair_legend(figure, axes.flat)
+    return figure
+
+
+def ap_table(pairs: Mapping[str, Pair], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """AP and AP50, a column a detector: of the data set, and the mean over images (of `evaluate_images`)."""
+    whole = {n: evaluate(pair.ground_truth, pair.detections)[["AP", "AP50"]] for n, pair in pairs.items()}
+    images = {name: frame[["AP", "AP50"]].mean() for name, frame in frames.items()}
+    return pd.concat({"of the data set": pd.DataFrame(whole), "mean of the images": pd.DataFrame(images)})
+
+
 def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
     """The most confident detection of each kind of error, in purple, and the image with most missed objects.
 
     Detections count from `threshold` on; "loose" ones are true positives with an IoU below 0.75. Returns
-    (figure, data): kind, number, and the image shown.
+    (figure, data): kind, number, and the image shown; data.attrs["under-confident"] counts the missed objects
+    that a detection below the threshold finds.
     """
     sure = pair.detections.where(pair.detections.score >= threshold)
     found = error_types(pair.ground_truth, sure)
@@ -255,6 +278,8 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
         boxes_on(panel, sure.xywh[[d]], size, color=PALETTE["purple"], linewidth=2)
     data = pd.DataFrame([title.split(": ") for title in shown], columns=["kind", "number"])
     data["image_id"] = [pair.ground_truth.image_ids[image] for image in shown.values()]
+    found_at_any = error_types(pair.ground_truth, pair.detections).fate == "found"
+    data.attrs = {"under-confident": int((missed & found_at_any).sum())}
     return figure, data.astype({"number": int})
 
 
@@ -289,9 +314,11 @@ def error_bars(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> tu
 def differences(paired: pd.DataFrame, first: str, second: str) -> tuple[Figure, pd.DataFrame]:
     """Histogram of the AP of images by one detector minus that by another, with the mean and its interval.
 
-    paired: a column a detector. Returns (figure, data): one row, mean, low, high (95 %, over images).
+    paired: a column a detector. Returns (figure, data): both columns and `difference`; data.attrs has the
+    mean, and its 95 % interval over images as low and high.
     """
-    difference = (paired[first] - paired[second]).dropna()
+    data = paired[[first, second]].assign(difference=paired[first] - paired[second]).dropna()
+    difference = data["difference"]
     low, high = bootstrap(np.mean, difference.to_numpy())
     figure, axes = plt.subplots(figsize=(WIDTH["page"], 2.6))
     axes.hist(difference, np.arange(-1.025, 1.05, 0.05), color=CYCLE[0], alpha=0.55)
@@ -301,7 +328,33 @@ def differences(paired: pd.DataFrame, first: str, second: str) -> tuple[Figure, 
     axes.set(xlabel=f"AP of an image by {first} minus that by {second}", ylabel="images")
     axes.set_xlim(*1.1 * np.array([-1, 1]) * difference.abs().max())
     axes.legend()
-    return figure, pd.DataFrame({"mean": [difference.mean()], "low": low, "high": high})
+    data.attrs = {"mean": difference.mean(), "low": low, "high": high}
+    return figure, data
+
+
+def scene_features(count: int = 512) -> pd.DataFrame:
+    """What may make a validation scene hard, a row a scene; lengths in parts of the side.
+
+    The roughness of the ground is the standard deviation of the grey levels (0 to 255) outside all boxes.
+    """
+    from marginalia.detection import make_scenes
+
+    batch, rows = make_scenes(count, split="val"), []
+    for pixels, boxes in zip(batch.pixels[:, 0], batch.boxes, strict=True):
+        corners, (wide, high) = cxcywh_to_xyxy(boxes), boxes[:, 2:].T
+        ground = np.ones(pixels.shape, bool)
+        for left, top, right, bottom in np.rint(pixels.shape[0] * corners).astype(int):
+            ground[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = False
+        overlap = np.triu(iou(corners, corners), 1).max()
+        rows.append((len(boxes), high.min(), overlap, (high / wide).max(), pixels[ground].std()))
+    names = [
+        "number of digits",
+        "smallest height",
+        "largest IoU of two",
+        "height / width",
+        "ground roughness",
+    ]
+    return pd.DataFrame(rows, columns=names, index=[f"scene {i}" for i in range(count)])
 
 
 def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figure, pd.DataFrame]:
