@@ -5,7 +5,7 @@ DETR gives to its decoder asks directly (section "position relation encoder"):
 
     e(i, j) = log(|x_i - x_j| / w_i + 1), log(|y_i - y_j| / h_i + 1), log(w_i / w_j), log(h_i / h_j)
 
-with centres and sizes in parts of the image. The last two enter by their absolute values.
+with centres and sizes normalised to the image size. The last two enter by their absolute values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PairSimilarity:
     within: float
     between: float  # mean over the shuffles
     between_std: float  # from shuffle to shuffle
-    interval: tuple[float, float]  # central 95 % of within - between over images drawn again with replacement
+    interval: tuple[float, float]  # central 95 % of within minus between, over images drawn again with replacement
     images: int
     pairs: int  # ordered
 
@@ -54,7 +54,7 @@ def pair_similarity(
 
     Every ordered pair counts once, so images with many boxes weigh more; the interval draws whole images
     again, each with its pairs. Crowd boxes and boxes with a side of zero are left out (the ratio of sides
-    is not defined there). What is permuted are parts of the own image, under any null. Raises ValueError
+    is not defined there). What is permuted is normalised to the own image, under any null. Raises ValueError
     where no image has two such boxes, for an unknown null and for missing image sizes.
     """
     table = table.where(~table.crowd & (table.xywh[:, 2:] > 0).all(axis=1))
@@ -97,14 +97,12 @@ class ClassSimilarity:
     different_pairs: int
 
 
-def class_similarity(
-    table: BoxTable, box_format: str = "xywh", normalized: bool = False, crowd: bool = False, report=None
-) -> ClassSimilarity:
-    """Mean |Pearson correlation| over all same-class and all different-class pairs; each pair counts once.
+def class_similarity(table: BoxTable) -> ClassSimilarity:
+    """Mean |Pearson correlation| (xywh, pixels) over all same-class and all different-class pairs.
 
-    Arguments and errors are those of macroscopic_correlation.
+    Each pair counts once; crowd boxes and boxes without variance are left out, as in macroscopic_correlation.
     """
-    profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
+    profile, usable = usable_boxes(table, "xywh", normalized=False)
     total, pairs = np.zeros(2), np.zeros(2)  # different class, same class
     for _, members in equal_count_blocks(table.image, len(table.image_ids), usable):
         points = profile.take(members, axis=0)
