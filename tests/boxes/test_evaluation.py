@@ -340,7 +340,7 @@ IDS = (12, 3, 40, 7)
 
 @st.composite
 def pairs(draw):
-    """Random ground truth and detections, with crowds, equal scores and detections that lie close to ground truths."""
+    """Random objects and detections, with crowds, equal scores and detections that lie close to objects."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, m = draw(st.integers(0, 14)), draw(st.integers(0, 25))
     sizes = np.full((len(IDS), 2), 100.0)

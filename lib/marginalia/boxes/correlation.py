@@ -30,8 +30,8 @@ def unit_profiles(boxes: Float[np.ndarray, "N 4"]) -> tuple[Float[np.ndarray, "N
 
     A box whose four numbers are equal (to 1e-12 of its length) has no variance and no point: a row of zeros.
     """
-    # take the mean away: coordinates in an orthonormal basis of the vectors with mean zero (Helmert's), written
-    # out, because a product with so thin a matrix costs several times as much
+    # take the mean away: coordinates in an orthonormal basis of the vectors with mean zero (Helmert's),
+    # written out, because a product with so thin a matrix costs several times as much
     x, y, w, h = boxes.T
     columns = (x - y) / 2**0.5, (x + y - 2 * w) / 6**0.5, (x + y + w - 3 * h) / 12**0.5
     # scale to length one, but for boxes whose four numbers are equal up to rounding
@@ -69,12 +69,10 @@ def _whereabouts(table: BoxTable, box: int) -> str:
     return f"box {box}, in image {table.image_ids[table.image[box]]!r}"
 
 
-def measured_boxes(
-    table: BoxTable, box_format: str, normalized: bool
-) -> Float[np.ndarray, "N 4"]:
+def measured_boxes(table: BoxTable, box_format: str, normalized: bool) -> Float[np.ndarray, "N 4"]:
     """The boxes in the asked format: in pixels, or normalised to the width and height of their own image.
 
-    Raises ValueError for an unknown format, for boxes that are not finite, and where a needed size is missing.
+    Raises ValueError for an unknown format, boxes that are not finite, and where a needed size is missing.
     """
     if box_format not in BOX_FORMATS:
         raise ValueError(f"box_format must be one of {', '.join(BOX_FORMATS)}, not {box_format!r}")

@@ -62,12 +62,13 @@ def error_types(ground_truth: BoxTable, detections: BoxTable) -> ErrorTypes:
     _check(ground_truth, detections)
     kind = np.full(len(detections), "background", object)
     about, fit = np.full(len(detections), -1), np.zeros(len(detections))
+    corners, object_corners = xywh_to_xyxy(detections.xywh), xywh_to_xyxy(ground_truth.xywh)
     for image in range(len(ground_truth.image_ids)):
         # detections of this image by falling score, and how they lie to its objects
         objects = np.flatnonzero(ground_truth.image == image)
         found = np.flatnonzero(detections.image == image)
         found = found[np.argsort(-detections.score[found], kind="stable")]
-        overlap = iou(xywh_to_xyxy(detections.xywh[found]), xywh_to_xyxy(ground_truth.xywh[objects]))  # (D, T)
+        overlap = iou(corners[found], object_corners[objects])  # (D, T)
         same_class = detections.category[found][:, None] == ground_truth.category[objects]  # (D, T)
         fits, touches = overlap >= MATCH, overlap >= TOUCH
 
@@ -133,7 +134,7 @@ def costs(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
 
 
 def _ap50(objects: Int[np.ndarray, " T"], score, category, correct: Bool[np.ndarray, " D"]) -> float:
-    """Mean over the classes of the objects of the average precision of detections known to be correct or not."""
+    """Mean over the objects' classes of the average precision of detections known to be correct or not."""
     values = []
     for one, number in zip(*np.unique(objects, return_counts=True), strict=True):
         mine = np.flatnonzero(category == one)

@@ -180,7 +180,7 @@ def score_sweep(ground_truth: BoxTable, detections: BoxTable, iou_threshold: flo
 
 
 def rank_images(frame: pd.DataFrame, min_ground_truths: int = 1, min_categories: int = 1) -> pd.DataFrame:
-    """Rows of `evaluate_images` by falling AP; ties by `mean_iou`, then `ground_truths`, then the order given.
+    """Rows of `evaluate_images` by falling AP; ties by `mean_iou`, `ground_truths`, then the order given.
 
     Images with AP NaN, fewer ground truths or fewer categories than asked are left out; `attrs["left_out"]`
     of the result says how many for each of the three reasons (the first that applies).
@@ -234,7 +234,7 @@ def average_precision(
     """COCO's average precision, [0, 1], of D detections in order of falling score, for T IoU thresholds.
 
     `matched`: the detection found a ground truth; `ignored`: it counts neither way. `ground_truths` > 0 can
-    be found. Precision is made monotone and read at 101 recalls: one ground truth found at rank r gives 1 / r.
+    be found. Precision is made monotone and read at 101 recalls: one ground truth, found at rank r, is 1 / r.
     """
     # precision after each detection
     tp = np.cumsum(matched & ~ignored, axis=1, dtype=float)  # (T, D)
@@ -250,7 +250,7 @@ def average_precision(
 
 @dataclass(frozen=True)
 class _Matches:
-    """Which of D detections are true positives at one IoU threshold, and what there was to find in I images."""
+    """Which of D detections are correct at one IoU threshold, and what there was to find in I images."""
 
     image: Int[np.ndarray, " D"]  # index into the images of the ground truth
     score: Float[np.ndarray, " D"]

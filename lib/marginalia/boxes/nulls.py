@@ -153,9 +153,8 @@ class ExcessCorrelation:
     effect_size: float  # excess in standard deviations of the images' correlations
     images: int  # with two or more usable boxes
     shuffles: int
-    per_image: Float[np.ndarray, " I"] = field(
-        repr=False
-    )  # excess of each image over its own null mean, or NaN
+    # excess of each image over its own null mean, or NaN
+    per_image: Float[np.ndarray, " I"] = field(repr=False)
 
 
 def null_correlations(

@@ -30,7 +30,7 @@ class PairSimilarity:
     within: float
     between: float  # mean over the shuffles
     between_std: float  # from shuffle to shuffle
-    interval: tuple[float, float]  # central 95 % of within minus between, over images drawn again with replacement
+    interval: tuple[float, float]  # central 95 % of within - between, bootstrap over images
     images: int
     pairs: int  # ordered
 

@@ -28,9 +28,7 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
     names = _class_names(path, texts)
     labels, issues = label_files(path, texts)
     ids = image_ids(path, list(labels))
-    pixels, files = (
-        _own_sizes(path, labels, ids, issues) if sizes is None else image_sizes(sizes, ids, path)
-    )
+    pixels, files = _own_sizes(path, labels, ids, issues) if sizes is None else image_sizes(sizes, ids, path)
     rows, above = Rows(), []
     for i, name, line, numbers in box_lines(path, labels, "class cx cy w h"):
         if not numbers[0].is_integer() or numbers[0] < 0:
