@@ -16,7 +16,6 @@ from matplotlib.patheffects import withStroke
 
 from ...figures import CYCLE, PALETTE, WIDTH
 from ..evaluation import average_precision, evaluate_images, quantile_images, score_sweep
-from ..photographs import detect_photographs, photographs
 from ..reading import read_boxes
 from ..table import BoxTable
 
@@ -45,8 +44,7 @@ def open_pair(data: str | Sequence | None = None) -> Pair:
     ValueError or FileNotFoundError for what cannot be read; a missing picture is no error.
     """
     if data is None or (not isinstance(data, str) and not any(data)):
-        shown = photographs(tiles=True)
-        return Pair(shown.table, detect_photographs(tiles=True), lambda index: shown.pictures[index])
+        raise ValueError("open_pair: give ground truth and detections; photographs have no detections")
     parts = [part.strip() for part in data.split(",")] if isinstance(data, str) else list(data)
     parts += [None] * (3 - len(parts))
     if len(parts) > 3 or not (parts[0] and parts[1]):
