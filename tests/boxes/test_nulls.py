@@ -1,4 +1,4 @@
-"""Exchanging boxes between images: what stays, what depends on what, and whether p-values are honest."""
+"""Permuting boxes between images: what stays, what depends on what, and whether p-values are honest."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_the_record_is_what_its_fields_say(rng):
         record.excess = 0
 
 
-def test_normalised_boxes_are_exchanged_as_such(rng):
+def test_normalised_boxes_are_permuted_as_such(rng):
     table = random_table(rng)
     parts = replace(
         table, xywh=table.xywh / np.tile(table.sizes[table.image], 2), sizes=np.ones_like(table.sizes)
@@ -183,7 +183,7 @@ def test_boxes_that_follow_their_image_are_found(rng):
     assert record.effect_size > 1
 
 
-def test_nothing_to_exchange_is_no_excess(rng):
+def test_nothing_to_permute_is_no_excess(rng):
     """All boxes in one image: every shuffle gives the same value, so p is 1 and not a matter of rounding."""
     table = BoxTable(rng.uniform(size=(7, 4)), np.zeros(7), ("only",), [(1, 1)], np.zeros(7), {})
     record = excess_correlation(table, "free", shuffles=50)

@@ -265,25 +265,26 @@ class _Matches:
 def _matches(run: COCOeval, cells: np.ndarray) -> _Matches:
     """Read the matches at the last IoU threshold of the run."""
     ground_truths = np.zeros(cells.shape, int)  # (K, I)
-    columns = ([], [], [], [], [], [])
+    rows = [np.empty((0, 6))]
     for (k, i), cell in np.ndenumerate(cells):
         if cell is None:
             continue
+        # a detection that is matched to a crowd ground truth is ignored
         ground_truths[k, i] = np.count_nonzero(cell["gtIgnore"] == 0)
         match, ignored = cell["dtMatches"][-1], cell["dtIgnore"][-1]
         correct, wrong = (match > 0) & ~ignored, (match == 0) & ~ignored
+        absent = wrong & (ground_truths[k, i] == 0)
+        # the IoU of a true positive with the ground truth that it found
         iou = np.full(len(match), np.nan)
         if correct.any():
             # run.ious has the detections by score and the ground truths as listed, that is by ascending id
             column = np.searchsorted(np.sort(cell["gtIds"]), match[correct])
             iou[correct] = run.ious[cell["image_id"], cell["category_id"]][correct, column]
-        absent = wrong & (ground_truths[k, i] == 0)
-        parts = (np.full(len(match), i), cell["dtScores"], iou, correct, wrong, absent)
-        for collected, part in zip(columns, parts, strict=True):
-            collected.append(part)
-    kinds = (int, float, float, bool, bool, bool)
-    arrays = [np.concatenate([*c, []]).astype(kind) for c, kind in zip(columns, kinds, strict=True)]
-    return _Matches(*arrays, ground_truths.sum(0), (ground_truths > 0).sum(0))
+        image = np.full(len(match), i)
+        rows.append(np.column_stack([image, cell["dtScores"], iou, correct, wrong, absent]))
+    image, score, iou, *flags = np.concatenate(rows).T
+    there = ground_truths.sum(0), (ground_truths > 0).sum(0)
+    return _Matches(image.astype(int), score, iou, *(flag > 0 for flag in flags), *there)
 
 
 def _average_precisions(cells: np.ndarray, thresholds: int) -> Float[np.ndarray, "I T"]:

@@ -28,10 +28,12 @@ def align(ground_truth: BoxTable, detections: BoxTable) -> BoxTable:
     """
     if detections.score is None:
         raise ValueError("detections have no score; is the order (ground truth, detections)?")
+    # the same image has another number in the other table
     position = {image: i for i, image in enumerate(ground_truth.image_ids)}
     if len(position) < len(ground_truth.image_ids):
         raise ValueError("the ground truth lists an image id twice; image_ids must be unique")
     image = np.array([position.get(i, -1) for i in detections.image_ids], int)[detections.image]
+    # what cannot be evaluated, by the words of the error
     unknown_category = ~np.isin(detections.category, _known_categories(ground_truth))
     finite = np.isfinite(np.column_stack([detections.xywh, detections.score])).all(1)
     checks = {

@@ -93,6 +93,7 @@ def read_boxes(
     BoxTable(1 boxes, 1 images, 1 categories)
       size not positive: 1 dropped, first: annotation 2
     """
+    # is it there, and is it something that can be read?
     path = Path(path).expanduser()
     if not path.exists():
         hint = "; relative paths start at the working folder, which for a notebook is notebooks/"
@@ -101,6 +102,7 @@ def read_boxes(
     if format is not None and format not in FORMATS:
         raise ValueError(f"format {format!r} is not known; known are {', '.join(FORMATS)}")
     _refuse(path, format)
+    # the format, and whether the other arguments go with it
     format = format or find_format(path)
     if format in _FILES_ONLY and not path.is_file():
         raise ValueError(f"{path} is a folder; format {format!r} is one file: {FORMATS[format]}")
@@ -112,6 +114,7 @@ def read_boxes(
         )
     if sizes is not None and format not in ("yolo", "deeppcb"):
         raise ValueError(f"{path}: sizes= is for labels that give none; {FORMATS[format]} has its own")
+    # each reader collects what it finds, and ends with `checks.validate`
     match format:
         case "coco":
             return coco.read_coco(path)
