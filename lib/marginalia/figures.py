@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marginalia.catalogue import Row, catalogue, find, gallery_markdown, write_gallery
+from marginalia.catalogue import Row, catalogue, find
 from marginalia.store import checkout
 
 if TYPE_CHECKING:
@@ -33,11 +33,9 @@ __all__ = [
     "catalogue",
     "cjk_font",
     "draw",
-    "gallery_markdown",
     "save",
     "text",
     "use_style",
-    "write_gallery",
 ]
 
 # Okabe and Ito's colours, told apart with any of the three kinds of colour blindness.

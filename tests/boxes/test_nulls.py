@@ -16,7 +16,6 @@ from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.nulls import (
     NULLS,
     Permutation,
-    bootstrap_interval,
     excess_correlation,
     null_correlations,
     shuffle,
@@ -225,17 +224,6 @@ def test_bad_arguments_are_named(rng):
     assert np.isfinite(excess_correlation(unknown, "count", shuffles=2).excess)
     with pytest.raises(ValueError, match="no image has two usable boxes"):
         excess_correlation(table.where(np.zeros(len(table), bool)))
-
-
-def test_bootstrap_interval_has_its_level(rng):
-    """The 95 % interval of a mean covers it in about 95 % of samples."""
-    covered = 0
-    for seed in range(300):
-        low, high = bootstrap_interval(rng.normal(size=60), 400, seed)
-        covered += low < 0 < high
-    assert 0.90 <= covered / 300 <= 0.98  # 0.93 is expected with 60 values; binomial sd 0.015
-    values, weights = np.array([2.0, 8.0, 3.0]), np.array([1.0, 4.0, 1.5])
-    np.testing.assert_allclose(bootstrap_interval(values, 50, 0, weights=weights), (2, 2))
 
 
 def test_strata_are_measured_against_themselves(rng):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import store
+from .. import statistics, store
 from . import measure_ap
 from .correlation import BOX_FORMATS, macroscopic_correlation
-from .nulls import NULLS, bootstrap_interval, excess_correlation, null_correlations
+from .nulls import NULLS, excess_correlation, null_correlations
 from .reading import read_boxes
 from .similarity import class_similarity, overlap_share, pair_similarity
 from .strata import count_strata, excess_by, excess_by_class, size_strata
@@ -68,7 +68,7 @@ def box_formats(tables: Tables) -> Iterator[dict]:
             for normalized in (False, True):
                 value = macroscopic_correlation(table, form, normalized)
                 value = value[np.isfinite(value)]
-                low, high = bootstrap_interval(value, 1000, SEED)
+                low, high = statistics.bootstrap(np.mean, value, seed=SEED)
                 level = {"median": np.median(value), "observed_low": low, "observed_high": high}
                 for null in ("free", "count"):
                     options = {"seed": SEED, "box_format": form, "normalized": normalized}

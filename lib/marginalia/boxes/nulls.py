@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float, Int, UInt64
 
+from .. import statistics
 from .correlation import (
     equal_count_blocks,
     grouped_order,
@@ -194,33 +195,6 @@ def null_correlations(
         yield from pool.map(one, repeats)
 
 
-def bootstrap_interval(
-    values: Float[np.ndarray, " n"],
-    resamples: int,
-    seed: int,
-    weights: Float[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Central interval of the mean of values drawn again with replacement; NaN for fewer than two.
-
-    With `weights`, of sum(values) / sum(weights): a mean over parts of which value i holds the sum of
-    weight i.
-    """
-    if len(values) < 2 or not resamples:
-        return (float("nan"), float("nan"))
-    rng = np.random.default_rng([seed % _WORD, 0xB007])
-    means = np.empty(resamples)
-    step = max(1, 1_000_000 // len(values))  # resamples held at a time
-    for start in range(0, resamples, step):
-        stop = min(start + step, resamples)
-        drawn = rng.integers(len(values), size=(stop - start, len(values)))
-        means[start:stop] = values.take(drawn).mean(axis=1)
-        if weights is not None:
-            means[start:stop] /= weights.take(drawn).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def excess_correlation(
     table: BoxTable,
     null: str = "count",
@@ -271,7 +245,9 @@ def excess_correlation(
         null_mean=null_mean,
         null_std=float(means.std(ddof=1)) if shuffles > 1 else float("nan"),
         excess=value - null_mean,
-        interval=bootstrap_interval(per_image[np.isfinite(per_image)], bootstrap, seed),
+        interval=statistics.bootstrap(
+            np.mean, per_image[np.isfinite(per_image)], resamples=bootstrap, seed=seed
+        ),
         p_value=_two_sided(value, means),
         effect_size=float((value - null_mean) / spread) if spread > 0 else float("nan"),
         images=int(measured.sum()),

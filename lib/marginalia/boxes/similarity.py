@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from .. import statistics
 from .correlation import equal_count_blocks, measured_boxes, usable_boxes
-from .nulls import Permutation, bootstrap_interval, shuffle
+from .nulls import Permutation, shuffle
 from .table import BoxTable
 
 FEATURES = ("x offset", "y offset", "|log w ratio|", "|log h ratio|")
@@ -79,7 +80,13 @@ def pair_similarity(
             within=float(within[:, k].sum() / pairs.sum()),
             between=float(level[:, k].mean()),
             between_std=float(level[:, k].std(ddof=1)) if shuffles > 1 else float("nan"),
-            interval=bootstrap_interval(difference[several, k], bootstrap, seed, weights=pairs[several]),
+            interval=statistics.bootstrap(
+                statistics.ratio_of_sums,
+                difference[several, k],
+                pairs[several],
+                resamples=bootstrap,
+                seed=seed,
+            ),
             images=int(several.sum()),
             pairs=int(pairs.sum()),
         )

@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import rankdata
 
 from ...boxes.error_types import ERRORS, costs, error_types
 from ...boxes.evaluation import evaluate, score_sweep
 from ...boxes.geometry import iou
-from ...boxes.nulls import bootstrap_interval
 from ...boxes.plots import evaluation
 from ...boxes.plots.evaluation import Pair, ap_strips, failure_cases, pair_legend, show_picture
 from ...figures import CYCLE, WIDTH
+from ...statistics import bootstrap, rank_correlation
 from ..loading import load
 from ..predicting import predict_table
 from ..scenes import SceneBatch, as_boxes, make_scenes
@@ -31,7 +30,6 @@ from .attention import SHARP, drawn_scene
 
 SIDE = 64  # pixels of a scene as detectors see it
 SCENES = 512  # as many as the training measures on, and the same
-RESAMPLES = 1000
 LOOSE = 0.75  # a right box with a smaller IoU is called loose
 FACTORS = {
     "digits": "number of digits",
@@ -170,7 +168,7 @@ def two_detectors(frames: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFr
     (first, a), (second, b) = frames.items()
     data = pd.DataFrame({first: a["AP"], second: b["AP"], "ground_truths": a["ground_truths"]}).dropna()
     data["difference"] = data[first] - data[second]
-    low, high = bootstrap_interval(data["difference"].to_numpy(), RESAMPLES, 0)
+    low, high = bootstrap(np.mean, data["difference"])
     data.attrs = {"mean": data["difference"].mean(), "low": low, "high": high}
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH["page"], 3.2), width_ratios=(1, 1.25), layout="constrained"
@@ -271,9 +269,9 @@ def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figur
     rows = []
     for name, ap in aps.items():
         for factor in FACTORS:
-            rows.append((name, factor, "all scenes", *_spearman(features[factor], ap)))
+            rows.append((name, factor, "all scenes", *rank_correlation(features[factor], ap)))
             if factor != "digits":
-                within = _spearman(features[factor], ap, features["digits"])
+                within = rank_correlation(features[factor], ap, features["digits"])
                 rows.append((name, factor, "equally many digits", *within))
     columns = ["detector", "factor", "scenes", "correlation", "low", "high"]
     data = pd.DataFrame(rows, columns=columns)
@@ -293,20 +291,3 @@ def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figur
     handles, labels = np.atleast_1d(panels)[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure, data
-
-
-def _spearman(x: pd.Series, y: pd.Series, groups: pd.Series | None = None) -> tuple[float, float, float]:
-    """Rank correlation and its 95 % bootstrap interval; with groups, of the ranks within each group."""
-    groups = np.zeros(len(x), int) if groups is None else np.asarray(groups)
-    varied = [g for g in np.unique(groups) if np.ptp(np.asarray(x)[groups == g]) > 0]
-    members = [np.flatnonzero(groups == g) for g in varied]
-    rng = np.random.default_rng(0)
-
-    def statistic(parts):  # each (R, members of the group)
-        ranks = [[rankdata(np.asarray(v)[p], axis=1) / p.shape[1] for p in parts] for v in (x, y)]
-        u, v = (np.concatenate([r - r.mean(1, keepdims=True) for r in of], axis=1) for of in ranks)
-        return (u * v).sum(1) / np.sqrt((u**2).sum(1) * (v**2).sum(1))
-
-    value = statistic([m[None] for m in members])[0]
-    drawn = [m[rng.integers(len(m), size=(RESAMPLES, len(m)))] for m in members]
-    return (value, *np.quantile(statistic(drawn), [0.025, 0.975]))
