@@ -66,11 +66,13 @@ def pair_similarity(
         raise ValueError("pair_similarity: no image has two boxes with a positive width and height")
     count = table.counts
     pairs = count * (count - 1)
+    # sums of the features over the pairs of each image, as they are and in every shuffle
     permutation = Permutation.under(null, table)
-    within = _feature_sums(boxes, blocks, images)
+    within = _feature_sums(boxes, blocks, images)  # (I, 4)
     between = np.stack(
         [_feature_sums(boxes[permutation.source(seed, r)], blocks, images) for r in range(shuffles)]
     )  # (R, I, 4)
+    # means over all pairs, and an interval of their difference over images
     level = between.sum(axis=1) / pairs.sum()  # (R, 4)
     several = pairs > 1
     difference = within - between.mean(axis=0)
@@ -112,6 +114,7 @@ def class_similarity(table: BoxTable) -> ClassSimilarity:
     profile, usable = usable_boxes(table, "xywh", normalized=False)
     total, pairs = np.zeros(2), np.zeros(2)  # different class, same class
     for _, members in equal_count_blocks(table.image, len(table.image_ids), usable):
+        # every pair once, counted by whether its categories agree
         points = profile.take(members, axis=0)
         rho = np.minimum(np.abs(points @ points.transpose(0, 2, 1)), 1)  # (S, K, K)
         category = table.category[members]
