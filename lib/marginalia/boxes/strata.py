@@ -20,7 +20,6 @@ from .table import BoxTable
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = "group null observed null_mean null_std excess low high p_value effect_size images".split()
 SIZE_EDGES = (0.05, 0.1, 0.2, 0.4)  # side of a box, normalised to the image size
 
 
@@ -92,6 +91,7 @@ def _frame(parts: dict[str, BoxTable], options: dict) -> pd.DataFrame:
             record = excess_correlation(part, **options)
             low, high = record.interval
             rows.append({"group": name, "low": low, "high": high, **vars(record)})
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = ["null_mean", "null_std", "excess", "low", "high", "p_value", "effect_size", "images"]
+    frame = pd.DataFrame(rows, columns=["group", "null", "observed", *numbers])
     frame["q_value"] = false_discovery_control(frame["p_value"]) if rows else []
     return frame
