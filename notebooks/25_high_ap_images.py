@@ -56,7 +56,7 @@ DETECTOR = "headline-conditional-0"  # another one: the sentences are about this
 GROUND_TRUTH = None  # your annotations, say "instances_val2017.json"; None: validation scenes and DETECTOR
 DETECTIONS = None  # a COCO result list for them
 IMAGES = None  # the folder with the images; only the chosen ones are read
-MIN_TRUTHS = 3  # a picture with fewer objects does not enter the ranking
+MIN_OBJECTS = 3  # a picture with fewer objects does not enter the ranking
 MIN_CATEGORIES = 2  # nor does one with fewer classes
 SHOWN = 3  # pictures in the gallery of the best
 
@@ -291,12 +291,12 @@ figure
 # its class is that of a free object with IoU of .5 or more. Else it is, by the first line that applies,
 #
 # - **duplicate**: a true positive, but for the object being taken already;
-# - **class**: IoU of .5 or more with an object of another class (here: a misclassified digit);
-# - **location**: an object of its class, with IoU between .1 and .5;
+# - **classification**: IoU of .5 or more with an object of another class (here: a misclassified digit);
+# - **localisation**: an object of its class, with IoU between .1 and .5;
 # - **both**: an object of another class, with such an IoU;
 # - **background**: none of these.
 #
-# An object is **missed** if it has no true positive, and no detection is at fault with its class or location only. We add **loose**: a true positive with IoU below .75.
+# An object is **missed** if it has no true positive, and no detection is at fault with its class or place only. We add **loose**: a true positive with IoU below .75.
 #
 # **Predict** which is the most frequent at the threshold, and why.
 
@@ -307,7 +307,7 @@ number, lower = (relation_detr.error_counts(pair, score) for score in (threshold
 quiet = data.attrs["under-confident"]
 print(f"{len(pair.ground_truth)} digits; {number['missed']} missed at {threshold}, {quiet} of them found by a lower score")
 assert OTHER or (number["missed"] > number.drop("missed").sum() and quiet > 0.9 * number["missed"])
-assert OTHER or (lower["missed"] < 25 and lower["duplicate"] > 350 and lower["class"] > 260)
+assert OTHER or (lower["missed"] < 25 and lower["duplicate"] > 350 and lower["classification"] > 260)
 figure
 
 # %% [markdown]
@@ -473,7 +473,7 @@ display(table.round(2), figure)
 # %%
 own = relation_detr.open_pair((GROUND_TRUTH, DETECTIONS, IMAGES), DETECTOR)
 score = relation_detr.best_score(own)
-high = rank_images(evaluate_images(own.ground_truth, own.detections, score), MIN_TRUTHS, MIN_CATEGORIES)
+high = rank_images(evaluate_images(own.ground_truth, own.detections, score), MIN_OBJECTS, MIN_CATEGORIES)
 figure, data = relation_detr.gallery(own, high.head(SHOWN), score)
 figures.save(figure, "extra/evaluation-high-ap", data)
 print(f"{len(high)} images are ranked; left out: {high.attrs['left_out']}")

@@ -184,8 +184,8 @@ def test_errors_are_counted_and_shown():
 def test_bars_count_at_the_threshold_and_price_at_any():
     both = {"good": made_up(True), "bad": made_up(False)}
     _, data = figures.error_bars(both, {"good": 0.5, "bad": 0.5})
-    assert data.loc["duplicate", ("count", "good")] == 1 and data.loc["class", ("count", "bad")] == 3
-    assert data.loc["class", ("AP50 gained", "bad")] == pytest.approx(1)
+    assert data.loc["duplicate", ("count", "good")] == 1 and data.loc["classification", ("count", "bad")] == 3
+    assert data.loc["classification", ("AP50 gained", "bad")] == pytest.approx(1)
     frames = {name: evaluate_images(p.ground_truth, p.detections) for name, p in both.items()}
     table = figures.ap_table(both, frames)
     assert table.loc["of the data set", "AP"].tolist() == [pytest.approx(1), 0]

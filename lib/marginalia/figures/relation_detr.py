@@ -265,11 +265,11 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
     """
     sure = pair.detections.where(pair.detections.score >= threshold)
     found = error_types(pair.ground_truth, sure)
-    kinds = {kind: found.kind == kind for kind in ("class", "duplicate", "location")}
-    kinds["loose"] = (found.kind == "right") & (found.iou < 0.75)
+    kinds = {kind: found.kind == kind for kind in ("classification", "duplicate", "localisation")}
+    kinds["loose"] = (found.kind == "true positive") & (found.iou < 0.75)
     chosen = {kind: np.where(which, sure.score, -1).argmax() for kind, which in kinds.items() if which.any()}
     shown = {f"{kind}: {kinds[kind].sum()}": sure.image[d] for kind, d in chosen.items()}
-    missed = found.fate == "missed"
+    missed = found.outcome == "missed"
     if missed.any():
         shown[f"missed: {missed.sum()}"] = np.bincount(pair.ground_truth.image[missed]).argmax()
     figure, _ = images(pair, shown, threshold, columns=5)
@@ -278,7 +278,7 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
         boxes_on(panel, sure.xywh[[d]], size, color=PALETTE["purple"], linewidth=2)
     data = pd.DataFrame([title.split(": ") for title in shown], columns=["kind", "number"])
     data["image_id"] = [pair.ground_truth.image_ids[image] for image in shown.values()]
-    found_at_any = error_types(pair.ground_truth, pair.detections).fate == "found"
+    found_at_any = error_types(pair.ground_truth, pair.detections).outcome == "found"
     data.attrs = {"under-confident": int((missed & found_at_any).sum())}
     return figure, data.astype({"number": int})
 
@@ -287,7 +287,7 @@ def error_counts(pair: Pair, threshold: float) -> pd.Series:
     """Number of detections with a score from `threshold` on of each kind in ERRORS, and of missed objects."""
     found = error_types(pair.ground_truth, pair.detections.where(pair.detections.score >= threshold))
     counts = {kind: (found.kind == kind).sum() for kind in ERRORS}
-    return pd.Series(counts | {"missed": (found.fate == "missed").sum()})
+    return pd.Series(counts | {"missed": (found.outcome == "missed").sum()})
 
 
 def error_bars(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> tuple[Figure, pd.DataFrame]:

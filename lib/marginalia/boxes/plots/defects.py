@@ -13,12 +13,12 @@ from matplotlib.patheffects import withStroke
 
 from ...style import CYCLE, PALETTE, WIDTH
 from ..correlation import macroscopic_correlation
-from ..defects import LAYOUT, generate_defects
+from ..defects import DEFECTS, generate_defects
 from ..table import BoxTable
 
 NEUTRAL = PALETTE["grey"]
 KINDS = {"industrial": PALETTE["vermilion"], "other": PALETTE["blue"]}
-CLASSES = tuple(layout.name for layout in LAYOUT)
+CLASSES = tuple(DEFECTS)
 LABELS = {"industrial": "industrial sets", "other": "other sets"}
 SURE = 0.05  # q-value below which a marker is filled
 
