@@ -30,6 +30,7 @@ from marginalia.detection.detector import build, parameters
 from marginalia.detection.plots import convergence as plots
 from marginalia.detection.runs import GROUPS, HEADLINE, LONG, RUNS, SMALL
 from marginalia.exercises import check, check_function
+from marginalia.statistics import rank_agreement
 from marginalia.store import read_table
 
 style.use_style()
@@ -222,7 +223,7 @@ def agreement(group, step=None):
     means = convergence.summarise(values)["mean"].dropna()
     if len(means) < 2:
         return result
-    ranks = convergence.rank_agreement(means, [printed[row] for row in means.index])
+    ranks = rank_agreement(means, [printed[row] for row in means.index])
     return result | {"rho": ranks.rho, "rows": ranks.n, "as good": f"{ranks.as_good} of {ranks.orders}"}
 
 

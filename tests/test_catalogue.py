@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+
+from marginalia.catalogue import Row, catalogue, find
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "data" / "published"
-ROWS = yaml.safe_load((ROOT / "notebooks" / "figures.yml").read_text(encoding="utf-8"))["figures"]
+ROWS = catalogue(ROOT / "notebooks" / "figures.yml")
 TABLES = sorted(PUBLISHED.glob("*.csv"))
 
 PREFIXES = {
@@ -24,15 +27,15 @@ PREFIXES = {
     "RipsNet": "ripsnet",
     "DCMHA": "dcmha",
 }
-REQUIRED = {"id", "paper", "kind", "number", "title", "status", "differences"}
-# What a row of each status says beyond the required fields: (must, may).
+# Optional fields that a row of each status must and may have, besides `number`.
 BY_STATUS = {
-    "here": ({"notebook", "function"}, {"arguments", "data"}),
-    "planned": ({"notebook"}, {"data"}),
-    "published numbers": ({"notebook", "data"}, {"function"}),
-    "not confirmed": (set(), set()),
-    "needs data that is not public": (set(), set()),
+    "here": ({"notebook", "function", "differences"}, {"arguments", "data"}),
+    "planned": ({"notebook", "differences"}, {"data"}),
+    "published numbers": ({"notebook", "differences", "data"}, {"function"}),
+    "not confirmed": ({"differences"}, set()),
+    "needs data that is not public": ({"differences"}, set()),
 }
+OPTIONAL = ("notebook", "function", "arguments", "data", "differences")
 # Numbers that the source gives; any other number in the file would be a guess.
 NUMBERED = {
     "conditional-detr": {("figure", n) for n in (1, 2, 3, 4, 5)} | {("table", n) for n in (1, 2, 3, 4)},
@@ -45,68 +48,155 @@ NUMBERED = {
 }
 
 
-def names(row: dict) -> str:
-    return row["id"]
+SMALL = """
+figures:
+- {id: some-paper/curve, paper: Some Paper, kind: figure, number: 2, title: A | B, status: here,
+   notebook: 20_curve, function: "some.module:curve", arguments: {points: 5}, differences: Fewer points.}
+- {id: some-paper/results, paper: Some Paper, kind: table, number: null, title: Results,
+   status: published numbers, notebook: 00_tour, data: [some.csv]}
+- {id: other-paper/teaser, paper: Other Paper, kind: figure, title: Teaser, status: planned}
+"""
+
+
+def names(row: Row) -> str:
+    return row.id
 
 
 def load(name: str) -> pd.DataFrame:
     return pd.read_csv(PUBLISHED / f"{name}.csv", comment="#", dtype={"schedule_epochs": str})
 
 
+# Reading
+
+
+@pytest.fixture
+def plant(tmp_path):
+    """Write a catalogue for the test."""
+
+    def plant(text: str) -> Path:
+        path = tmp_path / "figures.yml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return plant
+
+
+def test_rows_are_read_in_order_and_again_after_an_edit(plant):
+    rows = catalogue(plant(SMALL))
+    assert [row.id for row in rows] == ["some-paper/curve", "some-paper/results", "other-paper/teaser"]
+    assert rows[0].arguments == {"points": 5} and rows[1].arguments == {}
+    assert rows[1].data == ("some.csv",)
+    assert catalogue(plant(SMALL.replace("Teaser", "Another")))[2].title == "Another"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("status: planned", "status: soon", r"row 3 \(other-paper/teaser\): .*'soon'.*`\$\.status`"),
+        ("kind: table", "kind: tables", r"row 2 .*'tables'.*`\$\.kind`"),
+        ("title: Teaser, ", "", r"row 3 .*missing required field `title`"),
+        ("title: Teaser", "title: 3", r"row 3 .*`str`, got `int` - at `\$\.title`"),
+        ("title: Teaser", "titel: Teaser", r"row 3 .*unknown field `titel`; near it: title"),
+        ("other-paper/teaser", "teaser", r"row 3 \(teaser\): .*matching regex.*`\$\.id`"),
+        ("id: other-paper/teaser, ", "", r"row 3 \(no id\): .*missing required field `id`"),
+        ("other-paper/teaser", "some-paper/curve", r"row 3 \(some-paper/curve\): the `id` is used twice"),
+        ("notebook: 20_curve, ", "", r"row 1 .*status 'here' needs the field `notebook`"),
+        (", data: [some.csv]", "", r"row 2 .*needs the field `data`"),
+        ("module:curve", "module.curve", r"row 1 .*matching regex.*`\$\.function`"),
+        ("{points: 5}", "[5]", r"row 1 .*`object`, got `array` - at `\$\.arguments`"),
+        ("figures:", "rows:", r"^figures\.yml: .*missing required field `figures`"),
+        ("title: Teaser", "title: [Teaser", r"^figures\.yml: .*line 7"),
+    ],
+)
+def test_a_wrong_row_is_named(plant, before, after, message):
+    assert before in SMALL
+    path = plant(SMALL.replace(before, after))
+    with pytest.raises(ValueError, match=message) as caught:
+        catalogue(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("figures.yml")
+
+
+def test_an_id_is_found_or_told_its_neighbours():
+    assert find("conditional-detr/convergence").number == 2
+    assert find("extra/mine") is None
+    with pytest.raises(ValueError, match=r"near it: conditional-detr/convergence.*called extra/name"):
+        find("conditional-detr/convergense")
+    with pytest.raises(ValueError, match="small letters"):
+        find("Not an ID")
+
+
+# What is in it
+
+
 @pytest.mark.parametrize("row", ROWS, ids=names)
 def test_row_has_the_fields_of_its_status(row):
-    assert row["status"] in BY_STATUS
-    must, may = BY_STATUS[row["status"]]
-    fields = set(row)
-    assert fields >= REQUIRED | must, f"missing: {sorted((REQUIRED | must) - fields)}"
-    assert fields <= REQUIRED | must | may, f"not for this status: {sorted(fields - REQUIRED - must - may)}"
-    assert row["kind"] in {"figure", "table", "algorithm"}
-    assert re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", row["id"])
-    assert row["id"].split("/")[0] == PREFIXES[row["paper"]]
-    for text in (row["title"], row["differences"]):
-        assert isinstance(text, str) and text.strip() == text and len(text) > 10
-    assert row["differences"].endswith(".")
-
-
-def test_ids_are_unique():
-    ids = [row["id"] for row in ROWS]
-    assert len(ids) == len(set(ids))
+    must, may = BY_STATUS[row.status]
+    given = {name for name in OPTIONAL if getattr(row, name)}
+    assert must <= given <= must | may
+    assert row.id.split("/")[0] == PREFIXES[row.paper]
+    for text in (row.title, row.differences):
+        assert text.strip() == text and len(text) > 10
+    assert row.differences.endswith(".")
 
 
 def test_numbers_are_the_confirmed_ones_and_no_others():
     for prefix, confirmed in NUMBERED.items():
-        given = [(row["kind"], row["number"]) for row in ROWS if row["id"].startswith(prefix + "/")]
+        given = [(row.kind, row.number) for row in ROWS if row.id.startswith(prefix + "/")]
         given = [pair for pair in given if pair[1] is not None]
         assert len(given) == len(set(given)), f"{prefix}: a number twice"
         assert set(given) == confirmed, prefix
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r["status"] in ("here", "published numbers")], ids=names)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.status in ("here", "published numbers")], ids=names)
 def test_what_is_shown_has_its_notebook(row):
-    assert (ROOT / "notebooks" / f"{row['notebook']}.py").is_file()
-    assert (ROOT / "notebooks" / f"{row['notebook']}.ipynb").is_file()
+    assert (ROOT / "notebooks" / f"{row.notebook}.py").is_file()
+    assert (ROOT / "notebooks" / f"{row.notebook}.ipynb").is_file()
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r.get("function")], ids=names)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.function], ids=names)
 def test_what_is_drawn_can_be_imported(row):
-    module, _, function = row["function"].partition(":")
+    module, _, function = row.function.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r["status"] == "planned"], ids=names)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.status == "planned"], ids=names)
 def test_a_planned_notebook_has_a_name_or_a_place(row):
-    assert re.fullmatch(r"\d\d_[a-z_0-9]+|[34]x", row["notebook"])
+    assert re.fullmatch(r"\d\d_[a-z_0-9]+|[34]x", row.notebook)
 
 
 def test_rows_and_tables_of_published_numbers_belong_together():
-    named = {name for row in ROWS for name in row.get("data", [])}
+    named = {name for row in ROWS for name in row.data}
     assert named == {path.name for path in TABLES}
 
 
-def test_the_list_is_read_by_the_library():
-    from marginalia.catalogue import catalogue
+# The README's table of it
 
-    assert [record.id for record in catalogue()] == [row["id"] for row in ROWS]
+
+@pytest.fixture(scope="module")
+def tool():
+    return SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / "gallery.py")))
+
+
+def test_the_gallery_is_put_between_its_markers(tool, plant):
+    readme = f"before\n{tool.START}\nold\n{tool.END}\nafter\n"
+    once = tool.put(readme, tool.gallery(catalogue(plant(SMALL))))
+    assert once.startswith("before\n<!-- gallery:start -->\n\n### Some Paper\n")
+    assert once.endswith("<!-- gallery:end -->\nafter\n")
+    assert "| figure 2 | A \\| B | [20_curve](notebooks/20_curve.ipynb): `some-paper/curve` |" in once
+    assert "| table | Results | published numbers, [00_tour](notebooks/00_tour.ipynb) |" in once
+    assert "old" not in once
+    for text in ("", f"{tool.END} {tool.START}", tool.START):
+        with pytest.raises(ValueError, match=r"README\.md: expected <!-- gallery:start"):
+            tool.put(text, "")
+
+
+def test_the_readme_shows_the_catalogue(tool):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert tool.put(text, tool.gallery(ROWS)) == text, "run: python tools/gallery.py"
+
+
+# Published numbers
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -9,7 +10,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -36,9 +39,12 @@ MEMBER = "annotations/instances_val.json"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `body` at /file.zip; the first `cuts` answers stop half way; everything else is 404."""
+    """Serves `body` at /file.zip; the first `cuts` answers stop half way, and all wait there for `hold`.
 
-    body, cuts, asked = ARCHIVE, 0, 0
+    Everything else is 404.
+    """
+
+    body, cuts, asked, hold = ARCHIVE, 0, 0, None
 
     def address(self, path: str = "/file.zip") -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -57,7 +63,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.cuts > 0:
             self.server.cuts -= 1
             body = body[: len(body) // 2]
-        self.wfile.write(body)
+        half = len(body) // 2
+        self.wfile.write(body[:half])
+        if self.server.hold:
+            self.server.hold.wait(20)
+        with contextlib.suppress(OSError):  # the other end was killed
+            self.wfile.write(body[half:])
 
     def log_message(self, *_):
         pass
@@ -66,6 +77,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)  # between two tries
     with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
@@ -77,8 +89,8 @@ def offer(server, monkeypatch, tmp_path):
     """Register one download of the server, under a cache folder of the test's own."""
     monkeypatch.setenv("MARGINALIA_CACHE", str(tmp_path / "cache"))
 
-    def offer(path="/file.zip", **fields) -> Path:
-        entry = store.Download(url=server.address(path), licence="none needed", **fields)
+    def offer(path="/file.zip", sha256=SHA256, members=()) -> Path:
+        entry = store.Download(server.address(path), "none needed", sha256, members)
         monkeypatch.setattr(store, "DOWNLOADS", {"small": entry})
         return tmp_path / "cache" / "small"
 
@@ -86,47 +98,90 @@ def offer(server, monkeypatch, tmp_path):
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    paths = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(path for path in paths if path != ".lock")
 
 
 # Downloads
 
 
-def test_a_good_download_is_kept_and_only_the_members_needed_are_unpacked(offer, server, capsys):
-    folder = offer(sha256=SHA256, size=len(ARCHIVE), members=(MEMBER,))
+def test_a_good_download_is_kept_and_only_the_members_needed_are_unpacked(offer, capsys):
+    folder = offer(members=(MEMBER,))
     assert store.fetch("small") == folder
     assert files(folder) == [MEMBER, "file.zip"]
     assert (folder / MEMBER).read_bytes().endswith(NOISE)
-    shown = capsys.readouterr().err
-    assert "100%" in shown and "none needed" in shown  # the bar, and the licence beside the address
+    out, err = capsys.readouterr()
+    assert out == "" and "100%" in err and "none needed" in err  # the bar and the licence
 
 
-def test_a_single_file_is_returned_itself_and_quietly_when_asked(offer, capsys):
-    folder = offer(sha256=SHA256)
-    assert store.fetch("small", progress=False) == folder / "file.zip"
+def test_a_single_file_is_returned_itself(offer):
+    folder = offer()
+    assert store.fetch("small") == folder / "file.zip"
     assert (folder / "file.zip").read_bytes() == ARCHIVE
-    assert capsys.readouterr().err == ""
 
 
-def test_the_second_call_uses_the_cache(offer, server):
-    offer(sha256=SHA256, members=(MEMBER,))
+def test_the_second_call_uses_the_cache_and_is_quiet(offer, server, capsys):
+    offer(members=(MEMBER,))
     first = store.fetch("small")
     server.shutdown()
+    capsys.readouterr()
     assert store.fetch("small") == first
     assert server.asked == 1
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_file_put_there_by_hand_is_used(offer, server):
-    folder = offer(sha256=SHA256, members=(MEMBER,))
+    folder = offer(members=(MEMBER,))
     folder.mkdir(parents=True)
     (folder / "file.zip").write_bytes(ARCHIVE)
     assert (store.fetch("small") / MEMBER).is_file()
     assert server.asked == 0
 
 
+def test_a_cache_that_may_only_be_read_is_enough(offer, monkeypatch):
+    offer(members=(MEMBER,))
+    folder = store.fetch("small")
+    (folder / ".lock").unlink(missing_ok=True)
+    monkeypatch.setattr(store.os, "access", lambda path, mode: False)  # permission bits do not stop root
+    assert store.fetch("small") == folder
+    assert not (folder / ".lock").exists()
+
+
+def test_what_a_killed_download_left_is_swept(offer, server):
+    folder = offer(members=(MEMBER,))
+    server.hold = threading.Event()
+    code = "from marginalia import store; store.DOWNLOADS = {'small': store.%r}; store.fetch('small')"
+    killed = subprocess.Popen(
+        [sys.executable, "-c", code % store.DOWNLOADS["small"]], stderr=subprocess.DEVNULL
+    )
+    arrived = 0
+    while not arrived:
+        assert killed.poll() is None
+        time.sleep(0.01)
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # pooch tries whether it may write, with a file that is gone at once
+            arrived = sum(path.stat().st_size for path in folder.glob("tmp*"))
+    killed.kill()
+    killed.wait()
+    server.hold.set()
+    (folder / "tmpfolder" / "annotations").mkdir(parents=True)  # killed while it unpacked
+    (folder / "tmpfolder" / MEMBER).write_bytes(b"half")
+    assert len(files(folder)) == 2
+    store.fetch("small")
+    assert files(folder) == [MEMBER, "file.zip"] and not (folder / "tmpfolder").exists()
+
+
+def test_of_two_calls_at_once_one_downloads(offer, server):
+    folder = offer(members=(MEMBER,))
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(store.fetch, ["small"] * 2)) == [folder] * 2
+    assert server.asked == 1 and files(folder) == [MEMBER, "file.zip"]
+
+
 def test_a_connection_cut_once_is_restarted(offer, server):
     server.cuts = 1
-    folder = offer(sha256=SHA256)
+    folder = offer()
     assert store.fetch("small").read_bytes() == ARCHIVE
     assert server.asked == 2
     assert files(folder) == ["file.zip"]
@@ -135,59 +190,41 @@ def test_a_connection_cut_once_is_restarted(offer, server):
 def test_a_connection_cut_every_time_leaves_nothing_and_the_next_call_works(offer, server):
     server.cuts = store.ATTEMPTS
     folder = offer(members=(MEMBER,))
-    with pytest.raises(store.DownloadError, match=r"cut after [\d,]+ bytes, 3 times.*by hand") as caught:
+    with pytest.raises(
+        store.DownloadError, match=r"127\.0\.0\.1.*, 3 times: .*[Cc]onnection.*by hand"
+    ) as caught:
         store.fetch("small")
     assert "\n" not in str(caught.value)
-    assert list(folder.iterdir()) == []
+    assert files(folder) == []
     assert (store.fetch("small") / MEMBER).is_file()
 
 
-def test_a_wrong_checksum_is_not_kept(offer):
-    folder = offer(sha256="0" * 64)
-    with pytest.raises(store.DownloadError, match=f"sha256 is {SHA256} instead of 0000.*not kept"):
-        store.fetch("small")
-    assert list(folder.iterdir()) == []
-
-
-def test_a_wrong_size_is_not_kept(offer):
-    folder = offer(size=len(ARCHIVE) + 1)
-    with pytest.raises(store.DownloadError, match="bytes instead of"):
-        store.fetch("small")
-    assert list(folder.iterdir()) == []
-
-
 @pytest.mark.parametrize(
-    ("body", "fault"),
-    [
-        (b"<html>please log in</html>", "not a whole zip file"),
-        (ARCHIVE[:-30], "not a whole zip file"),
-        (zipped(annotations__captions=b"{}"), f"lacks {MEMBER}"),
-        (ARCHIVE[:5000] + bytes(8) + ARCHIVE[5008:], "damaged|not a whole zip"),
-    ],
-    ids=["a page", "cut", "member missing", "flipped bytes"],
+    "body",
+    [b"<html>please log in</html>", ARCHIVE[:-30], ARCHIVE[:-1] + b"?"],
+    ids=["page", "cut", "flipped"],
 )
-def test_without_a_checksum_the_structure_is_checked(offer, server, body, fault):
+def test_another_file_is_not_kept(offer, server, body):
     server.body = body
     folder = offer(members=(MEMBER,))
-    with pytest.raises(store.DownloadError, match=fault):
+    with pytest.raises(store.DownloadError, match=f"expected {SHA256} but got .*by hand"):
         store.fetch("small")
-    assert list(folder.iterdir()) == []
+    assert files(folder) == []
 
 
-def test_an_address_that_is_gone_is_one_clear_error_without_another_try(offer, server):
+def test_an_address_that_is_gone_is_one_clear_error(offer):
     offer("/gone.zip")
-    with pytest.raises(store.DownloadError, match=r"answered 404 Not Found .*by hand, save .*gone\.zip"):
+    with pytest.raises(store.DownloadError, match=r"404 Client Error: Not Found .*by hand, save .*gone\.zip"):
         store.fetch("small")
-    assert server.asked == 1
 
 
 def test_no_network_says_what_to_do(offer, server):
     folder = offer()
     server.shutdown()
     server.server_close()
-    with pytest.raises(store.DownloadError, match=r"no connection.*by hand, save http.*as .*file\.zip"):
+    with pytest.raises(store.DownloadError, match=r"Connection.*by hand, save http.*as .*file\.zip"):
         store.fetch("small")
-    assert list(folder.iterdir()) == []
+    assert files(folder) == []
 
 
 def test_a_cache_that_cannot_be_made_is_named(offer, monkeypatch, tmp_path):
@@ -200,30 +237,31 @@ def test_a_cache_that_cannot_be_made_is_named(offer, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("reason", [errno.EACCES, errno.ENOSPC], ids=["no permission", "disk full"])
-def test_a_disk_that_refuses_is_named(offer, monkeypatch, reason):
-    folder = offer(sha256=SHA256)
+@pytest.mark.parametrize("where", ["shutil.move", "os.replace"], ids=["download", "unpack"])
+def test_a_disk_that_refuses_is_named(offer, monkeypatch, where, reason):
+    folder = offer(members=(MEMBER,))
 
     def refuse(source, target):
         raise OSError(reason, os.strerror(reason), str(target))
 
-    monkeypatch.setattr(store.os, "replace", refuse)
-    with pytest.raises(store.DownloadError, match=rf"cannot write .*file\.zip: {os.strerror(reason)}"):
-        store.fetch("small")
-    assert files(folder) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(where, refuse)
+        with pytest.raises(store.DownloadError, match=rf"cannot write .*small.*: {os.strerror(reason)}"):
+            store.fetch("small")
+    assert files(folder) == (["file.zip"] if where == "os.replace" else [])
 
 
-def test_a_damaged_file_in_the_cache_is_noticed(offer, server):
-    folder = offer(sha256=SHA256, members=(MEMBER,))
+def test_a_damaged_file_in_the_cache_is_fetched_again(offer, server):
+    folder = offer(members=(MEMBER,))
     store.fetch("small")
     (folder / "file.zip").write_bytes(ARCHIVE[:-1] + b"?")
-    with pytest.warns(UserWarning, match=r"file\.zip is not used: its sha256"):
-        store.fetch("small")
+    store.fetch("small")
     assert (folder / "file.zip").read_bytes() == ARCHIVE
     assert server.asked == 2
 
 
 def test_a_damaged_member_in_the_cache_is_unpacked_again(offer, server):
-    folder = offer(sha256=SHA256, members=(MEMBER,))
+    folder = offer(members=(MEMBER,))
     store.fetch("small")
     whole = (folder / MEMBER).read_bytes()
     (folder / MEMBER).write_bytes(whole[:-1] + b"?")  # the same length
@@ -275,7 +313,7 @@ def test_the_variable_comes_first(data):
 def test_no_data_folder_says_both_ways(monkeypatch, tmp_path):
     monkeypatch.setattr(store, "checkout", lambda: None)
     monkeypatch.delenv("MARGINALIA_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"MARGINALIA_DATA is not set.*not run from a checkout"):
+    with pytest.raises(FileNotFoundError, match=r"MARGINALIA_DATA is not set.*from a checkout"):
         store.root()
     monkeypatch.setenv("MARGINALIA_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"nowhere, which is not a folder.*checkout"):
@@ -286,12 +324,6 @@ def test_a_missing_file_is_named_with_its_neighbours(data):
     (data / "measured" / "histogram.csv").write_text("a\n1\n")
     with pytest.raises(FileNotFoundError, match=r"no measured/histgram.*near it: measured/histogram\.csv"):
         store.data_path("measured/histgram.csv")
-
-
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", ""])
-def test_a_name_outside_the_data_folder_is_refused(data, name):
-    with pytest.raises(ValueError, match="inside the data folder"):
-        store.data_path(name)
 
 
 def test_reads_are_logged_for_the_stale_check(data, monkeypatch, tmp_path):
@@ -331,15 +363,7 @@ def test_real_data_for_tests_is_optional(monkeypatch, tmp_path):
     monkeypatch.setenv("MARGINALIA_TEST_DATA", str(tmp_path))
     assert store.test_data() == tmp_path
     monkeypatch.setenv("MARGINALIA_TEST_DATA", str(tmp_path / "none"))
-    with pytest.raises(FileNotFoundError, match="MARGINALIA_TEST_DATA"):
-        store.test_data()
+    assert store.test_data() is None
     monkeypatch.delenv("MARGINALIA_TEST_DATA")
     monkeypatch.setattr(store, "checkout", lambda: tmp_path / "checkout")
     assert store.test_data() is None
-
-
-def test_the_cache_is_the_users_own_unless_pointed_elsewhere(monkeypatch, tmp_path):
-    monkeypatch.setenv("MARGINALIA_CACHE", str(tmp_path))
-    assert store.cache() == tmp_path
-    monkeypatch.delenv("MARGINALIA_CACHE")
-    assert store.cache().name == "marginalia"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import pickle
 import random
 
 import numpy as np
@@ -11,10 +13,10 @@ import torch
 from torch import nn
 
 from marginalia import store, training
-from marginalia.training import Options, choose_device, fit, learning_rate, load, save
+from marginalia.training import Options, fit, learning_rate, load, save
 
 torch.set_num_threads(1)
-OPTIONS = Options(steps=20, lr=0.05, warm_up=3, every=4, checkpoint=5, seed=3)
+OPTIONS = Options(steps=20, lr=0.05, warm_up=3, every=4, seed=3)
 
 
 class Killed(Exception):
@@ -95,7 +97,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, kill_at):
     model = small_model()
     with pytest.raises(Killed):
         fit(model, regression(model, kill_at), batches, OPTIONS, evaluation(model), table, state=state)
-    assert state.exists() == (kill_at >= OPTIONS.checkpoint)
+    assert state.exists() == (kill_at >= OPTIONS.every)
     random.seed(99)  # a new process begins with other states
     torch.manual_seed(99)
     again = small_model()
@@ -124,6 +126,26 @@ def test_checkpoints_of_other_options_are_refused(tmp_path):
         fit(model, regression(model), batches, Options(**{**vars(OPTIONS), "lr": 0.1}), state=state)
 
 
+def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path):
+    """Opening a pickle runs what it asks for: a checkpoint of somebody else must not be able to."""
+    state, touched, model = tmp_path / "state.pt", tmp_path / "touched", small_model()
+    fit(model, regression(model), batches, OPTIONS, state=state)
+    torch.save(torch.load(state) | {"more": Payload(touched)}, state)
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        fit(model, regression(model), batches, OPTIONS, state=state)
+    assert not touched.exists()
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
 def test_equal_seeds_give_equal_runs_and_others_do_not():
     models = [small_model() for _ in range(3)]
     for model, seed in zip(models, (3, 3, 4), strict=True):
@@ -143,13 +165,8 @@ def test_table_is_readable_while_the_run_goes_on(tmp_path, monkeypatch):
     model = small_model()
     table = tmp_path / "run.csv"
     rows = fit(model, regression(model), batches, OPTIONS, evaluate, table, header="what\nhow")
-    assert lengths == [
-        2,
-        4,
-        5,
-        6,
-        7,
-    ]  # two lines of comment, then the names of the columns with the first row
+    # two lines of comment, then the names of the columns with the first row
+    assert lengths == [2, 4, 5, 6, 7]
     frame = store.read_table("run.csv")
     assert frame.attrs["source"] == "what\nhow"
     assert list(frame) == ["step", "seconds", "lr", "loss", "doubled", "drawn", "value"]
@@ -196,35 +213,26 @@ def test_a_loss_that_is_not_finite_stops_the_run():
         fit(model, lambda batch: (model.weight.sum() * torch.nan, {}), lambda index: None, Options(steps=2))
 
 
-def test_devices():
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device().type in ("cpu", "cuda", "mps")
-
-
-@pytest.mark.parametrize("half", [False, True])
-def test_weights_come_back(tmp_path, half):
-    pytest.importorskip("safetensors")
+def test_weights_come_back(tmp_path):
     model, path = small_model(), tmp_path / "small.safetensors"
-    written = save(model, path, {"seed": 3, "metrics": {"AP50": 0.5}}, half)
+    save(model, path, {"seed": 3, "metrics": {"AP50": 0.5}})
     state, card = load(path)
-    assert card == written == json.loads(path.with_suffix(".json").read_text())
+    assert card == json.loads(path.with_suffix(".json").read_text())
     assert (card["seed"], card["parameters"], len(card["sha256"])) == (3, 57, 64)
     again = small_model()
     again.load_state_dict(state)
     assert all(value.dtype in (torch.float32, torch.int64) for value in state.values())
-    # 16 bits keep 11 binary digits
-    assert torch.allclose(again[0].weight, model[0].weight, rtol=2**-11 if half else 0, atol=0)
+    assert torch.allclose(again[0].weight, model[0].weight, rtol=2**-11, atol=0)  # 16 bits keep 11 digits
+    assert torch.equal(again[0].weight, model[0].weight.half().float())
 
 
 def test_weights_shared_by_two_names_can_be_saved(tmp_path):
-    pytest.importorskip("safetensors")
     head = nn.Linear(2, 2)
     save(nn.ModuleList([head, head]), tmp_path / "tied.safetensors", {})
     assert set(load(tmp_path / "tied.safetensors")[0]) == {"0.weight", "0.bias", "1.weight", "1.bias"}
 
 
 def test_weights_that_are_not_as_the_card_says_are_refused(tmp_path):
-    pytest.importorskip("safetensors")
     path = tmp_path / "small.safetensors"
     save(small_model(), path, {})
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -237,7 +245,7 @@ def test_weights_that_are_not_as_the_card_says_are_refused(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     state, model = tmp_path / "state.pt", small_model()
-    options = Options(steps=20, checkpoint=10)
+    options = Options(steps=20, every=10)
     with pytest.raises(Killed):
         fit(model, regression(model, kill_at=10), batches, options, state=state)
     before = state.read_bytes()

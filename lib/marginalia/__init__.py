@@ -1,25 +1,30 @@
 """Marginalia: four papers taken apart and put together again, with a small library behind the notebooks.
 
-Importing the package loads nothing heavy; a subpackage is loaded when it is first named.
+Importing the package loads nothing heavy; a part is loaded when it is first named.
 """
 
 from __future__ import annotations
 
-import importlib
+import lazy_loader
 
 __version__ = "0.1.0"
 
-_PARTS = ("boxes", "detection", "exercises", "explorers", "figures", "plots", "store", "style", "training")
-
-
-def __getattr__(name: str):
-    if name in _PARTS:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_PARTS)}")
-
-
-def __dir__():
-    return sorted([*globals(), *_PARTS])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    [
+        "boxes",
+        "detection",
+        "exercises",
+        "explorers",
+        "figures",
+        "plots",
+        "record",
+        "statistics",
+        "store",
+        "style",
+        "training",
+    ],
+)
 
 
 def versions(*packages: str) -> str:

@@ -58,7 +58,7 @@ def boxes_on(
     fill: float = 0.0,
     **style,
 ) -> None:
-    """Boxes x, y, w, h on an image of `size` (width, height), in the unit of the boxes; with its pixels, if given.
+    """Boxes x, y, w, h on an image of `size` (width, height), in the unit of the boxes; with pixels if given.
 
     color: one, or one a box. labels: tags at the upper left corners. fill: opacity of the inside. style: of
     the outlines, as matplotlib's Rectangle takes it. On an image each outline has a dark rim.
@@ -180,15 +180,17 @@ def intervals(
     marker: str = "o",
     name: str | None = None,
     reference: float | None = 0.0,
+    order: Sequence | None = None,
 ) -> None:
     """Estimates with their intervals (columns `low`, `high`), a row of the frame a line, the first on top.
 
     label: column that names the lines, None for the index; lines with one name share a place. shift: places
     downwards, to put several series beside each other. color: one, or one a row. open: rows whose marker
     stays empty. name: of the series, for a legend. reference: where a thin line stands; None: nowhere.
+    order: all lines from the top, where a series lacks some.
     """
     labels = list(frame.index if label is None else frame[label])
-    places = list(dict.fromkeys(labels))
+    places = list(dict.fromkeys(labels if order is None else order))
     y = np.array([places.index(one) for one in labels]) + shift
     colors = [color] * len(frame) if isinstance(color, str) else list(color)
     faces = np.where(np.broadcast_to(open, len(frame)), "white", colors)

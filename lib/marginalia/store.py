@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import sys
 import tempfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CHUNK = 1 << 20  # bytes read, hashed or received at a time
-TIMEOUT = 30  # seconds without a single byte before a connection counts as cut
-ATTEMPTS = 3  # a cut connection is tried again this often in all
+ATTEMPTS = 3  # a download that fails is tried this often in all
 
 
 class DownloadError(OSError):
@@ -52,10 +52,9 @@ def root() -> Path:
     folder = Path(pointed).expanduser() if pointed else home / "data" if home else None
     if folder is None or not folder.is_dir():
         asked = f"points to {pointed}, which is not a folder" if pointed else "is not set"
-        beside = f"the checkout is {home}" if home else "the package does not run from a checkout"
         raise FileNotFoundError(
-            f"no data folder: MARGINALIA_DATA {asked}, and {beside}. "
-            "Use a checkout that has data/ (with the variable unset), or set the variable to such a folder"
+            f"no data folder: MARGINALIA_DATA {asked}. Set it to the folder data/ of a checkout, "
+            "or unset it and run the package from a checkout"
         )
     return folder
 
@@ -66,18 +65,15 @@ def data_path(name: str) -> Path:
     With MARGINALIA_READS set, the name is added to that log: the check for stale outputs learns from it
     what a notebook has read. Raises FileNotFoundError with similar names when there is no such file.
     """
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-        raise ValueError(f"data_path: give a name inside the data folder, not {name!r}")
     folder = root()
-    path = folder / relative
+    path = folder / name
     if not path.exists():
         there = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-        raise FileNotFoundError(f"no {relative} in the data folder {folder}; {near(str(relative), there)}")
+        raise FileNotFoundError(f"no {name} in the data folder {folder}; {near(name, there)}")
     log = os.environ.get("MARGINALIA_READS")
     if log:
         with open(log, "a", encoding="utf-8") as lines:
-            lines.write(f"{relative}\n")
+            lines.write(f"{name}\n")
     return path
 
 
@@ -90,12 +86,8 @@ def read_table(name: str) -> pd.DataFrame:
     import pandas as pd
 
     path = data_path(name)
-    comments = []
     with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            if not line.startswith("#"):
-                break
-            comments.append(line.lstrip("#").strip())
+        comments = [line.lstrip("#").strip() for line in takewhile(lambda line: line[0] == "#", lines)]
     try:
         frame = pd.read_csv(path, skiprows=len(comments), encoding="utf-8")
     except ValueError as error:  # pandas' parser and empty-file errors are ValueErrors
@@ -106,63 +98,22 @@ def read_table(name: str) -> pd.DataFrame:
 
 def test_data() -> Path | None:
     """Real data for tests: MARGINALIA_TEST_DATA, or `../shared/data` beside the checkout, else None."""
-    pointed = os.environ.get("MARGINALIA_TEST_DATA")
-    if pointed:
-        folder = Path(pointed).expanduser()
-        if not folder.is_dir():
-            raise FileNotFoundError(f"MARGINALIA_TEST_DATA points to {pointed}, which is not a folder")
-        return folder
-    home = checkout()
-    beside = home.parent / "shared" / "data" if home else None
-    return beside if beside and beside.is_dir() else None
+    pointed, home = os.environ.get("MARGINALIA_TEST_DATA"), checkout()
+    folder = Path(pointed).expanduser() if pointed else home.parent / "shared" / "data" if home else None
+    return folder if folder and folder.is_dir() else None
 
 
 test_data.__test__ = False  # the name would make pytest collect it where it is imported
 
 
-def cache() -> Path:
-    """Folder for downloads: MARGINALIA_CACHE, or the user's cache folder; made when first written to."""
-    pointed = os.environ.get("MARGINALIA_CACHE")
-    if pointed:
-        return Path(pointed).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("marginalia"))
-
-
-def check_zip(path: Path, members: Iterable[str]) -> str | None:
-    """What is wrong with a zip file (unreadable, a wrong CRC, a missing member), or None. Reads all of it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-            missing = set(members) - set(archive.namelist())
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        return f"it is not a whole zip file ({error})"
-    if broken:
-        return f"its entry {broken} is damaged"
-    return f"it lacks {', '.join(sorted(missing))}" if missing else None
-
-
 @dataclass(frozen=True)
 class Download:
-    """A file that can be fetched by name, and how to know that it arrived whole."""
+    """A file that can be fetched by name."""
 
     url: str
     licence: str
-    sha256: str | None = None  # None where nobody gives one: then size and the structure of an archive count
-    size: int | None = None  # bytes
+    sha256: str
     members: tuple[str, ...] = ()  # what to unpack from a zip archive; () keeps the file as it is
-
-    def fault(self, path: Path) -> str | None:
-        """What is wrong with a local file, or None. A right sha256 leaves nothing else to check."""
-        if self.size is not None and path.stat().st_size != self.size:
-            return f"it has {path.stat().st_size:,} bytes instead of {self.size:,}"
-        if self.sha256 is not None:
-            import pooch
-
-            found = pooch.file_hash(str(path), alg="sha256")
-            return None if found == self.sha256 else f"its sha256 is {found} instead of {self.sha256}"
-        return check_zip(path, self.members) if self.members else None
 
 
 DOWNLOADS = {
@@ -170,101 +121,66 @@ DOWNLOADS = {
         # Plain http, because the certificate at this host is for another name; the checksum makes up for it.
         url="http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
         licence="CC BY 4.0, COCO Consortium",
-        # The publisher gives no checksum. Size and sha256 are those that several unrelated public projects
-        # recorded for this file over the years, all alike.
+        # The publisher gives no checksum. This is the one that several unrelated public projects recorded
+        # for this file over the years, all alike; it has 252,907,541 bytes.
         sha256="113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
-        size=252_907_541,
         members=("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
     )
 }
 
 
-def fetch(name: str, progress: bool = True) -> Path:
+def fetch(name: str) -> Path:
     """The local copy of a registered download, fetched first where it is missing or damaged.
 
-    Returns the file, or for an archive the folder in which its members lie under their own names. A file
-    appears under its name only once it was found whole; one put there by hand is checked in the same way.
-    Raises ValueError for an unknown name and DownloadError, saying what to do, for everything else.
+    It lies below MARGINALIA_CACHE, or the user's cache folder. Returns the file, or for an archive the folder
+    in which its members lie under their own names. A file appears under its name only once it was found
+    whole; one put there by hand is checked in the same way. Raises ValueError for an unknown name and
+    DownloadError, saying what to do, for everything else.
     """
+    import pooch
+    import requests  # pooch's own means of transport
+    from filelock import FileLock
+
     if name not in DOWNLOADS:
         raise ValueError(f"fetch: no download {name!r}; {near(name, DOWNLOADS)}")
     entry = DOWNLOADS[name]
-    folder = cache() / name
-    target = folder / PurePosixPath(urlsplit(entry.url).path).name
+    cache = Path(os.environ.get("MARGINALIA_CACHE") or pooch.os_cache("marginalia")).expanduser()
+    folder = cache / name
+    target = folder / entry.url.rpartition("/")[2]
+    files = pooch.create(folder, base_url="", retry_if_failed=ATTEMPTS - 1)
+    files.registry[target.name], files.urls[target.name] = entry.sha256, entry.url
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        fault = entry.fault(target) if target.exists() else "missing"
-        if fault:
-            if fault != "missing":
-                warnings.warn(f"{target} is not used: {fault}; it is fetched again", stacklevel=2)
-            if progress:
-                print(f"{entry.url} ({entry.licence}) -> {target}", file=sys.stderr)
-            _download(entry, target, progress)
-        if entry.members:
-            _unpack(target, entry.members)
-    except DownloadError:
-        raise
-    except OSError as error:
-        reason = error.strerror or error
+        # A cache for many readers may be read-only. Else one process at a time: what is temporary then was
+        # left by one that was killed.
+        with FileLock(folder / ".lock") if os.access(folder, os.W_OK) else nullcontext():
+            for left in folder.glob("tmp*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            if not target.exists():
+                print(f"{name}: {entry.licence}", file=sys.stderr)
+            files.fetch(target.name, progressbar=True)
+            for member in entry.members:
+                _unpack(target, member)
+    except (requests.RequestException, ValueError) as error:  # ValueError: the checksum is another one
         raise DownloadError(
-            f"fetch: cannot write {error.filename or folder}: {reason}. "
+            f"fetch: {urlsplit(entry.url).netloc}, {ATTEMPTS} times: {error}. "
+            f"Try again later. To do it by hand, save {entry.url} as {target}"
+        ) from error
+    except OSError as error:
+        raise DownloadError(
+            f"fetch: cannot write {error.filename or folder}: {error.strerror or error}. "
             "Set MARGINALIA_CACHE to a folder that you may write to and that has room"
         ) from error
     return folder if entry.members else target
 
 
-def _download(entry: Download, target: Path, progress: bool) -> None:
-    """Receive into a temporary folder beside the target, check, then move into place in one step."""
-    import pooch
-    import requests  # pooch's own means of transport
-    from tqdm import tqdm
-
-    host = urlsplit(entry.url).netloc
-    by_hand = f"To do it by hand, save {entry.url} as {target}"
-    for attempt in range(1, ATTEMPTS + 1):
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as part:
-            file = Path(part) / target.name
-            # A bar of our own is closed when the connection is cut; pooch sets its total from the answer.
-            bar = tqdm(total=entry.size or 1, unit="B", unit_scale=True, disable=not progress)
-            receive = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT)
-            try:
-                with bar:
-                    receive(entry.url, str(file), None)
-            except requests.HTTPError as error:
-                answer = f"{error.response.status_code} {error.response.reason}"
-                raise DownloadError(f"fetch: {host} answered {answer} for {entry.url}. {by_hand}") from error
-            except requests.RequestException as error:
-                if attempt < ATTEMPTS:
-                    continue
-                arrived = file.stat().st_size if file.exists() else 0
-                why = f"the connection was cut after {arrived:,} bytes" if arrived else "no connection"
-                raise DownloadError(
-                    f"fetch: {host}: {why}, {ATTEMPTS} times. Try again later. {by_hand}"
-                ) from error
-            fault = entry.fault(file)
-            if fault:
-                raise DownloadError(f"fetch: {entry.url} is not the expected file: {fault}. It was not kept")
-            os.replace(file, target)
-            return
-
-
-def _unpack(archive: Path, members: tuple[str, ...]) -> None:
-    """Put members beside their archive, unless they are there already with the size and CRC it names."""
+def _unpack(archive: Path, member: str) -> None:
+    """Put a member beside its archive in one step, unless it is there with the CRC that the archive names."""
+    target = archive.parent / member
     with zipfile.ZipFile(archive) as contents:
-        for member in members:
-            entry, target = contents.getinfo(member), archive.parent / member
-            if target.is_file() and target.stat().st_size == entry.file_size and _crc(target) == entry.CRC:
-                continue
-            with tempfile.TemporaryDirectory(prefix=".part-", dir=archive.parent) as part:
-                whole = contents.extract(entry, part)  # zipfile raises when the CRC is wrong
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(whole, target)
-
-
-def _crc(path: Path) -> int:
-    """CRC-32 of a file, as zip archives use it."""
-    crc = 0
-    with open(path, "rb") as file:
-        while block := file.read(CHUNK):
-            crc = zlib.crc32(block, crc)
-    return crc
+        if target.is_file() and zlib.crc32(target.read_bytes()) == contents.getinfo(member).CRC:
+            return
+        with tempfile.TemporaryDirectory(dir=archive.parent) as part:
+            whole = contents.extract(member, part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(whole, target)

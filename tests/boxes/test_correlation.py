@@ -120,7 +120,7 @@ def test_each_box_may_be_stretched_and_shifted_as_a_vector(boxes, data):
     assert mc(a * boxes + c) == pytest.approx(mc(boxes), abs=1e-10)
 
 
-def test_scaling_the_picture_changes_nothing_moving_the_boxes_does():
+def test_scaling_the_image_changes_nothing_moving_the_boxes_does():
     for box_format in BOX_FORMATS:
         assert mc(L8 * 640, box_format=box_format) == pytest.approx(mc(L8, box_format=box_format), abs=1e-12)
     moved = [mc(L8 + np.array([t, t, 0, 0])) for t in (0, 0.2, 0.4, 0.6)]
@@ -232,10 +232,10 @@ def test_equals_numpy_on_images_of_every_size(rng):
         assert here == pytest.approx((rho.sum() - n) / (n * (n - 1)), abs=1e-12)
 
 
-# --- coordinates, crowd, bad input
+# --- box formats, crowd, bad input
 
 
-def test_coordinates_and_normalisation_are_what_they_say(rng):
+def test_box_formats_and_normalisation_are_what_they_say(rng):
     boxes = rng.uniform(1, 100, (6, 4))
     table = table_of(boxes, size=(640, 480))
     parts = boxes / [640, 480, 640, 480]

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marginalia.boxes import geometry
 from marginalia.boxes.geometry import (
     cxcywh_to_xywh,
     cxcywh_to_xyxy,
@@ -21,37 +20,26 @@ from marginalia.boxes.geometry import (
     iou_elementwise,
     xywh_to_cxcywh,
     xywh_to_xyxy,
-    xyxy_to_cxcywh,
-    xyxy_to_xywh,
 )
 
-FORMS = ("xywh", "xyxy", "cxcywh")
 number = st.floats(-1000, 1000, allow_subnormal=False)
 side = st.floats(0, 1000, allow_subnormal=False)
 xywh_lists = st.lists(st.tuples(number, number, side, side), min_size=1, max_size=6)
 
 
-def converter(old, new):
-    return getattr(geometry, f"{old}_to_{new}")
-
-
 def test_one_box_in_three_forms():
     assert xywh_to_xyxy([10, 20, 30, 40]).tolist() == [10, 20, 40, 60]
     assert xywh_to_cxcywh([10, 20, 30, 40]).tolist() == [25, 40, 30, 40]
-    assert xyxy_to_cxcywh([10, 20, 40, 60]).tolist() == [25, 40, 30, 40]
-    assert xyxy_to_xywh([10, 20, 40, 60]).tolist() == [10, 20, 30, 40]
     assert cxcywh_to_xywh([25, 40, 30, 40]).tolist() == [10, 20, 30, 40]
     assert cxcywh_to_xyxy([25, 40, 30, 40]).tolist() == [10, 20, 40, 60]
 
 
 @given(xywh_lists)
-def test_every_way_round_comes_back(boxes):
+def test_ways_that_lead_to_one_place(boxes):
     boxes = np.array(boxes)
-    for middle in ("xyxy", "cxcywh"):
-        back = converter(middle, "xywh")(converter("xywh", middle)(boxes))
-        np.testing.assert_allclose(back, boxes, rtol=0, atol=1e-12 * 3000)  # sums of up to three sides
-    corners = xywh_to_xyxy(boxes)
-    np.testing.assert_allclose(cxcywh_to_xyxy(xyxy_to_cxcywh(corners)), corners, rtol=0, atol=1e-12 * 3000)
+    tolerance = {"rtol": 0, "atol": 1e-12 * 3000}  # sums of up to three sides
+    np.testing.assert_allclose(cxcywh_to_xywh(xywh_to_cxcywh(boxes)), boxes, **tolerance)
+    np.testing.assert_allclose(cxcywh_to_xyxy(xywh_to_cxcywh(boxes)), xywh_to_xyxy(boxes), **tolerance)
 
 
 @given(xywh_lists, xywh_lists)
@@ -65,13 +53,11 @@ def test_torch_gives_what_numpy_gives(a, b):
 
 def test_kind_width_and_leading_axes_stay():
     boxes = torch.rand(2, 3, 4, dtype=torch.float32)
-    for old in FORMS:
-        for new in FORMS:
-            if old != new:
-                result = converter(old, new)(boxes)
-                assert result.dtype == torch.float32 and result.shape == boxes.shape
-                array = converter(old, new)(boxes.numpy())
-                assert array.dtype == np.float32 and isinstance(array, np.ndarray)
+    for convert in (xywh_to_xyxy, xywh_to_cxcywh, cxcywh_to_xywh, cxcywh_to_xyxy):
+        result = convert(boxes)
+        assert result.dtype == torch.float32 and result.shape == boxes.shape
+        array = convert(boxes.numpy())
+        assert array.dtype == np.float32 and isinstance(array, np.ndarray)
     assert xywh_to_cxcywh(np.array([[1, 1, 3, 3]], np.uint8)).tolist() == [[2.5, 2.5, 3, 3]]
     assert xywh_to_cxcywh(torch.tensor([[1, 1, 3, 3]])).tolist() == [[2.5, 2.5, 3, 3]]
     assert iou(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""Exchanging boxes between images: what stays, what depends on what, and whether p-values are honest."""
+"""Permuting boxes between images: what stays, what depends on what, and whether p-values are honest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.nulls import (
     NULLS,
     Permutation,
-    bootstrap_interval,
     excess_correlation,
     null_correlations,
     shuffle,
@@ -140,7 +139,7 @@ def test_the_record_is_what_its_fields_say(rng):
         record.excess = 0
 
 
-def test_normalised_boxes_are_exchanged_as_such(rng):
+def test_normalised_boxes_are_permuted_as_such(rng):
     table = random_table(rng)
     parts = replace(
         table, xywh=table.xywh / np.tile(table.sizes[table.image], 2), sizes=np.ones_like(table.sizes)
@@ -183,7 +182,7 @@ def test_boxes_that_follow_their_image_are_found(rng):
     assert record.effect_size > 1
 
 
-def test_nothing_to_exchange_is_no_excess(rng):
+def test_nothing_to_permute_is_no_excess(rng):
     """All boxes in one image: every shuffle gives the same value, so p is 1 and not a matter of rounding."""
     table = BoxTable(rng.uniform(size=(7, 4)), np.zeros(7), ("only",), [(1, 1)], np.zeros(7), {})
     record = excess_correlation(table, "free", shuffles=50)
@@ -205,16 +204,13 @@ def test_a_box_that_loses_its_variance_on_the_way_is_left_out_there(rng):
     assert np.isfinite(excess_correlation(table, "rescaled", shuffles=40).excess)
 
 
-def test_boxes_without_variance_are_left_out_and_counted(rng):
+def test_boxes_without_variance_are_left_out_with_a_warning(rng):
     table = random_table(rng)
     flat = replace(table, xywh=np.vstack([np.full((1, 4), 5.0), table.xywh[1:]]), crowd=None)
-    report = {}
-    record = excess_correlation(flat, shuffles=5, report=report)
-    assert [finding.count for finding in report.values()] == [1]
+    with pytest.warns(BoxWarning, match="zero variance"):
+        record = excess_correlation(flat, shuffles=5)
     without = flat.where(np.arange(len(flat)) > 0)
     assert record.observed == pytest.approx(excess_correlation(without, shuffles=5).observed, abs=1e-15)
-    with pytest.warns(BoxWarning, match="zero variance"):
-        excess_correlation(flat, shuffles=5)
 
 
 def test_bad_arguments_are_named(rng):
@@ -228,19 +224,6 @@ def test_bad_arguments_are_named(rng):
     assert np.isfinite(excess_correlation(unknown, "count", shuffles=2).excess)
     with pytest.raises(ValueError, match="no image has two usable boxes"):
         excess_correlation(table.where(np.zeros(len(table), bool)))
-    with pytest.raises(ValueError, match="shuffles must be at least 1"):
-        excess_correlation(table, shuffles=0)
-
-
-def test_bootstrap_interval_has_its_level(rng):
-    """The 95 % interval of a mean covers it in about 95 % of samples."""
-    covered = 0
-    for seed in range(300):
-        low, high = bootstrap_interval(rng.normal(size=60), 400, seed)
-        covered += low < 0 < high
-    assert 0.90 <= covered / 300 <= 0.98  # 0.93 is expected with 60 values; binomial sd 0.015
-    values, weights = np.array([2.0, 8.0, 3.0]), np.array([1.0, 4.0, 1.5])
-    np.testing.assert_allclose(bootstrap_interval(values, 50, 0, weights=weights), (2, 2))
 
 
 def test_strata_are_measured_against_themselves(rng):
@@ -248,8 +231,8 @@ def test_strata_are_measured_against_themselves(rng):
     plain = table.where(~table.crowd)
     labels = count_strata(plain)
     for count, label in zip(plain.counts, labels, strict=True):
-        expected = [None, "2", "3-4", "5-8", "9-16", "17+"][np.digitize(count, (2, 3, 5, 9, 17))]
-        assert label == expected
+        expected = [np.nan, "2", "3-4", "5-8", "9-16", "17+"][np.digitize(count, (2, 3, 5, 9, 17))]
+        assert label == expected or count < 2
     frame = excess_by(table, labels, shuffles=10, seed=1)
     assert frame["group"].tolist() == ["2", "3-4", "5-8", "9-16", "17+"]
     assert frame["images"].sum() == np.isfinite(macroscopic_correlation(plain)).sum()
@@ -268,12 +251,12 @@ def test_size_strata_are_named_by_the_middle_box():
     side = np.concatenate([np.array(s, float) for s in sides.values()])
     boxes = np.stack([0 * side, 0 * side, side * 200, side * 100], axis=1)
     table = BoxTable(boxes, image, tuple(sides), np.tile([200.0, 100], (5, 1)), 0 * image, {})
-    assert size_strata(table) == ["< 0.05", "0.1-0.2", "0.4+", None, None]
-    labels = ["17+", "< 0.05", "0.4+", "0.05-0.1", None]
+    strata = size_strata(table)
+    assert strata.tolist()[:3] == ["< 0.05", "0.1-0.2", "0.4+"] and strata.isna().tolist()[3:] == [True, True]
     boxes = np.random.default_rng(0).uniform(size=(8, 4))
     pairs = BoxTable(boxes, np.repeat(np.arange(4), 2), tuple("abcde"), np.ones((5, 2)), np.zeros(8), {})
-    order = excess_by(pairs, labels, shuffles=2)["group"].tolist()
-    assert order == ["< 0.05", "0.05-0.1", "0.4+", "17+"]
+    order = excess_by(pairs, ["night", "day", "night", "dusk", None], shuffles=2)["group"].tolist()
+    assert order == ["day", "dusk", "night"]
 
 
 def test_classes_are_measured_against_themselves(rng):

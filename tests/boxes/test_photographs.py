@@ -1,4 +1,4 @@
-"""Embedded photographs: what the segmentation gives, and that tiles and pictures belong together."""
+"""Embedded photographs: what the segmentation gives, and that tiles and boxes belong together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import pytest
 
-from marginalia.boxes.photographs import RECIPES, cut_into_tiles, detect_photographs, photographs
+from marginalia.boxes.photographs import RECIPES, photographs
 from marginalia.boxes.table import BoxTable
 
 
@@ -19,11 +19,6 @@ def whole():
 @pytest.fixture(scope="module")
 def tiles():
     return photographs(tiles=True)
-
-
-@pytest.fixture(scope="module")
-def detections() -> BoxTable:
-    return detect_photographs()
 
 
 def mean_absolute_correlation(xywh: np.ndarray) -> float:
@@ -45,11 +40,10 @@ def test_nothing_is_fetched(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    assert len(photographs().pictures) == 5
-    assert len(detect_photographs()) > 0
+    assert len(photographs().pixels) == 5
 
 
-def test_whole_pictures_give_the_stated_boxes_and_correlations(whole):
+def test_whole_images_give_the_stated_boxes_and_correlations(whole):
     table = whole.table
     # another version of scipy or scikit-image may move a threshold by a grey level: some boxes, .01 of MC
     stated = {"coins": (24, 0.658), "page": (47, 0.657), "text": (35, 0.690)}
@@ -75,36 +69,36 @@ def test_one_category_a_photograph(whole):
 
 
 @pytest.mark.parametrize("tiles", [False, True])
-def test_pictures_fit_the_table(tiles):
+def test_pixels_fit_the_table(tiles):
     result = photographs(tiles)
-    assert len(result.pictures) == len(result.table.image_ids)
-    for picture, size in zip(result.pictures, result.table.sizes, strict=True):
-        assert picture.dtype == np.uint8
-        assert picture.shape[1::-1] == tuple(size)
+    assert len(result.pixels) == len(result.table.image_ids)
+    for pixels, size in zip(result.pixels, result.table.sizes, strict=True):
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[1::-1] == tuple(size)
     assert inside(result.table)
 
 
 def test_tiles_cover_each_photograph_once(whole, tiles):
     at = 0
-    for picture, recipe in zip(whole.pictures, RECIPES, strict=True):
+    for pixels, recipe in zip(whole.pixels, RECIPES, strict=True):
         rows, columns = recipe.grid
-        mine = tiles.pictures[at : at + rows * columns]
+        mine = tiles.pixels[at : at + rows * columns]
         assert tiles.table.image_ids[at].startswith(recipe.source)
         joined = np.concatenate(
             [np.concatenate(mine[r * columns : (r + 1) * columns], axis=1) for r in range(rows)]
         )
-        np.testing.assert_array_equal(joined, picture)
+        np.testing.assert_array_equal(joined, pixels)
         at += rows * columns
-    assert at == len(tiles.pictures) == 90
+    assert at == len(tiles.pixels) == 90
 
 
 def test_tiles_keep_every_box_and_count_the_cut_ones(whole, tiles):
     assert len(tiles.table) == len(whole.table)
     assert (tiles.table.category == whole.table.category).all()
     smaller = (tiles.table.xywh[:, 2:] < whole.table.xywh[:, 2:]).any(axis=1)
-    (finding,) = tiles.table.report.values()
-    assert finding.kept
-    assert finding.count == smaller.sum()
+    (issue,) = tiles.table.report.values()
+    assert issue.kept
+    assert issue.count == smaller.sum()
     # the centre lies in the tile, so at least half of each side does
     assert (tiles.table.xywh[:, 2:] >= whole.table.xywh[:, 2:] / 2).all()
 
@@ -119,57 +113,16 @@ def test_a_box_shows_the_same_pixels_on_its_tile(whole, tiles):
         crops = []
         for result in (whole, tiles):
             x, y, w, h = result.table.xywh[box].astype(int)
-            crops.append(result.pictures[result.table.image[box]][y : y + h, x : x + w])
+            crops.append(result.pixels[result.table.image[box]][y : y + h, x : x + w])
         np.testing.assert_array_equal(*crops)
 
 
 def test_things_stand_out_from_their_surroundings(whole):
     # a word is darker than the paper around it, a galaxy brighter than the sky
     sign = {1: 1, 2: -1, 3: -1, 4: 1, 5: -1}
-    for number, picture in enumerate(whole.pictures):
-        grey = picture.mean(axis=-1) if picture.ndim == 3 else picture.astype(float)
+    for number, pixels in enumerate(whole.pixels):
+        grey = pixels.mean(axis=-1) if pixels.ndim == 3 else pixels.astype(float)
         covered = np.zeros(grey.shape, bool)
         for x, y, w, h in whole.table.xywh[whole.table.image == number].astype(int):
             covered[y : y + h, x : x + w] = True
         assert sign[number + 1] * (grey[covered].mean() - grey[~covered].mean()) > 5
-
-
-def test_cutting_refuses_a_table_of_other_images(whole):
-    other = BoxTable([[0, 0, 4, 4]], [0], ("coins",), [(10, 10)], [1], {1: "coin"})
-    with pytest.raises(ValueError, match="five images"):
-        cut_into_tiles(other)
-
-
-def test_detections_match_the_table_of_references(whole, tiles, detections):
-    assert detections.image_ids == whole.table.image_ids
-    assert detections.names == whole.table.names
-    assert set(detections.category) <= set(whole.table.names)
-    assert ((detections.score > 0) & (detections.score < 1)).all()
-    assert inside(detections)
-    cut = detect_photographs(tiles=True)
-    assert cut.image_ids == tiles.table.image_ids
-    np.testing.assert_array_equal(cut.sizes, tiles.table.sizes)
-    np.testing.assert_array_equal(cut.score, detections.score)
-
-
-def test_detections_are_repeatable(detections):
-    again = detect_photographs()
-    np.testing.assert_array_equal(again.xywh, detections.xywh)
-    np.testing.assert_array_equal(again.category, detections.category)
-
-
-def test_the_detector_finds_coins_and_fails_elsewhere(whole, detections):
-    def found(number: int) -> float:
-        ground_truth, guess = (t.xywh[t.image == number] for t in (whole.table, detections))
-        low = np.maximum(ground_truth[:, None, :2], guess[None, :, :2])
-        high = np.minimum(
-            (ground_truth[:, :2] + ground_truth[:, 2:])[:, None], (guess[:, :2] + guess[:, 2:])[None]
-        )
-        shared = (high - low).clip(0).prod(axis=-1)
-        union = ground_truth[:, 2:].prod(axis=1)[:, None] + guess[:, 2:].prod(axis=1) - shared
-        return float((shared / union > 0.5).any(axis=1).mean())
-
-    assert found(0) > 0.9  # measured: every coin
-    assert found(1) < 0.7  # words fall apart
-    absent = detections.category != detections.image + 1
-    assert 0.1 < absent.mean() < 0.5  # categories that the photograph does not hold: measured 0.25

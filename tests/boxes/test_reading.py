@@ -94,18 +94,18 @@ def test_coco(tmp_path, coco_content, suffix):
     np.testing.assert_array_equal(table.area, [9.5, np.nan])
     np.testing.assert_array_equal(table.sizes, [[640, 480], [100, 50]])
     assert table.files == ("a.jpg", "b.jpg")
-    assert {reason: finding.count for reason, finding in table.report.items()} == {"images without boxes": 1}
+    assert {reason: issue.count for reason, issue in table.report.items()} == {"images without boxes": 1}
 
 
 def test_coco_with_string_ids(tmp_path, coco_content):
     for image in coco_content["images"]:
-        image["id"] = f"picture-{image['id']}"
+        image["id"] = f"image-{image['id']}"
     for annotation in coco_content["annotations"]:
-        annotation["image_id"] = f"picture-{annotation['image_id']}"
+        annotation["image_id"] = f"image-{annotation['image_id']}"
         annotation["id"] = f"a{annotation['id']}"
     (tmp_path / "file.json").write_text(json.dumps(coco_content))
     table = read_boxes(tmp_path / "file.json")
-    assert table.image_ids == ("picture-7", "picture-3")
+    assert table.image_ids == ("image-7", "image-3")
     assert table.image.tolist() == [1, 1]
 
 
@@ -181,10 +181,10 @@ def test_yolo_in_fractions(tmp_path, put, names):
     np.testing.assert_allclose(table.xywh, [[0.4, 0.3, 0.2, 0.4], [0, 0, 0.5, 0.5]], atol=1e-15)  # rounding
     np.testing.assert_array_equal(table.sizes, [[1, 1], [1, 1]])
     assert table.report["images without boxes"].count == 1
-    assert "in parts of the image, sizes unknown: 2 kept, first: image a" in repr(table)
+    assert "normalised, image sizes unknown: 2 kept, first: image a" in repr(table)
 
 
-PLACES = {  # where labels are, where their pictures are, which folder is read
+PLACES = {  # where labels are, where their images are, which folder is read
     "beside, from above": ("labels", "images", "."),
     "beside": ("labels", "images", "labels"),
     "split inside, from above": ("labels/val", "images/val", "."),
@@ -196,7 +196,7 @@ PLACES = {  # where labels are, where their pictures are, which folder is read
 
 
 @pytest.mark.parametrize(("labels", "images", "read"), PLACES.values(), ids=PLACES)
-def test_yolo_finds_its_pictures(tmp_path, monkeypatch, labels, images, read):
+def test_yolo_finds_its_images(tmp_path, monkeypatch, labels, images, read):
     lay(tmp_path, {f"{labels}/a.txt": "0 .5 .5 .5 .5", f"{labels}/b.txt": "", "data.yaml": "names: [ant]"})
     lay(tmp_path, {f"{images}/{name}.png": png(np.zeros((10, 20))) for name in "abc"})
     table = read_boxes(tmp_path / read)
@@ -209,14 +209,14 @@ def test_yolo_finds_its_pictures(tmp_path, monkeypatch, labels, images, read):
 
 
 @pytest.mark.parametrize("content", [None, b"version https://git-lfs"], ids=["absent", "a pointer"])
-def test_yolo_with_a_picture_missing_stays_in_fractions(tmp_path, content):
+def test_yolo_with_an_image_missing_stays_normalised(tmp_path, content):
     lay(
         tmp_path,
         YOLO | {"images/a.png": png(np.zeros((10, 20)))} | ({"images/b.png": content} if content else {}),
     )
     table = read_boxes(tmp_path)
     np.testing.assert_array_equal(table.sizes, [[1, 1]] * 2)
-    assert table.files == () and table.report["in parts of the image, sizes unknown"].first == "image b"
+    assert table.files == () and table.report["normalised, image sizes unknown"].first == "image b"
 
 
 def test_yolo_in_fractions_on_purpose_has_nothing_to_report(tmp_path):
@@ -225,7 +225,7 @@ def test_yolo_in_fractions_on_purpose_has_nothing_to_report(tmp_path):
 
 def test_pixels_in_whole_numbers_are_no_deeppcb_labels(tmp_path):
     table = read_boxes(lay(tmp_path, {"a.txt": "0 100 120 50 40"}))
-    assert table.report["above 2: pixels, not parts of the image?"].count == 1
+    assert table.report["above 2: pixels, not normalised?"].count == 1
 
 
 def test_yolo_without_names_and_with_sizes(tmp_path):
@@ -239,11 +239,11 @@ def test_yolo_without_names_and_with_sizes(tmp_path):
     np.testing.assert_allclose(table.xywh, expected, atol=1e-12)
 
 
-def test_yolo_sizes_from_pictures(tmp_path):
+def test_yolo_sizes_from_images(tmp_path):
     lay(tmp_path / "set", YOLO)
-    pictures = lay(tmp_path / "pictures", {"a.png": png(np.zeros((10, 20)))})
-    Image.new("L", (200, 100)).save(pictures / "b.jpg")
-    table = read_boxes(tmp_path / "set", sizes=pictures)
+    images = lay(tmp_path / "images", {"a.png": png(np.zeros((10, 20)))})
+    Image.new("L", (200, 100)).save(images / "b.jpg")
+    table = read_boxes(tmp_path / "set", sizes=images)
     assert table.files == ("a.png", "b.jpg")
     np.testing.assert_array_equal(table.sizes, [[20, 10], [200, 100]])
 
@@ -304,7 +304,7 @@ def test_masks_of_one_kind_may_be_255(tmp_path):
     assert not table.report
 
 
-def test_pictures_beside_annotations_are_pictures(tmp_path):
+def test_images_beside_annotations_are_no_masks(tmp_path):
     lay(tmp_path, {"a.xml": voc_text("a", ("dog", 1, 2, 3, 4)), "a.png": png(np.zeros((4, 4)))})
     assert find_format(tmp_path) == "voc"
 

@@ -96,7 +96,7 @@ BAD_XML = "XML that is broken or defines entities"
 WRONG = "wrong number of values in a box; text where a number belongs"
 UNLISTED = "annotation or detection for an image that is not listed"
 TWICE = "image id, category id or name of a label file twice"
-NO_SIZE = "no size or picture for an image where `sizes` was given"
+NO_SIZE = "no size or file for an image where `sizes` was given"
 NAN = "NaN or infinity in a box"
 EMPTY = "width or height zero or negative"
 BOXLESS = "annotation with no box at all"
@@ -105,7 +105,7 @@ REPEATED = "annotation id used before"
 NO_CATEGORY = "no category"
 UNKNOWN_SIZE = "image size missing or 0"
 NEARLY = "zip archive; text in UTF-16; one YOLO or DeepPCB label file; data.yaml"
-PARTS = "YOLO without `sizes`, and an image without picture"
+NORMALISED = "YOLO without `sizes`, and an image without file"
 ABOVE = "YOLO number above 2, where 1 is the whole side"
 
 # row of the table, the content, options, what the message says besides the file's name
@@ -124,11 +124,11 @@ ERRORS = [
     (NO_FORMAT, {"a.xml": corners(1, 2, 3, 4)}, {"format": "masks"}, "no .png file"),
     (NO_FORMAT, {"a.xml": corners(1, 2, 3, 4), "a.txt": "0 .5 .5 .1 .1"}, {}, "holds both voc and yolo"),
     (NO_FORMAT, ("a.json", coco()), {"format": "csv"}, "format 'csv' is not known"),
-    (NO_FORMAT, ("a.json", results()), {}, "needs truth="),
-    (NO_FORMAT, ("a.json", coco()), {"ground_truth": True}, "truth= belongs"),
+    (NO_FORMAT, ("a.json", results()), {}, "needs ground_truth="),
+    (NO_FORMAT, ("a.json", coco()), {"ground_truth": True}, "ground_truth= belongs"),
     (NO_FORMAT, ("a.json", coco()), {"sizes": (9, 9)}, "sizes= is for"),
     (NO_FORMAT, ("a.csv", "ImageId,Label\n"), {}, "not ImageId,ClassId,EncodedPixels"),
-    (NO_FORMAT, {"a.png": "no picture"}, {"format": "masks"}, r"a\.png is not a picture"),
+    (NO_FORMAT, {"a.png": "no image"}, {"format": "masks"}, r"a\.png is not an image"),
     (DAMAGED, ("a.json", LONG[:-2000]), {}, r"cut off after annotation number \d+ \(id"),
     (DAMAGED, ("a.json.gz", gzip.compress(LONG)[:-2000]), {}, r"cut off after annotation number \d+ .*gzip"),
     (DAMAGED, ("a.json.gz", gzip.compress(LONG)[:-4]), {}, "gzip"),
@@ -200,46 +200,46 @@ ERRORS = [
     (TWICE, ("a.json", coco()[:-1] + ', "images": []}'), {}, "stands in the"),
     (TWICE, {"a.xml": corners(1, 2, 3, 4), "a.XML": corners(1, 2, 3, 4)}, {}, "two files describe image 'a'"),
     (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1"}, {"sizes": {"b": (9, 9)}}, "sizes says nothing about image 'a'"),
-    (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1"}, {"sizes": "."}, "no picture for 'a'"),
-    (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1", "a.jpg": "x"}, {"sizes": "."}, "not a picture"),
+    (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1"}, {"sizes": "."}, "no image for 'a'"),
+    (NO_SIZE, {"a.txt": "0 .5 .5 .1 .1", "a.jpg": "x"}, {"sizes": "."}, "not an image"),
 ]
 
-SET_ASIDE, KEPT = (1, False), (2, True)
+DROPPED, KEPT = (1, False), (2, True)
 # row of the table, the content, options, (boxes left, kept), the first entry named
 COUNTED = [
-    (NAN, ("a.json", coco(bbox=[1, float("nan"), 3, 4])), {}, SET_ASIDE, "annotation 2"),
-    (NAN, ("a.json", coco(bbox=[1, 2, float("inf"), 4])), {}, SET_ASIDE, "annotation 2"),
-    (NAN, ("a.json", coco().replace("[5,", "[1e999,")), {}, SET_ASIDE, "annotation 2"),
-    (NAN, {"a.xml": corners(1, 2, 3, "nan")}, {}, SET_ASIDE, "a.xml, object 2"),
-    (NAN, {"a.txt": "0 .5 .5 .1 .1\n0 nan .5 .1 .1"}, {}, SET_ASIDE, "a.txt, line 2"),
-    (EMPTY, ("a.json", coco(bbox=[1, 2, 0, 4])), {}, SET_ASIDE, "annotation 2"),
-    (EMPTY, ("a.json", coco(bbox=[1, 2, 3, -4])), {}, SET_ASIDE, "annotation 2"),
-    (EMPTY, {"a.xml": corners(5, 2, 3, 4)}, {}, SET_ASIDE, "a.xml, object 2"),
-    (EMPTY, {"a.txt": "1 2 3 4 1\n9 9 9 9 1"}, {}, SET_ASIDE, "a.txt, line 2"),
-    (BOXLESS, ("a.json", coco(bbox=...)), {}, SET_ASIDE, "annotation 2"),
-    (BOXLESS, ("a.json", coco(bbox=None, id=None)), {}, SET_ASIDE, "annotation number 2"),
+    (NAN, ("a.json", coco(bbox=[1, float("nan"), 3, 4])), {}, DROPPED, "annotation 2"),
+    (NAN, ("a.json", coco(bbox=[1, 2, float("inf"), 4])), {}, DROPPED, "annotation 2"),
+    (NAN, ("a.json", coco().replace("[5,", "[1e999,")), {}, DROPPED, "annotation 2"),
+    (NAN, {"a.xml": corners(1, 2, 3, "nan")}, {}, DROPPED, "a.xml, object 2"),
+    (NAN, {"a.txt": "0 .5 .5 .1 .1\n0 nan .5 .1 .1"}, {}, DROPPED, "a.txt, line 2"),
+    (EMPTY, ("a.json", coco(bbox=[1, 2, 0, 4])), {}, DROPPED, "annotation 2"),
+    (EMPTY, ("a.json", coco(bbox=[1, 2, 3, -4])), {}, DROPPED, "annotation 2"),
+    (EMPTY, {"a.xml": corners(5, 2, 3, 4)}, {}, DROPPED, "a.xml, object 2"),
+    (EMPTY, {"a.txt": "1 2 3 4 1\n9 9 9 9 1"}, {}, DROPPED, "a.txt, line 2"),
+    (BOXLESS, ("a.json", coco(bbox=...)), {}, DROPPED, "annotation 2"),
+    (BOXLESS, ("a.json", coco(bbox=None, id=None)), {}, DROPPED, "annotation number 2"),
     (
         BOXLESS,
         {"a.xml": VOC.format(THING.format(CORNERS.format(1, 2, 3, 4)) + THING)},
         {},
-        SET_ASIDE,
+        DROPPED,
         "a.xml, object 2",
     ),
     (
         "detection with a score of NaN or infinity",
         ("a.json", results(score=float("nan"))),
         {"ground_truth": True},
-        SET_ASIDE,
+        DROPPED,
         "detection 2",
     ),
     (
         "text file among labels that holds no numbers",
         {"a.txt": "0 .5 .5 .1 .1", "train.txt": "images/a.jpg"},
         {},
-        SET_ASIDE,
+        DROPPED,
         "train.txt",
     ),
-    ("masks: value 255 beside other values", {"a.png": mask(1, 255)}, {}, SET_ASIDE, "a.png"),
+    ("masks: value 255 beside other values", {"a.png": mask(1, 255)}, {}, DROPPED, "a.png"),
     (OUTSIDE, ("a.json", coco(bbox=[-1, 2, 3, 4])), {}, KEPT, "annotation 2"),
     (OUTSIDE, ("a.json", coco(bbox=[90, 2, 9.1, 4])), {}, KEPT, "annotation 2"),
     (OUTSIDE, {"a.txt": "0 .5 .5 .1 .1\n0 .9 .5 .3 .1"}, {}, KEPT, "a.txt, line 2"),
@@ -250,7 +250,7 @@ COUNTED = [
         KEPT,
         "annotation 2",
     ),
-    (PARTS, {"a.txt": "0 .5 .5 .1 .1\n0 .9 .5 .1 .1"}, {}, KEPT, "image a"),
+    (NORMALISED, {"a.txt": "0 .5 .5 .1 .1\n0 .9 .5 .1 .1"}, {}, KEPT, "image a"),
     (ABOVE, {"a.txt": "0 .5 .5 .1 .1\n0 40 50 20 10"}, {}, KEPT, "a.txt, line 2"),
     ("x = y = w = h", ("a.json", coco(bbox=[7, 7, 7, 7])), {}, KEPT, "annotation 2"),
     (REPEATED, ("a.json", coco(id=1)), {}, KEPT, "annotation 1"),
@@ -335,8 +335,8 @@ def test_counted(tmp_path, ground_truth, row, content, options, left, first):
     does, phrase = table_rows()[row]
     boxes, kept = left
     assert len(table) == boxes
-    finding = table.report[phrase]
-    assert (finding.count, finding.kept, finding.first) == (1, kept, first)
+    issue = table.report[phrase]
+    assert (issue.count, issue.kept, issue.first) == (1, kept, first)
     assert does.startswith("kept" if kept else "dropped")
     assert np.isfinite(table.xywh).all()
     assert (table.xywh[:, 2:] > 0).all()
@@ -358,7 +358,7 @@ def test_no_such_relative_path_says_where_it_looked(tmp_path, monkeypatch):
     assert str(tmp_path / "mine" / "absent.json") in str(error.value)
 
 
-def test_no_such_folder_of_pictures(tmp_path):
+def test_no_such_folder_of_images(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         read_boxes(put(tmp_path / "labels", {"a.txt": "0 .5 .5 .1 .1"}), sizes=tmp_path / "absent")
 

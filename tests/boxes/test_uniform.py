@@ -1,4 +1,4 @@
-"""Boxes put down at random: the hash that the browser shares, the band, and the known levels of chance."""
+"""Boxes put down at random: the hash that the browser shares, and the known levels of chance."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import kstest
 
 from marginalia.boxes.correlation import macroscopic_correlation
-from marginalia.boxes.table import BoxTable
-from marginalia.boxes.uniform import lowbias32, random_layout, uniform_band, uniform_boxes
+from marginalia.boxes.uniform import lowbias32, random_layout, uniform_boxes
 
 
 def lowbias32_by_hand(x: int) -> int:
@@ -59,23 +58,6 @@ def test_places_are_uniform_and_inside():
     assert kstest(draws, "uniform").pvalue > 0.01
 
 
-def test_the_band_is_that_of_its_draws():
-    wh = np.random.default_rng(0).uniform(5, 60, (6, 2))
-    values = []
-    for draw in range(200):
-        boxes = uniform_boxes(wh, (320, 240), 4, draw)
-        table = BoxTable(boxes, np.zeros(6), ("one",), [(320, 240)], np.zeros(6), {})
-        values.append(macroscopic_correlation(table)[0])
-    assert uniform_band(wh, (320, 240), seed=4) == pytest.approx(np.quantile(values, [0.05, 0.95]), abs=1e-14)
-    low, high = uniform_band(wh, (320, 240), draws=50, quantiles=(0.25, 0.75))
-    assert 0 < low < high < 1
-
-
-def test_fewer_than_two_boxes_have_no_band():
-    assert np.isnan(uniform_band([(5, 5)], (10, 10))).all()
-    assert np.isnan(uniform_band(np.zeros((0, 2)), (10, 10))).all()
-
-
 # mean |rho| of independent uniform boxes with sides up to s; three digits, simulated: +- .004 is four
 # standard errors of 100,000 pairs
 LEVELS = {
@@ -109,5 +91,5 @@ def test_layouts_stay_inside():
     table = random_layout(count=5, side=0.4, images=300, size=(64, 48))
     assert (table.xywh[:, :2] >= 0).all() and (table.xywh[:, :2] + table.xywh[:, 2:] <= (64, 48)).all()
     assert table.counts.tolist() == [5] * 300
-    with pytest.raises(ValueError, match="part of the image"):
+    with pytest.raises(ValueError, match="normalised to the image size"):
         random_layout(2, 30, 10)

@@ -9,7 +9,7 @@ import pytest
 
 from marginalia.boxes.correlation import BOX_FORMATS, pearson
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
-from marginalia.boxes.uniform import lowbias32, uniform_band, uniform_boxes
+from marginalia.boxes.uniform import lowbias32, uniform_boxes
 from marginalia.explorers import BoxExplorer
 from marginalia.explorers.base import STATIC
 from marginalia.style import CYCLE
@@ -76,9 +76,9 @@ def test_boxes_without_variance(call, rng):
 
 
 def test_band_is_that_of_the_library(call, rng):
-    wh = layout(rng, 6)[:, 2:]
-    expected = uniform_band(wh, np.array([500.0, 400.0]))
-    np.testing.assert_allclose(call("uniformBand", wh.tolist(), [500, 400]), expected, atol=1e-12)
+    boxes = layout(rng, 6)
+    expected = BoxExplorer(boxes, size=(500, 400)).band
+    np.testing.assert_allclose(call("uniformBand", boxes[:, 2:].tolist(), [500, 400]), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("box_format", BOX_FORMATS)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
 
 from marginalia.detection import runs
 from marginalia.detection.convergence import (
@@ -16,7 +14,6 @@ from marginalia.detection.convergence import (
     missing_runs,
     pair_orders,
     paired,
-    rank_agreement,
     ratio_text,
     reach,
     run_names,
@@ -208,29 +205,6 @@ def test_orders_of_pairs():
     assert table.loc[("a", "c"), "order"] == table.loc[("b", "c"), "order"] == "reversed"
     assert set(table.xs("d", level="lower")["order"]) == {"no seed yet"}
     assert pair_orders(values, {"c": 2.0, "a": 1.0})["order"].tolist() == ["as published"]
-
-
-def test_rank_agreement_counts_orders():
-    published = [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert rank_agreement([10, 20, 30, 40, 50], published) == (pytest.approx(1), 5, 1, 120)
-    assert rank_agreement([50, 40, 30, 20, 10], published) == (pytest.approx(-1), 5, 120, 120)
-    assert rank_agreement([20, 10, 30, 40, 50], published) == (pytest.approx(0.9), 5, 5, 120)
-
-
-def test_rank_agreement_is_spearmans():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        a, b = rng.integers(0, 4, (2, 5)) + np.array([0, 0, 0, 0, 9])  # with ties
-        found = rank_agreement(a, b)
-        assert found.rho == pytest.approx(spearmanr(a, b).statistic)
-        as_good = sum(spearmanr(p, b).statistic >= found.rho - 1e-9 for p in itertools.permutations(a))
-        assert found.as_good == as_good
-
-
-@pytest.mark.parametrize("ours", [[1.0], [1.0, 2.0, 3.0], [1.0, math.nan], list(range(9))])
-def test_rank_agreement_of_what_it_cannot_rank(ours):
-    with pytest.raises(ValueError, match="two lists of the same 2 to 8 finite numbers"):
-        rank_agreement(ours, [1.0, 2.0] if len(ours) != 9 else ours)
 
 
 def test_names_of_runs():

@@ -142,11 +142,6 @@ def test_layer_ious_of_the_last_layer_are_at_least_a_half():
     assert overlap.shape[0] == 3 and (overlap[-1] >= 0.5).all()
 
 
-def test_rank_correlation_of_a_straight_line():
-    a = np.arange(50.0)
-    assert anchors.rank_correlation(a, 2 * a) == (pytest.approx(1), pytest.approx((1, 1)))
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A folder that transformers wrote, with random weights, and a picture file."""

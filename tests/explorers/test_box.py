@@ -12,7 +12,7 @@ import traitlets
 
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
 from marginalia.boxes.table import BoxTable, BoxWarning
-from marginalia.boxes.uniform import uniform_band
+from marginalia.boxes.uniform import uniform_boxes
 from marginalia.explorers import BoxExplorer
 
 BOXES = [[30, 20, 70, 60], [150, 30, 60, 90], [260, 60, 80, 50], [60, 150, 90, 70]]
@@ -29,9 +29,13 @@ def test_correlation_is_the_library_s(box_format):
     assert explorer.correlation == macroscopic_correlation(table(), box_format)[0]
 
 
-def test_band_is_the_library_s():
-    explorer = BoxExplorer(BOXES, size=(400, 300))
-    assert explorer.band == uniform_band(np.array(BOXES, float)[:, 2:], np.array([400.0, 300.0]))
+def test_band_is_that_of_its_draws():
+    values = []
+    for draw in range(200):
+        boxes = uniform_boxes(np.array(BOXES, float)[:, 2:], (400, 300), seed=0, draw=draw)
+        values.append(macroscopic_correlation(table(boxes))[0])
+    low, high = np.quantile(values, [0.05, 0.95])
+    assert BoxExplorer(BOXES, size=(400, 300)).band == pytest.approx((low, high), abs=1e-14)
 
 
 def test_numbers_follow_the_boxes():

@@ -1,4 +1,4 @@
-"""The last step of every reader: look at the boxes, dropped what cannot be used, count what is unusual."""
+"""The last step of every reader: drop the boxes that cannot be used, count what is unusual."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROUNDING = 2e-5
 
 @dataclass
 class RawBoxes:
-    """What a reader found, before it is looked at; rows in the order of the file.
+    """What a reader found, before it is validated; rows in the order of the file.
 
-    `entry(i)` names box i in the file's own words ("annotation 17"); `findings` holds what the reader has
+    `entry(i)` names box i in the file's own words ("annotation 17"); `issues` holds what the reader has
     already counted.
     """
 
@@ -37,7 +37,7 @@ class RawBoxes:
     area: Float[np.ndarray, " N"] | None = None
     difficult: Bool[np.ndarray, " N"] | None = None
     files: Sequence[str] = ()
-    findings: dict[str, Issue] = field(default_factory=dict)
+    issues: dict[str, Issue] = field(default_factory=dict)
 
 
 class Rows:
@@ -48,7 +48,7 @@ class Rows:
 
     def add(self, entry: str, image: int, category: int, xywh: Sequence[float], area: float | None = None):
         """One box; `entry` names it in the file's own words."""
-        self.xywh.append(tuple(xywh))
+        self.xywh.append(xywh)
         self.image.append(image)
         self.category.append(category)
         self.area.append(area)
@@ -63,17 +63,18 @@ class Rows:
         return RawBoxes(xywh, image, image_ids, sizes, category, names, entry, area=area, **others)
 
 
-def settle(raw: RawBoxes) -> BoxTable:
+def validate(raw: RawBoxes) -> BoxTable:
     """The table of the boxes that can be used, with a report on all that were dropped or are unusual."""
-    xywh = np.asarray(raw.xywh, np.float64).reshape(-1, 4)
+    xywh = raw.xywh
     sizes = np.array(raw.sizes, np.float64).reshape(-1, 2)
     sizes[~(sizes > 0)] = np.nan  # some tools write 0 for a size they do not know
-    report = dict(raw.findings)
+    report = dict(raw.issues)
 
     def count(reason: str, mask: Bool[np.ndarray, " N"], kept: bool):
         if mask.any():
             report[reason] = Issue(int(mask.sum()), kept, raw.entry(int(np.argmax(mask))))
 
+    # dropped: boxes without four numbers, without an extent, or with a score that says nothing
     finite = np.isfinite(xywh).all(1)
     positive = (xywh[:, 2:] > 0).all(1)
     scored = np.ones(len(xywh), bool) if raw.score is None else np.isfinite(raw.score)
@@ -82,6 +83,7 @@ def settle(raw: RawBoxes) -> BoxTable:
     count("score not a number", finite & positive & ~scored, kept=False)
     usable = finite & positive & scored
 
+    # kept, but counted: what is unusual about a box
     limit = sizes[raw.image]
     slack = ROUNDING * limit
     with np.errstate(invalid="ignore"):  # comparisons with an unknown size are False, as they should be
@@ -96,31 +98,13 @@ def settle(raw: RawBoxes) -> BoxTable:
     if raw.difficult is not None:
         count("marked difficult", usable & raw.difficult, kept=True)
 
-    table = BoxTable(
-        xywh,
-        raw.image,
-        raw.image_ids,
-        sizes,
-        raw.category,
-        raw.names,
-        raw.crowd,
-        raw.score,
-        raw.area,
-        tuple(raw.files),
-        report,
-    )
-    table = table if usable.all() else table.where(usable)
-    _count_images(table, report)
-    return table
+    columns = (xywh, raw.image, raw.image_ids, sizes, raw.category, raw.names, raw.crowd, raw.score, raw.area)
+    table = BoxTable(*columns, tuple(raw.files), report).where(usable)
 
-
-def _count_images(table: BoxTable, report: dict[str, Issue]):
-    """Add what is unusual about whole images."""
-    unusual = {
-        "image size not given": np.isnan(table.sizes).any(1),
-        "images without boxes": table.counts == 0,
-    }
+    # what is unusual about whole images, once the boxes that stay are known
+    unusual = {"image size not given": np.isnan(sizes).any(1), "images without boxes": table.counts == 0}
     for reason, mask in unusual.items():
         if mask.any():
             first = table.image_ids[int(np.argmax(mask))]
             report[reason] = Issue(int(mask.sum()), True, f"image {first}")
+    return table

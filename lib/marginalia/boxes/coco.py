@@ -7,13 +7,14 @@ memory is bounded by the boxes, and most of the time goes into walking over the 
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import numpy as np
 
-from .checks import NO_CATEGORY, RawBoxes, settle
+from .checks import NO_CATEGORY, RawBoxes, validate
 from .json_stream import BLOCK, JsonStream
 from .table import BoxTable, Issue
 
@@ -59,8 +60,7 @@ class Detection(msgspec.Struct, gc=False):
 
 def read_coco(path: Path, block: int = BLOCK) -> BoxTable:
     """Annotations in COCO's layout, packed with gzip or not; `block` bytes are decoded at a time."""
-    columns, images, names = _Columns(), [], {}
-    keys = []
+    columns, images, categories, keys = _Columns(Annotation), [], [], []
     with JsonStream(path, block) as text:
         if text.peek() != b"{":
             raise ValueError(
@@ -75,11 +75,9 @@ def read_coco(path: Path, block: int = BLOCK) -> BoxTable:
                 for batch in text.entries(Annotation, "annotation"):
                     columns.add(batch)
             elif key == "images":
-                for batch in text.entries(Image, "image"):
-                    images += batch
+                images = list(chain.from_iterable(text.entries(Image, "image")))
             elif key == "categories":
-                for batch in text.entries(Category, "category"):
-                    names |= _category_names(path, names, batch)
+                categories = list(chain.from_iterable(text.entries(Category, "category")))
             else:
                 text.skip()
     missing = [key for key in ("images", "annotations") if key not in keys]
@@ -88,12 +86,12 @@ def read_coco(path: Path, block: int = BLOCK) -> BoxTable:
             f"{path}: not a COCO annotation file: no {' and no '.join(map(repr, missing))} beside "
             f"{', '.join(map(repr, keys)) or 'nothing'}"
         )
-    return settle(_join(path, columns, images, names))
+    return validate(_join(path, columns.arrays(), images, categories))
 
 
 def read_results(path: Path, ground_truth: BoxTable, block: int = BLOCK) -> BoxTable:
     """Detections, a list of {image_id, category_id, bbox, score}, on the images of `ground_truth`."""
-    columns = _Columns()
+    columns = _Columns(Detection)
     with JsonStream(path, block) as text:
         if text.peek() != b"[":
             raise ValueError(
@@ -109,7 +107,7 @@ def read_results(path: Path, ground_truth: BoxTable, block: int = BLOCK) -> BoxT
         return f"detection {i + 1}"
 
     image = _positions(path, arrays["image_id"], ground_truth.image_ids, entry)
-    return settle(
+    return validate(
         RawBoxes(
             arrays["bbox"],
             image,
@@ -127,33 +125,27 @@ def read_results(path: Path, ground_truth: BoxTable, block: int = BLOCK) -> BoxT
 class _Columns:
     """Batches of entries turned into arrays as they come: one list of arrays per field."""
 
-    def __init__(self):
+    def __init__(self, kind: type[Annotation] | type[Detection]):
+        self.kind = kind
         self.batches: list[dict[str, np.ndarray]] = []
+        self.add([])  # so that every field is there when there is no entry at all
 
     def add(self, batch: list[Annotation] | list[Detection]):
-        if not batch:
-            return
-        nan4 = (np.nan,) * 4
         values = {"image_id": ids([a.image_id for a in batch])}
-        values["bbox"] = np.array([a.bbox or nan4 for a in batch], np.float64).reshape(-1, 4)
-        if isinstance(batch[0], Detection):
-            values["category_id"] = np.array([a.category_id for a in batch], np.int64)
+        values["bbox"] = np.array([a.bbox or (np.nan,) * 4 for a in batch], np.float64).reshape(-1, 4)
+        categories = [NO_CATEGORY if a.category_id is None else a.category_id for a in batch]
+        values["category_id"] = np.array(categories, np.int64)
+        if self.kind is Detection:
             values["score"] = np.array([a.score for a in batch], np.float64)
         else:
-            categories = [NO_CATEGORY if a.category_id is None else a.category_id for a in batch]
-            values["category_id"] = np.array(categories, np.int64)
-            values["boxless"] = np.array([a.bbox is None for a in batch])
+            values["boxless"] = np.array([a.bbox is None for a in batch], bool)
             values["id"] = ids([a.id for a in batch])
             values["area"] = np.array([a.area for a in batch], np.float64)  # None becomes NaN
-            values["crowd"] = np.array([bool(a.iscrowd) for a in batch])
+            values["crowd"] = np.array([bool(a.iscrowd) for a in batch], bool)
         self.batches.append(values)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """One array per field, over all batches; every field is empty when there was no entry at all."""
-        if not self.batches:
-            empty = {name: np.zeros(0) for name in ("bbox", "area", "score")}
-            empty |= {name: np.zeros(0, np.int64) for name in ("image_id", "category_id", "id")}
-            return empty | {name: np.zeros(0, bool) for name in ("boxless", "crowd")}
+        """One array per field, over all batches."""
         return {name: np.concatenate([b[name] for b in self.batches]) for name in self.batches[0]}
 
 
@@ -163,59 +155,52 @@ def ids(values: list) -> np.ndarray:
     return array if array.dtype.kind == "i" else np.array(values, dtype=object)
 
 
-def _category_names(path: Path, known: dict[int, str], batch: list[Category]) -> dict[int, str]:
-    names = {}
-    for category in batch:
-        if category.id in known or category.id in names:
-            raise ValueError(f"{path}: category id {category.id} is given twice; ids must be unique")
-        names[category.id] = str(category.id) if category.name is None else category.name
-    return names
-
-
-def _join(path: Path, columns: _Columns, images: list[Image], names: dict[int, str]) -> RawBoxes:
-    """Bring annotations and images together; errors for ids that do not fit, findings for what is odd."""
-    arrays = columns.arrays()
-    image_ids = _unique_ids(path, images)
-    findings = {}
-    keep = ~arrays["boxless"]
+def _join(
+    path: Path, arrays: dict[str, np.ndarray], images: list[Image], categories: list[Category]
+) -> RawBoxes:
+    """Bring annotations and images together; errors for ids that do not fit, issues for what is odd."""
+    image_ids = _unique_ids(f"{path}: image", images)
+    _unique_ids(f"{path}: category", categories)
+    names = {c.id: str(c.id) if c.name is None else c.name for c in categories}
     own = arrays["id"]
+    issues = {}
 
     def described(i):
         return f"annotation {own[i]}" if own[i] is not None else f"annotation number {i + 1}"
 
-    if not keep.all():
-        findings["without a box"] = Issue(int((~keep).sum()), False, described(int(np.argmin(keep))))
     image = _positions(path, arrays["image_id"], image_ids, described)
-    repeated = _repeated(own)
+    boxless, repeated = np.flatnonzero(arrays["boxless"]), _repeated(own)
+    if len(boxless):
+        issues["without a box"] = Issue(len(boxless), False, described(boxless[0]))
     if len(repeated):
-        findings["annotation id used before"] = Issue(len(repeated), True, described(repeated[0]))
-    rows = np.flatnonzero(keep)
+        issues["annotation id used before"] = Issue(len(repeated), True, described(repeated[0]))
+    rows = np.flatnonzero(~arrays["boxless"])
     area = arrays["area"][rows]
     return RawBoxes(
         arrays["bbox"][rows],
         image[rows],
         image_ids,
-        np.array([(i.width or np.nan, i.height or np.nan) for i in images], np.float64).reshape(-1, 2),
+        [(i.width, i.height) for i in images],
         arrays["category_id"][rows],
         names,
         lambda i: described(rows[i]),
         arrays["crowd"][rows],
         area=None if np.isnan(area).all() else area,
         files=tuple(i.file_name or "" for i in images) if any(i.file_name for i in images) else (),
-        findings=findings,
+        issues=issues,
     )
 
 
-def _unique_ids(path: Path, images: list[Image]) -> list[Id]:
-    image_ids = [image.id for image in images]
+def _unique_ids(what: str, entries: list[Image] | list[Category]) -> list[Id]:
+    """The ids of all entries; ValueError for one that is there twice."""
     first_seen = {}
-    for i, image_id in enumerate(image_ids):
-        if first_seen.setdefault(image_id, i) != i:
+    for i, entry in enumerate(entries):
+        if first_seen.setdefault(entry.id, i) != i:
             raise ValueError(
-                f"{path}: image id {image_id!r} is given twice (entries {first_seen[image_id] + 1} "
-                f"and {i + 1} of 'images'); ids must be unique"
+                f"{what} id {entry.id!r} is given twice (entries {first_seen[entry.id] + 1} and {i + 1}); "
+                "ids must be unique"
             )
-    return image_ids
+    return list(first_seen)
 
 
 def _positions(path: Path, wanted: np.ndarray, image_ids, described) -> np.ndarray:
@@ -240,9 +225,6 @@ def _positions(path: Path, wanted: np.ndarray, image_ids, described) -> np.ndarr
 
 def _repeated(own: np.ndarray) -> list[int]:
     """Rows whose id stood in the file before; missing ids do not count."""
-    if own.dtype.kind == "i":
-        first = np.unique(own, return_index=True)[1]
-        return [] if len(first) == len(own) else np.setdiff1d(np.arange(len(own)), first).tolist()
     seen = set()
     return [
         i for i, value in enumerate(own.tolist()) if value is not None and (value in seen or seen.add(value))

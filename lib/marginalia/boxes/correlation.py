@@ -1,8 +1,8 @@
 """Pearson correlation between the four numbers of boxes, and its mean over an image (Relation DETR).
 
-A box less its own mean lies in three dimensions; scaled to length one it is a point on a sphere, and the
-correlation of two boxes is the cosine between their points. That one picture gives the formula used here,
-the floor of chance (E|rho| = 1/2 for unrelated entries) and the lower bound (N - 3) / (3 (N - 1)) for N > 3.
+A box minus its own mean lies in three dimensions; scaled to length one it is a point on a sphere, and the
+correlation of two boxes is the cosine between their points. From this follow the formula used here, the
+floor of chance (E|rho| = 1/2 for unrelated entries) and the lower bound (N - 3) / (3 (N - 1)) for N > 3.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def unit_profiles(boxes: Float[np.ndarray, "N 4"]) -> tuple[Float[np.ndarray, "N
 
     A box whose four numbers are equal (to 1e-12 of its length) has no variance and no point: a row of zeros.
     """
+    # take the mean away: coordinates in an orthonormal basis of the vectors with mean zero (Helmert's),
+    # written out, because a product with so thin a matrix costs several times as much
     x, y, w, h = boxes.T
-    # an orthonormal basis of the vectors with mean zero (Helmert's), written out: a product with so thin a
-    # matrix costs several times as much, and wakes threads of the linear algebra library
     columns = (x - y) / 2**0.5, (x + y - 2 * w) / 6**0.5, (x + y + w - 3 * h) / 12**0.5
+    # scale to length one, but for boxes whose four numbers are equal up to rounding
     length = np.sqrt(sum(column**2 for column in columns))
     usable = length > 1e-12 * np.sqrt(np.einsum("nk,nk->n", boxes, boxes))
     scale = 1 / np.where(usable, length, np.inf)
@@ -48,6 +49,12 @@ def pearson(xywh: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
 
     Any four numbers a box will do, not just xywh. Rows and columns of boxes whose numbers are all equal are
     NaN: they have no variance. The edge weights of Relation DETR's graph of boxes are the absolute values.
+    ValueError for another shape.
+
+    >>> pearson([(10, 20, 30, 40), (11, 21, 31, 41), (40, 30, 20, 10)]).round(2)
+    array([[ 1.,  1., -1.],
+           [ 1.,  1., -1.],
+           [-1., -1.,  1.]])
     """
     boxes = np.asarray(xywh, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -59,21 +66,19 @@ def pearson(xywh: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
 
 
 def _whereabouts(table: BoxTable, box: int) -> str:
-    return f"box {box}, in image {table.image_ids[table.image[box]]!r},"
+    return f"box {box}, in image {table.image_ids[table.image[box]]!r}"
 
 
-def measured_boxes(
-    table: BoxTable, box_format: str = "xywh", normalized: bool = False
-) -> Float[np.ndarray, "N 4"]:
-    """The boxes in the asked coordinates: pixels, or parts of the own image's width and height.
+def measured_boxes(table: BoxTable, box_format: str, normalized: bool) -> Float[np.ndarray, "N 4"]:
+    """The boxes in the asked format: in pixels, or normalised to the width and height of their own image.
 
-    Raises ValueError for an unknown name, for boxes that are not finite, and where a needed size is missing.
+    Raises ValueError for an unknown format, boxes that are not finite, and where a needed size is missing.
     """
     if box_format not in BOX_FORMATS:
         raise ValueError(f"box_format must be one of {', '.join(BOX_FORMATS)}, not {box_format!r}")
     if not np.isfinite(table.xywh).all():
         bad = int(np.flatnonzero(~np.isfinite(table.xywh).all(axis=1))[0])
-        raise ValueError(f"{_whereabouts(table, bad)} is not finite: {table.xywh[bad]}")
+        raise ValueError(f"{_whereabouts(table, bad)}, is not finite: {table.xywh[bad]}")
     boxes = table.xywh
     if normalized:
         boxes = boxes / np.tile(known_sizes(table, "normalized=True")[table.image], 2)
@@ -113,11 +118,11 @@ def equal_count_blocks(
     image = image[chosen]
     count = np.bincount(image, minlength=images)
     first = np.cumsum(count) - count
-    order = chosen[grouped_order(image)]
-    by_count = grouped_order(count)
+    order = chosen[grouped_order(image)]  # boxes, image by image
+    by_count = grouped_order(count)  # images, those with few boxes first
     edges = np.searchsorted(count[by_count], np.arange(count.max(initial=0) + 2))
     for k in range(2, len(edges) - 1):
-        members = by_count[edges[k] : edges[k + 1]]
+        members = by_count[edges[k] : edges[k + 1]]  # all images with k boxes
         step = max(1, _BLOCK // k**2)
         for start in range(0, len(members), step):
             some = members[start : start + step]
@@ -136,7 +141,7 @@ def mean_absolute(
             points = profile.take(members, axis=0)  # (S, K, 3); three times faster than profile[members]
             cosine = points @ points.transpose(0, 2, 1)  # (S, K, K)
             total = np.abs(cosine, out=cosine).reshape(len(some), -1).sum(axis=1)
-            mean = (total - k) / (k * (k - 1))  # less the diagonal, which is ones
+            mean = (total - k) / (k * (k - 1))  # without the diagonal, which is ones
             result[some] = np.minimum(mean, 1)  # rounding alone goes beyond 1
 
     if threads == 1:
@@ -151,19 +156,19 @@ def usable_boxes(
     table: BoxTable,
     box_format: str,
     normalized: bool,
-    crowd: bool,
-    report: MutableMapping[str, Issue] | None,
+    crowd: bool = False,
+    report: MutableMapping[str, Issue] | None = None,
 ) -> tuple[Float[np.ndarray, "N 3"], Bool[np.ndarray, " N"]]:
     """Unit profiles of all boxes, and which take part: not crowd (unless asked for), and with a variance."""
     profile, varies = unit_profiles(measured_boxes(table, box_format, normalized))
     chosen = np.ones(len(table), bool) if crowd else ~table.crowd
     flat = np.flatnonzero(chosen & ~varies)
     if len(flat):
-        finding = Issue(len(flat), False, _whereabouts(table, flat[0]).rstrip(","))
+        issue = Issue(len(flat), False, _whereabouts(table, flat[0]))
         if report is None:
-            warnings.warn(BoxWarning(f"{ZERO_VARIANCE}: {finding}"), stacklevel=3)
+            warnings.warn(BoxWarning(f"{ZERO_VARIANCE}: {issue}"), stacklevel=3)
         else:
-            report[ZERO_VARIANCE] = finding
+            report[ZERO_VARIANCE] = issue
     return profile, chosen & varies
 
 
@@ -180,8 +185,13 @@ def macroscopic_correlation(
     width and height, `crowd` lets crowd boxes take part (as the paper's code does). In [0, 1], and at least
     (N - 3) / (3 (N - 1)); NaN for images with fewer than two usable boxes. A box whose four numbers are equal
     has no correlation: it is left out, and counted in `report` when a mapping is given, in a BoxWarning
-    otherwise. Raises ValueError for unknown coordinates, boxes that are not finite, and needed sizes that are
+    otherwise. Raises ValueError for an unknown format, boxes that are not finite, and needed sizes that are
     missing.
+
+    >>> boxes = [(10, 20, 30, 40), (40, 30, 20, 10), (15, 10, 40, 20), (5, 5, 9, 9)]
+    >>> table = BoxTable(boxes, [0, 0, 0, 1], ("a", "b"), [(100, 80)] * 2, [1] * 4, {1: "cup"})
+    >>> macroscopic_correlation(table).round(3)
+    array([0.628,   nan])
     """
     profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
     images = len(table.image_ids)

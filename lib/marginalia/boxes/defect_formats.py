@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Bool, Int
 
-from .checks import Rows, settle
+from .checks import Rows, validate
 from .sources import image_ids, image_sizes, members
 from .table import BoxTable, Issue
 from .yolo import box_lines, label_files
 
 DEEPPCB_NAMES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
-DEEPPCB_SIZE = (640, 640)  # every picture of the published set
-SEVERSTAL_SIZE = (1600, 256)  # width and height of every picture of the published set
+DEEPPCB_SIZE = (640, 640)  # every image of the published set
+SEVERSTAL_SIZE = (1600, 256)  # width and height of every image of the published set
 VOID = 255  # what VOC-style masks paint on borders that belong to no class
 
 
@@ -28,7 +28,7 @@ def read_deeppcb(path: Path, sizes=None) -> BoxTable:
     x1, h = y2 - y1. The files give no image size: 640 x 640 unless `sizes` says otherwise. Text files
     without numbers (the lists of the split) are dropped and counted.
     """
-    labels, findings = label_files(path, members(path, (".txt",)))
+    labels, issues = label_files(path, members(path, (".txt",)))
     ids = image_ids(path, list(labels))
     pixels, files = image_sizes(DEEPPCB_SIZE if sizes is None else sizes, ids, path)
     rows = Rows()
@@ -36,15 +36,15 @@ def read_deeppcb(path: Path, sizes=None) -> BoxTable:
         if not kind.is_integer():
             raise ValueError(f"{path}: {name}, line {line}: type {kind} is not a whole number")
         rows.add(f"{name}, line {line}", i, int(kind), (x, y, right - x, bottom - y))
-    return settle(rows.raw(ids, pixels, DEEPPCB_NAMES, files=files, findings=findings))
+    return validate(rows.raw(ids, pixels, DEEPPCB_NAMES, files=files, issues=issues))
 
 
 def read_severstal(path: Path) -> BoxTable:
     """Severstal: a CSV of ImageId, ClassId, EncodedPixels or ImageId_ClassId, EncodedPixels.
 
-    Runs are `start length` pairs, counted from 1 down the columns of a picture of 256 rows and 1600
-    columns. A row is one class of one picture and may hold many defects, so **each connected component
-    (diagonals included) is a box**; `area` is its number of pixels. Rows without runs are pictures without
+    Runs are `start length` pairs, counted from 1 down the columns of an image of 256 rows and 1600
+    columns. A row is one class of one image and may hold many defects, so **each connected component
+    (diagonals included) is a box**; `area` is its number of pixels. Rows without runs are images without
     defects. Classes have no names.
     """
     rows, again = Rows(), []
@@ -65,9 +65,9 @@ def read_severstal(path: Path) -> BoxTable:
         [SEVERSTAL_SIZE] * len(index),
         {c: str(c) for c in sorted(set(rows.category))},
         files=tuple(index),
-        findings={"class of an image given again": Issue(len(again), True, again[0])} if again else {},
+        issues={"class of an image given again": Issue(len(again), True, again[0])} if again else {},
     )
-    return settle(raw)
+    return validate(raw)
 
 
 def read_masks(path: Path) -> BoxTable:
@@ -79,16 +79,17 @@ def read_masks(path: Path) -> BoxTable:
     1) when it is there.
     """
     texts = members(path, (".png", "classes.txt"))
-    pictures = {name: text for name, text in texts.items() if name.lower().endswith(".png")}
-    if not pictures:
+    masks = {name: text for name, text in texts.items() if name.lower().endswith(".png")}
+    if not masks:
         raise ValueError(f"{path}: no .png file in it; masks are one PNG file per image")
     sizes, found = [], []
-    for i, (name, text) in enumerate(pictures.items()):
+    for i, (name, text) in enumerate(masks.items()):
         mask = _open_mask(f"{path}: {name}", text)
         sizes.append(mask.shape[::-1])
         found += [
             (i, name, value, component_boxes(mask == value)) for value in np.unique(mask).tolist() if value
         ]
+    # 255 is a border of no class, unless there is nothing else
     borders = {value for _, _, value, _ in found} != {VOID}
     void = [name for _, name, value, _ in found if value == VOID and borders]
     rows = Rows()
@@ -98,13 +99,13 @@ def read_masks(path: Path) -> BoxTable:
         for k, (xywh, pixels) in enumerate(parts, start=1):
             rows.add(f"{name}, value {value}, part {k}", i, value, xywh, pixels)
     raw = rows.raw(
-        image_ids(path, list(pictures)),
+        image_ids(path, list(masks)),
         sizes,
         _names_by_line(texts) or {c: str(c) for c in sorted(set(rows.category))},
-        files=tuple(pictures),
-        findings={"value 255, of no class": Issue(len(void), False, void[0])} if void else {},
+        files=tuple(masks),
+        issues={"value 255, of no class": Issue(len(void), False, void[0])} if void else {},
     )
-    return settle(raw)
+    return validate(raw)
 
 
 def _names_by_line(texts: dict[str, bytes]) -> dict[int, str]:
@@ -159,7 +160,7 @@ def _runs_to_mask(runs: str, where: str) -> Bool[np.ndarray, "H W"]:
         )
     starts, lengths = numbers[::2] - 1, numbers[1::2]
     if (starts < 0).any() or (lengths <= 0).any() or (starts + lengths > width * height).any():
-        raise ValueError(f"{where}: a run lies outside the {width} x {height} pixels of the picture")
+        raise ValueError(f"{where}: a run lies outside the {width} x {height} pixels of the image")
     # +1 where a run starts, -1 behind its end; the running sum is positive inside runs
     edges = np.zeros(width * height + 1, np.int64)
     np.add.at(edges, starts, 1)
@@ -171,17 +172,17 @@ def _open_mask(where: str, text: bytes) -> Int[np.ndarray, "H W"]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(text)) as picture:
-            mask = np.array(picture)
+        with Image.open(io.BytesIO(text)) as image:
+            mask = np.array(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where} is not a picture that can be read ({error})") from None
+        raise ValueError(f"{where} is not an image that can be read ({error})") from None
     if mask.ndim != 2:
         raise ValueError(f"{where} has {mask.shape[2]} channels; a mask has one, whose values are classes")
     return mask
 
 
 def looks_like_mask(text: bytes) -> str | None:
-    """ "masks" if this is a picture of one channel with few values."""
+    """ "masks" if this is an image of one channel with few values."""
     try:
         return "masks" if len(np.unique(_open_mask("", text))) <= 64 else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is wrong with each detection, what became of each object, and what each kind of error costs.
+"""What is wrong with each detection, which objects are missed, and what each kind of error costs.
 
 The kinds are those of Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV
 2020, and so is the idea to price a kind by the AP that its repair would bring.
@@ -21,69 +21,89 @@ if TYPE_CHECKING:
 
 MATCH = 0.5  # IoU from which a box fits an object
 TOUCH = 0.1  # IoU from which a box has to do with an object at all
-ERRORS = ("class", "location", "both", "duplicate", "background")  # of a detection; else it is "right"
-FATES = ("found", "class", "location", "missed")  # of an object
+ERRORS = ("classification", "localisation", "both", "duplicate", "background")  # of a detection
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """What became of D detections and T objects, in the order of their tables."""
+class ErrorTypes:
+    """What D detections and T objects are, in the order of their tables."""
 
-    kind: Shaped[np.ndarray, " D"]  # "right" or one of ERRORS
+    kind: Shaped[np.ndarray, " D"]  # "true positive" or one of ERRORS
     about: Int[np.ndarray, " D"]  # index of the object that the detection is about; -1 for background
     iou: Float[np.ndarray, " D"]  # with that object; 0 for background
-    fate: Shaped[np.ndarray, " T"]  # one of FATES
+    outcome: Shaped[np.ndarray, " T"]  # "found", "missed", or the error that hides it, one of ERRORS[:2]
 
 
-def error_types(ground_truth: BoxTable, detections: BoxTable) -> Verdicts:
-    """Name what is wrong with each detection of a data set, and what each object suffers from.
+def error_types(ground_truth: BoxTable, detections: BoxTable) -> ErrorTypes:
+    """Name what is wrong with each detection of a data set, and which objects are missed.
 
-    In each picture detections go by falling score. The first of these that applies names a detection:
+    In each image detections go by falling score. The first of these that applies names a detection:
 
-    right       the class of a free object with IoU >= `MATCH`, which is then taken (the best fitting one)
-    duplicate   the class of a taken object, IoU >= `MATCH`
-    class       another class than that of an object with IoU >= `MATCH`
-    location    the class of an object with IoU >= `TOUCH`
-    both        another class than that of an object with IoU >= `TOUCH`
-    background  none of these
+    true positive   the class of a free object with IoU >= `MATCH`, which is then taken (the best fitting one)
+    duplicate       the class of a taken object, IoU >= `MATCH`
+    classification  another class than that of an object with IoU >= `MATCH`
+    localisation    the class of an object with IoU >= `TOUCH`
+    both            another class than that of an object with IoU >= `TOUCH`
+    background      none of these
 
-    An object is found if a detection took it; else its fate is an error of class or of location, in this
-    order, that a detection about it has; else it is missed. ValueError when the tables do not list the same
-    pictures in one order, when there is a crowd (not provided for), and for detections without scores.
+    An object is found if a detection took it; else a classification or a localisation error about it hides
+    it, in this order; else it is missed. ValueError when the tables do not list the same images in one order,
+    when there is a crowd (not provided for), and for detections without scores.
+
+    >>> images = {"image_ids": ("a",), "sizes": [(100, 80)], "names": {1: "cup", 2: "jug"}}
+    >>> objects = BoxTable([(10, 10, 40, 20), (60, 60, 20, 20)], image=[0, 0], category=[1, 2], **images)
+    >>> boxes = [(10, 10, 40, 20), (12, 10, 40, 20), (60, 60, 20, 20)]
+    >>> found = BoxTable(boxes, image=[0, 0, 0], category=[1, 1, 1], score=[0.9, 0.8, 0.7], **images)
+    >>> error_types(objects, found).kind.tolist()
+    ['true positive', 'duplicate', 'classification']
+    >>> error_types(objects, found).outcome.tolist()
+    ['found', 'classification']
     """
     _check(ground_truth, detections)
-    kind, fate = (
-        np.full(len(detections), "background"),
-        np.full(len(ground_truth), "location"),
-    )  # the longest names
+    kind = np.full(len(detections), "background", object)
     about, fit = np.full(len(detections), -1), np.zeros(len(detections))
-    for picture in range(len(ground_truth.image_ids)):
-        objects = np.flatnonzero(ground_truth.image == picture)
-        found = np.flatnonzero(detections.image == picture)
+    corners, object_corners = xywh_to_xyxy(detections.xywh), xywh_to_xyxy(ground_truth.xywh)
+    for image in range(len(ground_truth.image_ids)):
+        # detections of this image by falling score, and how they lie to its objects
+        objects = np.flatnonzero(ground_truth.image == image)
+        found = np.flatnonzero(detections.image == image)
         found = found[np.argsort(-detections.score[found], kind="stable")]
-        overlap = iou(
-            xywh_to_xyxy(ground_truth.xywh[objects]), xywh_to_xyxy(detections.xywh[found])
-        )  # (T, D)
-        alike = ground_truth.category[objects][:, None] == detections.category[found]  # (T, D)
+        overlap = iou(corners[found], object_corners[objects])  # (D, T)
+        same_class = detections.category[found][:, None] == ground_truth.category[objects]  # (D, T)
+        fits, touches = overlap >= MATCH, overlap >= TOUCH
+
+        # the first rule that applies to any object names the detection; it is about the best fitting of these
         free = np.ones(len(objects), bool)
-        for d, one in enumerate(found):
-            kind[one], which = _verdict(overlap[:, d], alike[:, d], free)
-            if which is not None:
-                about[one], fit[one] = objects[which], overlap[which, d]
-                free[which] &= kind[one] != "right"
-    fate[:] = "missed"
-    for name in ("location", "class", "right"):  # the last one holds
-        fate[about[kind == name]] = "found" if name == "right" else name
-    return Verdicts(kind, about, fit, fate)
+        for d, detection in enumerate(found):
+            rules = {
+                "true positive": same_class[d] & fits[d] & free,
+                "duplicate": same_class[d] & fits[d],
+                "classification": fits[d],
+                "localisation": same_class[d] & touches[d],
+                "both": touches[d],
+            }
+            for name, applies in rules.items():
+                if applies.any():
+                    best = np.where(applies, overlap[d], -1).argmax()
+                    kind[detection], about[detection], fit[detection] = name, objects[best], overlap[d, best]
+                    free[best] &= name != "true positive"
+                    break
+
+    # what became of each object; the last name given holds
+    outcome = np.full(len(ground_truth), "missed", object)
+    for name in ("localisation", "classification"):
+        outcome[about[kind == name]] = name
+    outcome[about[kind == "true positive"]] = "found"
+    return ErrorTypes(kind, about, fit, outcome)
 
 
 def costs(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
     """AP at IoU .50 as it is ("AP50"), and how much it would gain without one kind of error at a time.
 
-    class, location              the best scored detection about an object that is not found becomes right;
-                                 the others of this kind go
-    both, duplicate, background  these detections go
-    missed                       these objects need not be found
+    classification, localisation  the best scored detection about an object that is not found becomes a true
+                                  positive; the others of this kind go
+    both, duplicate, background   these detections go
+    missed                        these objects need not be found
 
     A mean over the classes that have objects, like `evaluate`'s AP50, with all detections, whatever their
     score. The gains need not add up: errors hide behind each other. ValueError without any object, and as in
@@ -93,63 +113,40 @@ def costs(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
 
     if not len(ground_truth):
         raise ValueError("costs: the ground truth has no object, so there is no AP")
-    verdicts = error_types(ground_truth, detections)
-    right = verdicts.kind == "right"
-    category, everything = detections.category, np.ones(len(ground_truth), bool)
-    base = _ap50(ground_truth, everything, detections.score, category, right)
+    errors = error_types(ground_truth, detections)
+    objects, score, category = ground_truth.category, detections.score, detections.category
+    correct = errors.kind == "true positive"
+    base = _ap50(objects, score, category, correct)
     gains = {"AP50": base}
     for error in ERRORS:
-        wrong = verdicts.kind == error
-        repaired = _best_of_each(verdicts, wrong, detections.score) if error in ERRORS[:2] else right & wrong
-        named = np.where(repaired, ground_truth.category[verdicts.about], category)
+        wrong = errors.kind == error
+        repaired = np.zeros(len(detections), bool)
+        if error in ERRORS[:2]:
+            # of those about an object that is not found, the best scored one gets its class and place
+            hidden = np.flatnonzero(wrong & (errors.outcome[errors.about] != "found"))
+            hidden = hidden[np.argsort(-score[hidden], kind="stable")]
+            repaired[hidden[np.unique(errors.about[hidden], return_index=True)[1]]] = True
         kept = ~wrong | repaired
-        parts = (part[kept] for part in (detections.score, named, right | repaired))
-        gains[error] = _ap50(ground_truth, everything, *parts) - base
-    present = verdicts.fate != "missed"
-    gains["missed"] = _ap50(ground_truth, present, detections.score, category, right) - base
+        named = np.where(repaired, objects[errors.about], category)
+        gains[error] = _ap50(objects, score[kept], named[kept], (correct | repaired)[kept]) - base
+    gains["missed"] = _ap50(objects[errors.outcome != "missed"], score, category, correct) - base
     return pd.Series(gains)
 
 
-def _ap50(ground_truth: BoxTable, counted: Bool[np.ndarray, " T"], score, category, right) -> float:
-    """Mean over classes of the average precision of detections that are known to be right or wrong."""
+def _ap50(objects: Int[np.ndarray, " T"], score, category, correct: Bool[np.ndarray, " D"]) -> float:
+    """Mean over the objects' classes of the average precision of detections known to be correct or not."""
     values = []
-    for one in np.unique(ground_truth.category[counted]):
+    for one, number in zip(*np.unique(objects, return_counts=True), strict=True):
         mine = np.flatnonzero(category == one)
         mine = mine[np.argsort(-score[mine], kind="stable")]
-        objects = np.count_nonzero(ground_truth.category[counted] == one)
-        values.append(average_precision(right[None, mine], np.zeros((1, len(mine)), bool), objects)[0])
+        values.append(average_precision(correct[None, mine], np.zeros((1, len(mine)), bool), number)[0])
     return float(np.mean(values))
-
-
-def _best_of_each(verdicts: Verdicts, wrong, score) -> Bool[np.ndarray, " D"]:
-    """The best scored of the wrong detections about each object that is not found."""
-    lost = np.flatnonzero(wrong & (verdicts.fate[verdicts.about] != "found"))
-    lost = lost[np.argsort(-score[lost], kind="stable")]
-    _, first = np.unique(verdicts.about[lost], return_index=True)
-    best = np.zeros(len(score), bool)
-    best[lost[first]] = True
-    return best
-
-
-def _verdict(overlap, alike, free) -> tuple[str, int | None]:
-    """What one detection is, and which object (T,) it is about."""
-    fits, touches = overlap >= MATCH, overlap >= TOUCH
-    for name, applies in (
-        ("right", alike & fits & free),
-        ("duplicate", alike & fits),
-        ("class", fits),
-        ("location", alike & touches),
-        ("both", touches),
-    ):
-        if applies.any():
-            return name, int(np.where(applies, overlap, -1).argmax())
-    return "background", None
 
 
 def _check(ground_truth: BoxTable, detections: BoxTable) -> None:
     if ground_truth.image_ids != detections.image_ids:
         raise ValueError(
-            "error_types: ground truth and detections must list the same pictures in the same order"
+            "error_types: ground truth and detections must list the same images in the same order"
         )
     if detections.score is None:
         raise ValueError("error_types: detections need scores")

@@ -1,9 +1,9 @@
 """Conversions between ways to write a box, and overlap; for numpy arrays and torch tensors alike.
 
 A box is four numbers on the last axis: `xywh` (top left corner, width, height), `xyxy` (two opposite
-corners) or `cxcywh` (centre, width, height), in pixels or in parts of the image. Every function keeps the
-kind of array it was given; gradients flow through torch tensors. Lists become numpy arrays and whole numbers
-become floats, because a centre may lie between two pixels.
+corners) or `cxcywh` (centre, width, height), in pixels or normalised to the image size. Every function keeps
+the kind of array it was given; gradients flow through torch tensors. Lists become numpy arrays and whole
+numbers become floats, because a centre may lie between two pixels.
 """
 
 from __future__ import annotations
@@ -36,50 +36,36 @@ def _boxes(boxes: Array, name: str = "boxes") -> tuple[Array, ModuleType]:
     return boxes, module
 
 
-def _stack(module: ModuleType, *columns: Array) -> Array:
-    return module.stack(columns, -1)
-
-
 def xywh_to_xyxy(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
-    """Top left corner, width, height -> two corners."""
+    """Top left corner, width, height -> two corners.
+
+    >>> xywh_to_xyxy([10, 20, 30, 40])
+    array([10., 20., 40., 60.])
+    """
     boxes, module = _boxes(boxes)
     x, y, w, h = (boxes[..., k] for k in range(4))
-    return _stack(module, x, y, x + w, y + h)
+    return module.stack([x, y, x + w, y + h], -1)
 
 
 def xywh_to_cxcywh(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
     """Top left corner, width, height -> centre, width, height."""
     boxes, module = _boxes(boxes)
     x, y, w, h = (boxes[..., k] for k in range(4))
-    return _stack(module, x + w / 2, y + h / 2, w, h)
-
-
-def xyxy_to_xywh(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
-    """Two corners -> top left corner, width, height. Widths are lengths: no pixel is added."""
-    boxes, module = _boxes(boxes)
-    x0, y0, x1, y1 = (boxes[..., k] for k in range(4))
-    return _stack(module, x0, y0, x1 - x0, y1 - y0)
-
-
-def xyxy_to_cxcywh(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
-    """Two corners -> centre, width, height."""
-    boxes, module = _boxes(boxes)
-    x0, y0, x1, y1 = (boxes[..., k] for k in range(4))
-    return _stack(module, (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
+    return module.stack([x + w / 2, y + h / 2, w, h], -1)
 
 
 def cxcywh_to_xywh(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
     """Centre, width, height -> top left corner, width, height."""
     boxes, module = _boxes(boxes)
     cx, cy, w, h = (boxes[..., k] for k in range(4))
-    return _stack(module, cx - w / 2, cy - h / 2, w, h)
+    return module.stack([cx - w / 2, cy - h / 2, w, h], -1)
 
 
 def cxcywh_to_xyxy(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
     """Centre, width, height -> two corners."""
     boxes, module = _boxes(boxes)
     cx, cy, w, h = (boxes[..., k] for k in range(4))
-    return _stack(module, cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+    return module.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)
 
 
 def _corners(boxes: Array, name: str) -> tuple[Array, ModuleType]:
@@ -133,7 +119,11 @@ def giou_elementwise(a: Float[Array, "... 4"], b: Float[Array, "... 4"]) -> Floa
 
 
 def iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """Intersection over union of every box of `a` with every box of `b`, both `xyxy`; see iou_elementwise."""
+    """Intersection over union of every box of `a` with every box of `b`, both `xyxy`; see iou_elementwise.
+
+    >>> iou([[0, 0, 2, 2]], [[0, 0, 2, 1], [1, 1, 2, 2], [5, 5, 6, 6]])
+    array([[0.5 , 0.25, 0.  ]])
+    """
     (a, _), (b, _) = _boxes(a, "a"), _boxes(b, "b")
     return iou_elementwise(a[..., :, None, :], b[..., None, :, :])  # (N, M)
 

@@ -203,9 +203,8 @@ def _last_boundary(text: bytes) -> int:
     """Position of the comma in the last `}, {` of the text, or 0 when there is none."""
     brace = len(text)
     while (brace := text.rfind(b"{", 0, brace)) > 0:
-        before = text[max(brace - 80, 0) : brace].rstrip(
-            _SPACE
-        )  # 80: deeper indentation is left to the count
+        # deeper indentation than 80 is left to the count of brackets
+        before = text[max(brace - 80, 0) : brace].rstrip(_SPACE)
         if before[-1:] == b"," and before[:-1].rstrip(_SPACE)[-1:] == b"}":
             return max(brace - 80, 0) + len(before) - 1
     return 0

@@ -7,7 +7,7 @@ what is the null, and it is part of the claim:
     count      boxes of images that hold similar numbers of boxes: 1, 2, 3-4, 5-8, 9-16, 17 and more
     category   boxes of the same category
     size       boxes of images of exactly the same width and height
-    rescaled   any box with any box, as parts of its image's width and height, so that all stay inside
+    rescaled   any box with any box, normalised to the image size, so that all stay inside
 
 The other four move pixels as they are, which can put a box partly outside the image that receives it.
 """
@@ -15,13 +15,14 @@ The other four move pixels as they are, which can put a box partly outside the i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int, UInt64
 
+from .. import statistics
 from .correlation import (
     equal_count_blocks,
     grouped_order,
@@ -31,7 +32,7 @@ from .correlation import (
     unit_profiles,
     usable_boxes,
 )
-from .table import BoxTable, Issue
+from .table import BoxTable
 
 NULLS = ("free", "count", "category", "size", "rescaled")
 COUNT_EDGES = (2, 3, 5, 9, 17)  # first count of each stratum after the images with a single box
@@ -68,6 +69,7 @@ class Permutation:
             raise ValueError(f"null must be one of {', '.join(NULLS)}, not {null!r}")
         if null in ("size", "rescaled"):
             known_sizes(table, f"null {null!r}")
+        # number the groups that the null names; under "free" and "rescaled" all boxes are one group
         if null == "count":
             group = np.digitize(table.counts, COUNT_EDGES)[table.image]
         elif null == "category":
@@ -85,6 +87,7 @@ class Permutation:
         least 20 bits are left for the hash, 42 for the 36,000 boxes and 80 categories of COCO val2017. The
         order depends on (seed, repeat) and the boxes alone, never on how the repeats are shared out.
         """
+        # bits for the box and for its group
         n = len(self.group)
         low = np.uint64(max(n - 1, 1).bit_length())
         high = np.uint64(int(self.group.max(initial=0)).bit_length())
@@ -92,11 +95,13 @@ class Permutation:
             raise ValueError(
                 f"cannot shuffle {n} boxes in {self.group.max() + 1} groups: too many for 64-bit keys"
             )
+        # keys of group, hash and box, sorted: each group's boxes in random order, the groups as in `slots`
         index = np.arange(n, dtype=np.uint64)
         key = (_hash(seed, repeat, n) >> (low + high)) << low | index
         if high:
             key |= self.group << (np.uint64(64) - high)
         key.sort()
+        # the k-th box of that order comes to the k-th slot
         source = np.empty(n, np.int64)
         source[self.slots] = key & ((np.uint64(1) << low) - np.uint64(1))
         return source
@@ -109,6 +114,12 @@ def shuffle(table: BoxTable, null: str, seed: int, repeat: int) -> BoxTable:
     boxes take part like any others: leave them out first with `table.where(~table.crowd)`. The result
     depends on the table, `seed` and `repeat` alone. Raises ValueError for an unknown null and for missing
     image sizes.
+
+    >>> boxes = [(10, 20, 30, 40), (40, 30, 20, 10), (15, 10, 40, 20), (5, 5, 9, 9)]
+    >>> table = BoxTable(boxes, [0, 0, 1, 1], ("a", "b"), [(100, 80)] * 2, [1, 2, 2, 1], {1: "cup", 2: "jug"})
+    >>> moved = shuffle(table, "category", seed=0, repeat=0)
+    >>> moved.image.tolist(), moved.category.tolist()
+    ([0, 0, 1, 1], [1, 2, 2, 1])
     """
     source = Permutation.under(null, table).source(seed, repeat)
     carried = {name: getattr(table, name)[source] for name in ("xywh", "category", "crowd")}
@@ -143,9 +154,8 @@ class ExcessCorrelation:
     effect_size: float  # excess in standard deviations of the images' correlations
     images: int  # with two or more usable boxes
     shuffles: int
-    per_image: Float[np.ndarray, " I"] = field(
-        repr=False
-    )  # excess of each image over its own null mean, or NaN
+    # excess of each image over its own null mean, or NaN
+    per_image: Float[np.ndarray, " I"] = field(repr=False)
 
 
 def null_correlations(
@@ -158,9 +168,10 @@ def null_correlations(
 ) -> Iterator[Float[np.ndarray, " I"]]:
     """Macroscopic correlation of every image in one shuffle after another; all boxes take part.
 
-    What is permuted is what is measured: with `normalized`, parts of the own image, so that "free" and
-    "rescaled" are then the same. The shuffles run in threads and come out in order.
+    What is permuted is what is measured: with `normalized`, boxes normalised to their own image, so that
+    "free" and "rescaled" are then the same. The shuffles run in threads and come out in order.
     """
+    # what no shuffle changes: the boxes, their points on the sphere, the places in each image
     permutation = Permutation.under(null, table)
     images = len(table.image_ids)
     stretch = null == "rescaled" and not normalized
@@ -171,8 +182,10 @@ def null_correlations(
 
     def one(repeat: int) -> Float[np.ndarray, " I"]:
         source = permutation.source(seed, repeat)
+        # boxes that move as they are keep their points on the sphere
         if not stretch and usable.all():
             return mean_absolute(profile.take(source, axis=0), blocks, images)
+        # boxes that take the size of their new image have new points, and may lose their variance
         moved = boxes[source] * room if stretch else boxes[source]
         moved_profile, varies = unit_profiles(moved)
         here = blocks if (varies == usable).all() else list(equal_count_blocks(table.image, images, varies))
@@ -180,33 +193,6 @@ def null_correlations(
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # sorting and products leave the interpreter lock
         yield from pool.map(one, repeats)
-
-
-def bootstrap_interval(
-    values: Float[np.ndarray, " n"],
-    resamples: int,
-    seed: int,
-    weights: Float[np.ndarray, " n"] | None = None,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Central interval of the mean of values drawn again with replacement; NaN for fewer than two.
-
-    With `weights`, of sum(values) / sum(weights): a mean over parts of which value i holds the sum of
-    weight i.
-    """
-    if len(values) < 2 or not resamples:
-        return (float("nan"), float("nan"))
-    rng = np.random.default_rng([seed % _WORD, 0xB007])
-    means = np.empty(resamples)
-    step = max(1, 1_000_000 // len(values))  # resamples held at a time
-    for start in range(0, resamples, step):
-        stop = min(start + step, resamples)
-        drawn = rng.integers(len(values), size=(stop - start, len(values)))
-        means[start:stop] = values.take(drawn).mean(axis=1)
-        if weights is not None:
-            means[start:stop] /= weights.take(drawn).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def excess_correlation(
@@ -217,19 +203,20 @@ def excess_correlation(
     seed: int = 0,
     box_format: str = "xywh",
     normalized: bool = False,
-    crowd: bool = False,
-    report: MutableMapping[str, Issue] | None = None,
 ) -> ExcessCorrelation:
     """How far the mean macroscopic correlation lies above that of boxes permuted between images.
 
-    Crowd boxes (unless `crowd`) and boxes without variance are left out before; all others are permuted,
-    those of images with one box too. `report` is as in macroscopic_correlation. Raises ValueError where no
-    image has two usable boxes, for unknown names, and for missing image sizes. ExcessCorrelation says what
-    the numbers mean.
+    Crowd boxes and boxes without variance (BoxWarning) are left out before; all others are permuted, those
+    of images with one box too. Raises ValueError where no image has two usable boxes, for unknown names, and
+    for missing image sizes. ExcessCorrelation says what the numbers mean.
+
+    >>> from marginalia.boxes.uniform import random_layout
+    >>> found = excess_correlation(random_layout(count=5, side=0.3, images=100), "free", shuffles=20)
+    >>> found.images, found.shuffles, abs(found.excess) < 0.05  # unrelated boxes: chance
+    (100, 20, True)
     """
-    if shuffles < 1 or bootstrap < 0:
-        raise ValueError(f"shuffles must be at least 1 and bootstrap at least 0, not {shuffles}, {bootstrap}")
-    profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
+    # the observed mean over images
+    profile, usable = usable_boxes(table, box_format, normalized)
     table = table.where(usable)
     images = len(table.image_ids)
     blocks = list(equal_count_blocks(table.image, images, np.ones(len(table), bool)))
@@ -238,6 +225,7 @@ def excess_correlation(
     if not measured.any():
         raise ValueError("excess_correlation: no image has two usable boxes")
 
+    # the same under the null: the mean over images of each shuffle, the mean over shuffles of each image
     means = np.empty(shuffles)
     total, seen = np.zeros(images), np.zeros(images)
     runs = null_correlations(table, null, range(shuffles), seed, box_format, normalized)
@@ -248,6 +236,7 @@ def excess_correlation(
         seen += finite
     per_image = observed - total / np.where(seen > 0, seen, np.nan)
 
+    # difference, spread over images, interval and p-value
     value, null_mean = float(observed[measured].mean()), float(means.mean())
     spread = observed[measured].std(ddof=1) if measured.sum() > 1 else np.nan
     return ExcessCorrelation(
@@ -256,7 +245,9 @@ def excess_correlation(
         null_mean=null_mean,
         null_std=float(means.std(ddof=1)) if shuffles > 1 else float("nan"),
         excess=value - null_mean,
-        interval=bootstrap_interval(per_image[np.isfinite(per_image)], bootstrap, seed),
+        interval=statistics.bootstrap(
+            np.mean, per_image[np.isfinite(per_image)], resamples=bootstrap, seed=seed
+        ),
         p_value=_two_sided(value, means),
         effect_size=float((value - null_mean) / spread) if spread > 0 else float("nan"),
         images=int(measured.sum()),

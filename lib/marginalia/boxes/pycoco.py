@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 
 
 def align(ground_truth: BoxTable, detections: BoxTable) -> BoxTable:
-    """The detections with `image` indexing the truth's images, matched by id.
+    """The detections with `image` indexing the images of the ground truth, matched by id.
 
     ValueError, naming the first offender, for what cannot be evaluated: no score, an image or category that
-    the ground truth does not know, a score or box that is not finite, a ground truth that lists an image twice.
+    the ground truth does not know, a score or box that is not finite, a ground truth that lists an image
+    twice.
     """
     if detections.score is None:
         raise ValueError("detections have no score; is the order (ground truth, detections)?")
+    # the same image has another number in the other table
     position = {image: i for i, image in enumerate(ground_truth.image_ids)}
     if len(position) < len(ground_truth.image_ids):
         raise ValueError("the ground truth lists an image id twice; image_ids must be unique")
     image = np.array([position.get(i, -1) for i in detections.image_ids], int)[detections.image]
+    # what cannot be evaluated, by the words of the error
     unknown_category = ~np.isin(detections.category, _known_categories(ground_truth))
     finite = np.isfinite(np.column_stack([detections.xywh, detections.score])).all(1)
     checks = {
@@ -67,7 +70,7 @@ def run_coco(
     categories = _known_categories(ground_truth)
     numbers = _image_numbers(ground_truth)
     with silenced():
-        # the area of a detection is that of its box, as in COCO's loadRes
+        # the area of a detection is that of its box, as in COCO's loadRes, whatever its table says
         found = _coco(replace(detections, area=None), numbers, categories)
         run = COCOeval(_coco(ground_truth, numbers, categories), found, "bbox")
         run.params.iouThrs = ious

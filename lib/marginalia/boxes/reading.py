@@ -1,7 +1,7 @@
 """Annotation files as people have them, read into a BoxTable.
 
 What happens to input that is not as it should be; the same in every format where it can occur. An **error**
-is one ValueError naming the file and the entry. **Set aside** means: not in the table, counted in its
+is one ValueError naming the file and the entry. **Dropped** means: not in the table, counted in its
 `report`. **Kept** means: in the table, and counted in its `report` under the phrase given.
 
 | what | what happens | phrase in the report |
@@ -14,7 +14,7 @@ is one ValueError naming the file and the entry. **Set aside** means: not in the
 | wrong number of values in a box; text where a number belongs | error | |
 | annotation or detection for an image that is not listed | error | |
 | image id, category id or name of a label file twice | error | |
-| no size or picture for an image where `sizes` was given | error | |
+| no size or file for an image where `sizes` was given | error | |
 | NaN or infinity in a box | dropped | not a number |
 | width or height zero or negative | dropped | size not positive |
 | annotation with no box at all | dropped | without a box |
@@ -22,8 +22,8 @@ is one ValueError naming the file and the entry. **Set aside** means: not in the
 | text file among labels that holds no numbers | dropped | text file without numbers |
 | masks: value 255 beside other values | dropped | value 255, of no class |
 | box (partly) outside its image, beyond rounding | kept as it is | outside the image |
-| YOLO without `sizes`, and an image without picture | kept | in parts of the image, sizes unknown |
-| YOLO number above 2, where 1 is the whole side | kept as it is | above 2: pixels, not parts of the image? |
+| YOLO without `sizes`, and an image without file | kept | normalised, image sizes unknown |
+| YOLO number above 2, where 1 is the whole side | kept as it is | above 2: pixels, not normalised? |
 | x = y = w = h | kept | same coordinate four times (no correlation) |
 | annotation id used before | kept | annotation id used before |
 | one class of an image in two rows (Severstal) | kept | class of an image given again |
@@ -52,7 +52,7 @@ from .table import BoxTable
 
 FORMATS = {
     "coco": "COCO annotations (.json, .json.gz)",
-    "coco-results": "a list of COCO detections (.json, .json.gz; needs truth=)",
+    "coco-results": "a list of COCO detections (.json, .json.gz; needs ground_truth=)",
     "voc": "PASCAL VOC XML (folder, .tar, .tar.gz; or one .xml)",
     "yolo": "YOLO labels (folder, .tar, .tar.gz of .txt)",
     "deeppcb": "DeepPCB labels (folder, .tar, .tar.gz of .txt)",
@@ -70,19 +70,30 @@ def read_boxes(
 ) -> BoxTable:
     """Read annotated boxes, or detections, of any format in FORMATS into a table.
 
-    The format is found by looking into the files; `format` settles it where they could be read in two ways.
-    `ground_truth` is the table whose images a list of detections is about. `sizes` gives image sizes where the
-    format has none (yolo, deeppcb): (width, height) in pixels, a mapping from image id to that, or a folder
-    of the pictures, of which only headers are read. For a folder of YOLO labels without `sizes`, pictures are
-    looked for in `images` in the place of `labels` (also with a split behind it, `labels/val`), then beside
-    the labels. Where an image has none, the whole table stays in fractions of the sides, with sizes (1, 1).
+    The format is found by looking into the files; `format` says it where they could be read in two ways.
+    `ground_truth` is the table whose images a list of detections is about. `sizes` gives image sizes where
+    the format has none (yolo, deeppcb): (width, height) in pixels, a mapping from image id to that, or a
+    folder of the images, of which only headers are read. For a folder of YOLO labels without `sizes`, images
+    are looked for in `images` in the place of `labels` (also with a split behind it, `labels/val`), then
+    beside the labels. Where one is not there, the whole table stays normalised, with sizes (1, 1).
 
     Image ids are the file's own, or the stem of each image's file. Files are taken in the order of their
     names, so that the table does not depend on the disk. Images without boxes stay.
 
     Raises ValueError or FileNotFoundError; the table in this module's text says for what, and what is kept or
     dropped and counted in `report` instead.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "labels.json"
+    >>> _ = file.write_text('''{"images": [{"id": 7, "width": 64, "height": 48}],
+    ...     "categories": [{"id": 1, "name": "cup"}], "annotations": [
+    ...     {"id": 1, "image_id": 7, "category_id": 1, "bbox": [8, 6, 20, 10]},
+    ...     {"id": 2, "image_id": 7, "category_id": 1, "bbox": [8, 6, 0, 10]}]}''')
+    >>> read_boxes(file)
+    BoxTable(1 boxes, 1 images, 1 categories)
+      size not positive: 1 dropped, first: annotation 2
     """
+    # is it there, and is it something that can be read?
     path = Path(path).expanduser()
     if not path.exists():
         hint = "; relative paths start at the working folder, which for a notebook is notebooks/"
@@ -91,17 +102,19 @@ def read_boxes(
     if format is not None and format not in FORMATS:
         raise ValueError(f"format {format!r} is not known; known are {', '.join(FORMATS)}")
     _refuse(path, format)
+    # the format, and whether the other arguments go with it
     format = format or find_format(path)
     if format in _FILES_ONLY and not path.is_file():
         raise ValueError(f"{path} is a folder; format {format!r} is one file: {FORMATS[format]}")
     if (ground_truth is not None) != (format == "coco-results"):
         raise ValueError(
-            f"{path}: a list of detections needs truth=, the table of its images"
+            f"{path}: a list of detections needs ground_truth=, the table of its images"
             if ground_truth is None
-            else f"{path}: truth= belongs to a list of detections, and this is {FORMATS[format]}"
+            else f"{path}: ground_truth= belongs to a list of detections, and this is {FORMATS[format]}"
         )
     if sizes is not None and format not in ("yolo", "deeppcb"):
         raise ValueError(f"{path}: sizes= is for labels that give none; {FORMATS[format]} has its own")
+    # each reader collects what it finds, and ends with `checks.validate`
     match format:
         case "coco":
             return coco.read_coco(path)
@@ -175,7 +188,7 @@ def _of_members(path: Path) -> str | None:
             found[kind] = guess
     if ".xml" in found and ".txt" in found:
         raise ValueError(f"{path} holds both {found['.xml']} and {found['.txt']}; say which one with format=")
-    # pictures beside annotations are pictures; alone, they may be masks
+    # images beside annotations are what is annotated; alone, they may be masks
     return found.get(".xml") or found.get(".txt") or found.get(".png")
 
 

@@ -5,7 +5,7 @@ DETR gives to its decoder asks directly (section "position relation encoder"):
 
     e(i, j) = log(|x_i - x_j| / w_i + 1), log(|y_i - y_j| / h_i + 1), log(w_i / w_j), log(h_i / h_j)
 
-with centres and sizes in parts of the image. The last two enter by their absolute values.
+with centres and sizes normalised to the image size. The last two enter by their absolute values.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from .. import statistics
 from .correlation import equal_count_blocks, measured_boxes, usable_boxes
-from .nulls import Permutation, bootstrap_interval, shuffle
+from .nulls import Permutation, shuffle
 from .table import BoxTable
 
 FEATURES = ("x offset", "y offset", "|log w ratio|", "|log h ratio|")
@@ -30,7 +31,7 @@ class PairSimilarity:
     within: float
     between: float  # mean over the shuffles
     between_std: float  # from shuffle to shuffle
-    interval: tuple[float, float]  # central 95 % of within - between over images drawn again with replacement
+    interval: tuple[float, float]  # central 95 % of within - between, bootstrap over images
     images: int
     pairs: int  # ordered
 
@@ -54,7 +55,7 @@ def pair_similarity(
 
     Every ordered pair counts once, so images with many boxes weigh more; the interval draws whole images
     again, each with its pairs. Crowd boxes and boxes with a side of zero are left out (the ratio of sides
-    is not defined there). What is permuted are parts of the own image, under any null. Raises ValueError
+    is not defined there). What is permuted is normalised to the own image, under any null. Raises ValueError
     where no image has two such boxes, for an unknown null and for missing image sizes.
     """
     table = table.where(~table.crowd & (table.xywh[:, 2:] > 0).all(axis=1))
@@ -65,11 +66,13 @@ def pair_similarity(
         raise ValueError("pair_similarity: no image has two boxes with a positive width and height")
     count = table.counts
     pairs = count * (count - 1)
+    # sums of the features over the pairs of each image, as they are and in every shuffle
     permutation = Permutation.under(null, table)
-    within = _feature_sums(boxes, blocks, images)
+    within = _feature_sums(boxes, blocks, images)  # (I, 4)
     between = np.stack(
         [_feature_sums(boxes[permutation.source(seed, r)], blocks, images) for r in range(shuffles)]
     )  # (R, I, 4)
+    # means over all pairs, and an interval of their difference over images
     level = between.sum(axis=1) / pairs.sum()  # (R, 4)
     several = pairs > 1
     difference = within - between.mean(axis=0)
@@ -79,7 +82,13 @@ def pair_similarity(
             within=float(within[:, k].sum() / pairs.sum()),
             between=float(level[:, k].mean()),
             between_std=float(level[:, k].std(ddof=1)) if shuffles > 1 else float("nan"),
-            interval=bootstrap_interval(difference[several, k], bootstrap, seed, weights=pairs[several]),
+            interval=statistics.bootstrap(
+                statistics.ratio_of_sums,
+                difference[several, k],
+                pairs[several],
+                resamples=bootstrap,
+                seed=seed,
+            ),
             images=int(several.sum()),
             pairs=int(pairs.sum()),
         )
@@ -97,16 +106,15 @@ class ClassSimilarity:
     different_pairs: int
 
 
-def class_similarity(
-    table: BoxTable, box_format: str = "xywh", normalized: bool = False, crowd: bool = False, report=None
-) -> ClassSimilarity:
-    """Mean |Pearson correlation| over all same-class and all different-class pairs; each pair counts once.
+def class_similarity(table: BoxTable) -> ClassSimilarity:
+    """Mean |Pearson correlation| (xywh, pixels) over all same-class and all different-class pairs.
 
-    Arguments and errors are those of macroscopic_correlation.
+    Each pair counts once; crowd boxes and boxes without variance are left out, as in macroscopic_correlation.
     """
-    profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
+    profile, usable = usable_boxes(table, "xywh", normalized=False)
     total, pairs = np.zeros(2), np.zeros(2)  # different class, same class
     for _, members in equal_count_blocks(table.image, len(table.image_ids), usable):
+        # every pair once, counted by whether its categories agree
         points = profile.take(members, axis=0)
         rho = np.minimum(np.abs(points @ points.transpose(0, 2, 1)), 1)  # (S, K, K)
         category = table.category[members]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_FILES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 
 def is_archive(path: Path) -> bool:
@@ -81,13 +81,13 @@ def image_ids(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def image_sizes(sizes, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Width and height of each image, (I, 2) pixels, and the pictures' names where there are pictures.
+    """Width and height of each image, (I, 2) pixels, and the names of the image files where there are any.
 
-    `sizes` is one (width, height) for all, a mapping from id to (width, height), or a folder of pictures
+    `sizes` is one (width, height) for all, a mapping from id to (width, height), or a folder of images
     named like the ids, of which only the headers are read. Raises ValueError for an id without a size.
     """
     if isinstance(sizes, (str, Path)):
-        return _picture_sizes(Path(sizes), ids, where)
+        return _sizes_in_folder(Path(sizes), ids, where)
     if isinstance(sizes, Mapping):
         missing = [i for i in ids if i not in sizes]
         if missing:
@@ -100,7 +100,7 @@ def image_sizes(sizes, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tup
     if values.shape != (len(ids), 2) or not (values > 0).all():
         raise ValueError(
             "sizes: give (width, height) in pixels, a mapping from image id to that, or a folder "
-            f"of pictures; not {sizes!r:.80}"
+            f"of images; not {sizes!r:.80}"
         )
     return values, ()
 
@@ -108,23 +108,23 @@ def image_sizes(sizes, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tup
 def sizes_beside(
     folder: Path, names: Sequence[str]
 ) -> tuple[list[tuple[int, int] | None], tuple[str | None, ...]]:
-    """Width and height of the picture of each label file, and its name; None where there is none to read.
+    """Width and height of the image of each label file, and its file; None where there is none to read.
 
-    `names` are label files inside the folder. Pictures are looked for in `images` in the place of the last
+    `names` are label files inside the folder. Images are looked for in `images` in the place of the last
     `labels` on the way to a file, then beside the labels, and taken from the first of both that has any.
     """
     found: list[str | None] = [None] * len(names)
-    for base, wanted in _picture_places(folder, names):
+    for base, wanted in _image_places(folder, names):
         there = listing(base) if base.is_dir() else ()
-        pictures = {_without_suffix(name): name for name in there if _is_picture(name)}
-        found = [pictures.get(_without_suffix(name)) for name in wanted]
+        images = {_without_suffix(name): name for name in there if _is_image(name)}
+        found = [images.get(_without_suffix(name)) for name in wanted]
         if any(found):
             break
     return [None if name is None else _header_size(base / name) for name in found], tuple(found)
 
 
-def _picture_places(folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
-    """Folders that may hold the pictures, each with the names that label files would have in it."""
+def _image_places(folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
+    """Folders that may hold the images, each with the names that label files would have in it."""
     if any("labels" in PurePosixPath(name).parts[:-1] for name in names):
         yield folder, [str(_as_images(PurePosixPath(name))) for name in names]
     elif "labels" in folder.absolute().parts:
@@ -141,8 +141,8 @@ def _as_images(path: PurePath) -> PurePath:
     return path
 
 
-def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in PICTURES
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_FILES
 
 
 def _without_suffix(name: str) -> str:
@@ -150,31 +150,29 @@ def _without_suffix(name: str) -> str:
 
 
 def _header_size(path: Path) -> tuple[int, int] | None:
-    """Width and height as the header says; None for what is no picture, such as a pointer to a large file."""
+    """Width and height as the header says; None for what is no image, such as a pointer to a large file."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with Image.open(path) as image:
+            return image.size
     except (UnidentifiedImageError, OSError):
         return None
 
 
-def _picture_sizes(folder: Path, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _sizes_in_folder(folder: Path, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"sizes: there is no folder {folder}")
-    pictures = {}
-    for name in listing(folder):
-        if _is_picture(name):
-            # by stem, and by the whole name where labels of two folders share their stems
-            pictures.setdefault(PurePosixPath(name).stem, name)
-            pictures.setdefault(_without_suffix(name), name)
-    missing = [i for i in ids if i not in pictures]
+    images = {}
+    for name in filter(_is_image, listing(folder)):
+        # by stem, and by the whole name where labels of two folders share their stems
+        images.setdefault(PurePosixPath(name).stem, name)
+        images.setdefault(_without_suffix(name), name)
+    missing = [i for i in ids if i not in images]
     if missing:
-        raise ValueError(
-            f"{where}: no picture for {missing[0]!r} in {folder} ({len(missing)} missing in all)"
-        )
-    sizes = [_header_size(folder / pictures[i]) for i in ids]
+        raise ValueError(f"{where}: no image for {missing[0]!r} in {folder} ({len(missing)} missing in all)")
+    files = tuple(images[i] for i in ids)
+    sizes = [_header_size(folder / file) for file in files]
     if None in sizes:
-        raise ValueError(f"{folder / pictures[ids[sizes.index(None)]]}: not a picture that can be read")
-    return np.array(sizes, np.float64).reshape(-1, 2), tuple(pictures[i] for i in ids)
+        raise ValueError(f"{folder / files[sizes.index(None)]}: not an image that can be read")
+    return np.array(sizes, np.float64), files

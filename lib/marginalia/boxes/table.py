@@ -34,7 +34,17 @@ class BoxTable:
     """Boxes of a data set and the images they lie in; images without boxes stay in the table.
 
     N boxes in I images. Pixels count from the top left corner of the image; a box covers
-    `x <= u < x + w`, so widths are lengths and not inclusive pixel counts.
+    `x <= u < x + w`, so widths are lengths and not inclusive pixel counts. Lists become arrays; ValueError
+    where lengths do not fit, or `image` names no image.
+
+    >>> boxes = [(10, 20, 30, 40), (5, 5, 10, 10)]
+    >>> table = BoxTable(boxes, [0, 0], ("a", "b"), [(100, 80), (64, 64)], [1, 2], {1: "cat", 2: "dog"})
+    >>> table
+    BoxTable(2 boxes, 2 images, 2 categories)
+    >>> table.counts
+    array([2, 0])
+    >>> table.where(table.category == 2).xywh
+    array([[ 5.,  5., 10., 10.]])
     """
 
     xywh: Float[np.ndarray, "N 4"]  # top left corner, width and height, pixels
@@ -46,23 +56,22 @@ class BoxTable:
     crowd: Bool[np.ndarray, " N"] = None  # True: a region with many objects (COCO's iscrowd)
     score: Float[np.ndarray, " N"] | None = None  # detections only, any monotone scale
     area: Float[np.ndarray, " N"] | None = None  # mask area in pixels; None: take w * h
-    files: tuple[str, ...] = ()  # picture of each image, as the file names it; () when unknown
+    files: tuple[str, ...] = ()  # each image's file, as the annotations name it; () when unknown
     report: Mapping[str, Issue] = field(default_factory=dict)  # what was dropped or is unusual, and why
 
     def __post_init__(self):
         n = len(self.xywh)
-        settle = object.__setattr__  # the record is frozen; this only fixes types and the one default
-        settle(self, "xywh", np.asarray(self.xywh, np.float64).reshape(n, 4))
-        settle(self, "image", np.asarray(self.image, np.int64).reshape(-1))
-        settle(self, "image_ids", tuple(self.image_ids))
-        settle(self, "sizes", np.asarray(self.sizes, np.float64).reshape(-1, 2))
-        settle(self, "category", np.asarray(self.category, np.int64).reshape(-1))
-        settle(self, "crowd", np.zeros(n, bool) if self.crowd is None else np.asarray(self.crowd, bool))
+        put = object.__setattr__  # the record is frozen; this only gives types and the one default
+        put(self, "xywh", np.asarray(self.xywh, np.float64).reshape(n, 4))
+        put(self, "image", np.asarray(self.image, np.int64))
+        put(self, "image_ids", tuple(self.image_ids))
+        put(self, "sizes", np.asarray(self.sizes, np.float64).reshape(-1, 2))
+        put(self, "category", np.asarray(self.category, np.int64))
+        put(self, "crowd", np.zeros(n, bool) if self.crowd is None else np.asarray(self.crowd, bool))
         for name in ("score", "area"):
             value = getattr(self, name)
-            settle(self, name, None if value is None else np.asarray(value, np.float64))
-        per_box = ("image", "category", "crowd", "score", "area")
-        for name in per_box:
+            put(self, name, None if value is None else np.asarray(value, np.float64))
+        for name in ("image", "category", "crowd", "score", "area"):
             value = getattr(self, name)
             if value is not None and value.shape != (n,):
                 raise ValueError(f"BoxTable: {name} has shape {value.shape}, but there are {n} boxes")
@@ -105,6 +114,6 @@ class BoxTable:
 
     def __repr__(self) -> str:
         # the arrays would fill the page; what a reader wants to know is how much of what there is
-        found = "".join(f"\n  {reason}: {finding}" for reason, finding in self.report.items())
+        found = "".join(f"\n  {reason}: {issue}" for reason, issue in self.report.items())
         head = f"{len(self):,} boxes, {len(self.image_ids):,} images, {len(self.names)} categories"
         return f"BoxTable({head}){found}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, UInt32
 
-from .correlation import macroscopic_correlation
 from .table import BoxTable
 
 _GOLDEN = 0x9E3779B9
@@ -26,22 +25,6 @@ def lowbias32(x: UInt32[np.ndarray, "*shape"]) -> UInt32[np.ndarray, "*shape"]:
     return x
 
 
-def _hashed_uniform(seed: int, draws: UInt32[np.ndarray, " D"], boxes: int) -> Float[np.ndarray, "D N 2"]:
-    """Uniform numbers in [0, 1): for each draw, box and axis one, from its own counter."""
-    start = lowbias32(lowbias32(np.uint32((seed & 0xFFFFFFFF) ^ _GOLDEN)) ^ draws)  # (D,)
-    counter = np.arange(2 * boxes, dtype=np.uint32)  # 2 * box + axis
-    return lowbias32(start[:, None] + counter).reshape(len(draws), boxes, 2) / 2.0**32
-
-
-def _uniform_draws(
-    wh: np.ndarray, size: np.ndarray, seed: int, draws: np.ndarray
-) -> Float[np.ndarray, "D N 4"]:
-    wh = np.asarray(wh, np.float64).reshape(-1, 2)
-    room = np.maximum(np.asarray(size, np.float64) - wh, 0)  # a box as large as the image starts at 0
-    corner = _hashed_uniform(seed, draws.astype(np.uint32), len(wh)) * room
-    return np.concatenate([corner, np.broadcast_to(wh, corner.shape)], axis=-1)
-
-
 def uniform_boxes(
     wh: Float[np.ndarray, "N 2"], size: Float[np.ndarray, " 2"], seed: int, draw: int
 ) -> Float[np.ndarray, "N 4"]:
@@ -49,36 +32,17 @@ def uniform_boxes(
 
     Units are those of `size` (width, height). A coordinate depends on (seed, draw, box, axis) alone; seed and
     draw count modulo 2^32. A box larger than the image starts at 0.
+
+    >>> uniform_boxes([(20, 10), (40, 30)], size=(100, 100), seed=0, draw=0).round()
+    array([[46., 11., 20., 10.],
+           [59., 41., 40., 30.]])
     """
-    return _uniform_draws(wh, size, seed, np.array([draw % 2**32]))[0]
-
-
-def uniform_band(
-    wh: Float[np.ndarray, "N 2"],
-    size: Float[np.ndarray, " 2"],
-    draws: int = 200,
-    seed: int = 0,
-    quantiles: tuple[float, float] = (0.05, 0.95),
-) -> tuple[float, float]:
-    """Two quantiles of the macroscopic correlation (xywh) of uniformly placed boxes of the same sizes.
-
-    (NaN, NaN) for fewer than two boxes. Quantiles interpolate linearly, as numpy's default does.
-    """
-    boxes = _uniform_draws(wh, size, seed, np.arange(draws))  # (D, N, 4)
-    n = boxes.shape[1]
-    if n < 2:
-        return (float("nan"), float("nan"))
-    image = np.repeat(np.arange(draws), n)
-    table = BoxTable(
-        boxes.reshape(-1, 4),
-        image,
-        tuple(range(draws)),
-        np.tile(size, (draws, 1)),
-        np.zeros_like(image),
-        {0: "box"},
-    )
-    low, high = np.nanquantile(macroscopic_correlation(table, report={}), quantiles)
-    return float(low), float(high)
+    wh = np.asarray(wh, np.float64).reshape(-1, 2)
+    # one number in [0, 1) for every box and axis, each from its own counter 2 * box + axis
+    start = lowbias32(lowbias32(np.uint32((seed % 2**32) ^ _GOLDEN)) ^ np.uint32(draw % 2**32))
+    counter = np.arange(wh.size, dtype=np.uint32).reshape(-1, 2)
+    place = lowbias32(start + counter) / 2.0**32  # (N, 2)
+    return np.hstack([place * np.maximum(np.asarray(size) - wh, 0), wh])
 
 
 def random_layout(
@@ -86,11 +50,17 @@ def random_layout(
 ) -> BoxTable:
     """Images with `count` unrelated boxes each, to see what the statistics show then.
 
-    Widths and heights are uniform in (0, side) parts of the image, places uniform among those fully inside;
-    `size` is the image's width and height. Raises ValueError for a side outside (0, 1].
+    Widths and heights are uniform in (0, side), normalised to the image size, and places uniform among those
+    fully inside; `size` is the image's width and height. Raises ValueError for a side outside (0, 1].
+
+    >>> table = random_layout(count=5, side=0.3, images=100, size=(640, 480))
+    >>> table
+    BoxTable(500 boxes, 100 images, 1 categories)
+    >>> bool((table.xywh[:, 2:] < (0.3 * 640, 0.3 * 480)).all())
+    True
     """
     if not 0 < side <= 1:
-        raise ValueError(f"random_layout: side is a part of the image, in (0, 1], not {side}")
+        raise ValueError(f"random_layout: side is normalised to the image size, in (0, 1], not {side}")
     rng = np.random.default_rng(seed)
     wh = rng.uniform(0, side, (images * count, 2))
     corner = rng.uniform(size=wh.shape) * (1 - wh)

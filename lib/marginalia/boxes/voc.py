@@ -9,7 +9,7 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .checks import NO_CATEGORY, Rows, settle
+from .checks import NO_CATEGORY, Rows, validate
 from .sources import image_ids, members
 from .table import BoxTable, Issue
 
@@ -53,9 +53,9 @@ def read_voc(path: Path) -> BoxTable:
         {c: label for label, c in numbers.items()},
         difficult=np.array(difficult, bool),
         files=files if any(files) else (),
-        findings={"without a box": Issue(len(boxless), False, boxless[0])} if boxless else {},
+        issues={"without a box": Issue(len(boxless), False, boxless[0])} if boxless else {},
     )
-    return settle(raw)
+    return validate(raw)
 
 
 def _parse(where: str, text: bytes) -> Element:

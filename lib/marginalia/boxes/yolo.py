@@ -8,29 +8,27 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Float
 
-from .checks import Rows, settle
+from .checks import Rows, validate
 from .sources import image_ids, image_sizes, members, sizes_beside
 from .table import BoxTable, Issue
 
-ABOVE = 2  # no part of an image is that much: a box that stands over a little stays below it
+ABOVE = 2  # normalised to the image size: a box that stands over a little stays below it
 NAME_FILES = ("obj.names", "classes.txt", "data.yaml", "data.yml")
 
 
 def read_yolo(path: Path, sizes=None) -> BoxTable:
     """A folder or archive of YOLO labels; an empty label file is an image without boxes.
 
-    `sizes` is (width, height) in pixels, a mapping from image id to that, or a folder of the pictures.
-    Without it, sizes come from the pictures beside the labels (`sizes_beside`), if every image has one; else
-    the table stays in fractions of the sides, and all sizes are (1, 1). Class names come from obj.names,
+    `sizes` is (width, height) in pixels, a mapping from image id to that, or a folder of the image files.
+    Without it, sizes come from the images beside the labels (`sizes_beside`), if every one is there; else
+    the table stays normalised to the image size, and all sizes are (1, 1). Class names come from obj.names,
     classes.txt or data.yaml in the same place; class numbers count from 0 and stay as they are.
     """
     texts = members(path, (".txt", ".names", ".yaml", ".yml"))
     names = _class_names(path, texts)
-    labels, findings = label_files(path, texts)
+    labels, issues = label_files(path, texts)
     ids = image_ids(path, list(labels))
-    pixels, files = (
-        _own_sizes(path, labels, ids, findings) if sizes is None else image_sizes(sizes, ids, path)
-    )
+    pixels, files = _own_sizes(path, labels, ids, issues) if sizes is None else image_sizes(sizes, ids, path)
     rows, above = Rows(), []
     for i, name, line, numbers in box_lines(path, labels, "class cx cy w h"):
         if not numbers[0].is_integer() or numbers[0] < 0:
@@ -42,28 +40,27 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
         cx, cy, w, h = np.array(numbers[1:]) * np.tile(pixels[i], 2)
         rows.add(f"{name}, line {line}", i, int(numbers[0]), (cx - w / 2, cy - h / 2, w, h))
     if above:
-        reason = f"above {ABOVE}: pixels, not parts of the image?"
-        findings[reason] = Issue(len(above), True, above[0])
+        issues[f"above {ABOVE}: pixels, not normalised?"] = Issue(len(above), True, above[0])
     names = names or {c: str(c) for c in sorted(set(rows.category))}
-    return settle(rows.raw(ids, pixels, names, files=files, findings=findings))
+    return validate(rows.raw(ids, pixels, names, files=files, issues=issues))
 
 
 def _own_sizes(
-    path: Path, labels: dict[str, list], ids: list[str], findings: dict[str, Issue]
+    path: Path, labels: dict[str, list], ids: list[str], issues: dict[str, Issue]
 ) -> tuple[Float[np.ndarray, "I 2"], tuple[str, ...]]:
-    """Sizes and names of the pictures beside the labels; (1, 1) and a finding unless all are there."""
+    """Sizes and names of the images beside the labels; (1, 1) and an issue unless all are there."""
     sizes, files = sizes_beside(path, list(labels)) if path.is_dir() else ([None] * len(ids), ())
     if None not in sizes:
         return np.array(sizes, np.float64), files
     first = f"image {ids[sizes.index(None)]}"
-    findings["in parts of the image, sizes unknown"] = Issue(len(ids), True, first)
+    issues["normalised, image sizes unknown"] = Issue(len(ids), True, first)
     return np.ones((len(ids), 2)), ()
 
 
 def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], dict[str, Issue]]:
     """Text files that hold numbers, split into words; any other text file is dropped and counted.
 
-    Returns name -> [(line number, words), ...] and the findings. A file of which some lines are numbers and
+    Returns name -> [(line number, words), ...] and the issues. A file of which some lines are numbers and
     others are not is an error.
     """
     labels, others = {}, []

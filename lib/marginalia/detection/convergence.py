@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, permutations
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -229,35 +229,6 @@ def pair_orders(values: pd.DataFrame, published: Mapping[str, float]) -> pd.Data
         rows.append((upper, lower, gap, mean, agree, len(ours), order))
     columns = ["upper", "lower", "published", "mean", "agree", "seeds", "order"]
     return pd.DataFrame(rows, columns=columns)
-
-
-class RankAgreement(NamedTuple):
-    """Spearman's rank correlation of n numbers, and how many of the n! orders do as well."""
-
-    rho: float
-    n: int
-    as_good: int
-    orders: int
-
-
-def rank_agreement(ours: Sequence[float], published: Sequence[float]) -> RankAgreement:
-    """Rank correlation of two short lists, with an exact count in place of a p value.
-
-    `as_good` of `orders` permutations of ours, itself among them, correlate at least as highly: their share
-    is what chance gives. ValueError unless both have the same 2 to 8 finite numbers.
-    """
-    from scipy.stats import rankdata
-
-    a, b = np.asarray(ours, float), np.asarray(published, float)
-    if a.shape != b.shape or not 2 <= len(a) <= 8 or not np.isfinite([a, b]).all():
-        raise ValueError("rank_agreement: give two lists of the same 2 to 8 finite numbers")
-    a, b = rankdata(a) - (len(a) + 1) / 2, rankdata(b) - (len(b) + 1) / 2
-    length = math.sqrt((a @ a) * (b @ b))
-    if length == 0:
-        return RankAgreement(math.nan, len(a), math.factorial(len(a)), math.factorial(len(a)))
-    all_rho = np.array(list(permutations(a))) @ b / length
-    rho = a @ b / length
-    return RankAgreement(float(rho), len(a), int((all_rho >= rho - 1e-9).sum()), len(all_rho))
 
 
 def _known(metric: str) -> None:

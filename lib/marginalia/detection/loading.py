@@ -22,8 +22,6 @@ from torch import Tensor, nn
 from .. import store, training
 from .detector import Detector, DetectorConfig, build
 from .resnet_names import dilate_last_stage, rename_backbone, resnet_config
-from .runs import BACKBONES
-from .runs import WEIGHTS as OWN_WEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +34,7 @@ MODELS = {  # `model_type` of a config.json -> class of transformers
 }
 CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 OLD_WEIGHTS = "pytorch_model.bin"
+OWN_WEIGHTS = "weights/detection"  # in the data folder
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # What in a configuration is about timm.
 TIMM_FIELDS = (
@@ -109,7 +108,7 @@ def _shipped() -> list[str]:
         names = {path.stem for path in (store.root() / OWN_WEIGHTS).glob("*.safetensors")}
     except FileNotFoundError:
         return []
-    return sorted(names - set(BACKBONES))
+    return sorted(name for name in names if not name.startswith("backbone"))
 
 
 def _open_own(path: Path) -> Detector:

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...boxes.geometry import cxcywh_to_xyxy, iou_elementwise
 from ...boxes.plots.evaluation import GROUND_TRUTH
 from ...style import WIDTH
+from ...statistics import rank_correlation
 from .. import heads, runs
 from ..attention import cell_positions, modulate, positional_encoding
 from ..detector import Detector
@@ -29,7 +29,6 @@ from .convergence import COLORS
 DETR, CONDITIONAL, DAB = "headline-detr-0", "headline-conditional-0", "headline-dab-0"
 FOUR = 4  # a validation scene with four digits
 MANY = 256  # scenes of a statistic
-BOOTSTRAPS = 1000
 
 
 @torch.no_grad()
@@ -202,22 +201,18 @@ def width_by_box() -> tuple[Figure, pd.DataFrame]:
         size = looks.boxes[:, 2:].numpy()
         for axis, panel in enumerate(panels[2 * column : 2 * column + 2]):
             panel.plot(size[:, axis], width[:, axis], ".", ms=2.5, alpha=0.35, color=hue, rasterized=True)
-            rho, (low, high) = rank_correlation(size[:, axis], width[:, axis])
+            found = rank_correlation(size[:, axis], width[:, axis])
             panel.set_title(
-                f"{('Conditional', 'DAB')[column]}, {'xy'[axis]}: ρ {rho:.2f}", loc="center", fontsize=8
+                f"{('Conditional', 'DAB')[column]}, {'xy'[axis]}: ρ {found.rho:.2f}", loc="center", fontsize=8
             )
             panel.set_xlabel(("box width", "box height")[axis] + " [of side]")
-            row = {"model": name, "axis": "xy"[axis], "spearman": rho, "low": low, "high": high}
+            row = {
+                "model": name,
+                "axis": "xy"[axis],
+                "spearman": found.rho,
+                "low": found.low,
+                "high": found.high,
+            }
             rows.append(row | {"objects": len(size)})
     panels[0].set_ylabel("map width [of side]")
     return figure, pd.DataFrame(rows).round(4)
-
-
-def rank_correlation(
-    a: Float[np.ndarray, " N"], b: Float[np.ndarray, " N"], seed: int = 0
-) -> tuple[float, tuple[float, float]]:
-    """Spearman's rank correlation and its 95 % percentile bootstrap interval over the N pairs."""
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(a), size=(BOOTSTRAPS, len(a)))
-    drawn = [spearmanr(a[pick], b[pick]).statistic for pick in picks]
-    return float(spearmanr(a, b).statistic), tuple(np.quantile(drawn, (0.025, 0.975)).tolist())

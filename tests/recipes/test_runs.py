@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
+import measure_heads
 import pytest
+import runs
 import torch
+import train as trainer
+from runs import BACKBONES, RUNS, SEEDS, Run, find, is_finished, is_trained
 
 from marginalia import training
 from marginalia.boxes.table import BoxTable
-from marginalia.detection import measure_heads, runs
-from marginalia.detection import train as trainer
-from marginalia.detection.detector import DetectorConfig, build, parameters
-from marginalia.detection.runs import GROUPS, RUNS, SEEDS, Run, find, histories, is_finished, missing
+from marginalia.detection.detector import KINDS, DetectorConfig, build, parameters
+from marginalia.store import read_table
 from marginalia.training import Options
 
-torch.set_num_threads(1)
 TINY = DetectorConfig(width=16, heads=2, encoder_layers=1, decoder_layers=2, ffn=16, queries=8)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty data folder and a build folder of its own."""
-    monkeypatch.setenv("MARGINALIA_DATA", str(tmp_path))
-    monkeypatch.setattr(runs.store, "checkout", lambda: tmp_path)
-    monkeypatch.setattr(trainer, "VALIDATION", 8)
-    monkeypatch.setattr(measure_heads, "SCENES", 4)
-    return tmp_path
-
-
 def tiny(monkeypatch, name="tiny-0", **changes) -> Run:
-    options = Options(steps=4, lr=1e-3, every=2, checkpoint=2)
-    run = replace(Run(name, TINY, options, side=32, batch=4), **changes)
+    options = Options(steps=4, lr=1e-3, every=2)
+    run = replace(Run(name=name, detector=TINY, options=options, side=32, batch=4), **changes)
     monkeypatch.setitem(RUNS, name, run)
     return run
 
 
-def test_every_group_has_its_runs_for_every_seed():
-    for rows in GROUPS.values():
-        for base in rows.values():
-            assert {f"{base}-{seed}" for seed in SEEDS} <= set(RUNS)
-    used = {base for rows in GROUPS.values() for base in rows.values()} | {runs.LONG}
-    assert {name.rsplit("-", 1)[0] for name in RUNS} == used
+def rows(run):
+    return read_table(f"measured/detection/{run.name}.csv")
+
+
+def test_every_run_is_there_for_every_seed_but_the_long_one():
+    bases = {name.rsplit("-", 1)[0] for name in RUNS} - {"long-detr"}
+    assert {f"{base}-{seed}" for base in bases for seed in SEEDS} | {"long-detr-0"} == set(RUNS)
+    assert all(run.options.seed == int(run.name.rsplit("-", 1)[1]) for run in RUNS.values())
 
 
 def test_no_two_runs_are_the_same():
@@ -50,35 +45,36 @@ def test_no_two_runs_are_the_same():
     assert len(set(settings)) == len(settings)
 
 
-def test_runs_of_one_group_differ_in_the_detector_and_seed_only():
-    for group, rows in GROUPS.items():
-        own = [RUNS[f"{base}-{seed}"] for base in rows.values() for seed in SEEDS]
-        same = {(run.layout, run.digits, run.batch, replace(run.options, seed=0)) for run in own}
-        assert len(same) == 1
-        assert len({run.side for run in own}) == (2 if group == "temperature" else 1)
-        assert all(run.options.seed == int(run.name.rsplit("-", 1)[1]) for run in own)
+def test_the_collection_has_all_of_them_and_no_others(root):
+    """`make train` has nothing to do: no table was measured with other settings, none is missing."""
+    assert all(is_finished(run) for run in find())
+    held = {path.stem for path in (root / "data/measured/detection").glob("*.csv")}
+    assert held == set(BACKBONES | RUNS)
+    assert {path.stem for path in (root / "data/measured/heads").glob("*.csv")} == set(RUNS)
+    for run in find():
+        if run.shipped:
+            card = training.load(run.weights)[1]
+            assert {key: card[key] for key in run.settings()} == run.settings()
 
 
 def test_headline_models_are_equally_large():
-    sizes = [parameters(build(RUNS[f"{base}-0"].detector)) for base in GROUPS["headline"].values()]
+    sizes = [parameters(build(RUNS[f"headline-{kind}-0"].detector)) for kind in KINDS]
     assert max(sizes) / min(sizes) < 1.05
 
 
 def test_the_long_run_is_ten_times_the_short_one():
-    long, short = RUNS[f"{runs.LONG}-0"], RUNS["headline-detr-0"]
+    long, short = RUNS["long-detr-0"], RUNS["headline-detr-0"]
     assert long.options.steps == 10 * short.options.steps
     assert long.detector == short.detector and long.options.lr == short.options.lr
 
 
-def test_evaluations_and_checkpoints_fall_on_whole_steps():
-    for run in RUNS.values():
-        assert run.options.steps % run.options.every == 0
-        assert run.options.checkpoint <= 1000
+def test_the_last_step_is_an_evaluation():
+    assert all(run.options.steps % run.options.every == 0 for run in find())
 
 
 def test_find():
     assert [run.name for run in find(["headline-dab-*"])] == [f"headline-dab-{seed}" for seed in SEEDS]
-    assert len(find()) == len(RUNS)
+    assert len(find()) == len(RUNS) + len(BACKBONES)
     with pytest.raises(ValueError, match=r"no run 'headline-dap-0'; near it: headline-dab-0"):
         find(["headline-dap-0"])
 
@@ -86,42 +82,36 @@ def test_find():
 def test_a_run_leaves_rows_weights_and_a_card(folder, monkeypatch):
     run = tiny(monkeypatch, shipped=True)
     assert not is_finished(run)
-    trainer.train(run)
+    trainer.make(run.name)
     assert is_finished(run)
-    frame = histories(["tiny-*"])
+    frame = rows(run)
     assert frame["step"].tolist() == [2, 4]
-    assert frame.iloc[0][["run", "base", "kind", "seed"]].tolist() == ["tiny-0", "tiny", "conditional", 0]
-    assert (
-        frame[["loss", "class_loss", "AP", "AP50", "AP75", "AP50_any", "mean_iou", "iou_75"]]
-        .notna()
-        .all(axis=None)
-    )
-    assert frame.attrs["missing"] == []
+    measured = ["AP", "AP50", "AP75", "AP50_any", "mean_iou", "iou_75"]
+    assert frame[["loss", "class_loss", *measured]].notna().all(axis=None)
     state, card = training.load(run.weights)
     model = build(run.detector)
     model.load_state_dict(state)
     assert DetectorConfig(**card["detector"]) == run.detector
     assert (card["run"], card["options"]["seed"]) == ("tiny-0", 0)
-    assert set(card["metrics"]) == {"AP", "AP50", "AP75", "AP50_any", "mean_iou", "iou_75"}
+    assert list(card["metrics"]) == measured
     kept, _ = training.load(run.weights_at(2))
     assert any(not torch.equal(kept[name], state[name]) for name in state)
 
 
 def test_a_finished_run_is_not_repeated(folder, monkeypatch, capsys):
     run = tiny(monkeypatch)
-    trainer.train(run)
+    trainer.make(run.name)
     before = run.table.read_text()
     monkeypatch.setattr(trainer.training, "fit", None)  # would fail if it were called
-    trainer.train(run)
+    trainer.make(run.name)
     assert trainer.main(["tiny-*"]) == []
     assert run.table.read_text() == before
     assert "1 of 1 runs are there" in capsys.readouterr().out
 
 
 def test_a_killed_run_goes_on(folder, monkeypatch):
-    whole = tiny(monkeypatch, "whole-0")
-    trainer.train(whole)
-    run = tiny(monkeypatch, "killed-0")
+    whole, run = tiny(monkeypatch, "whole-0"), tiny(monkeypatch, "killed-0")
+    trainer.make(whole.name)
     made = trainer.make_scenes
 
     def kill(count, *settings):
@@ -131,33 +121,44 @@ def test_a_killed_run_goes_on(folder, monkeypatch):
 
     monkeypatch.setattr(trainer, "make_scenes", kill)
     with pytest.raises(KeyboardInterrupt):
-        trainer.train(run)
-    assert not is_finished(run) and "killed-0" in missing()
-    assert histories(["killed-*"]).attrs["missing"] == ["killed-0"]
+        trainer.make(run.name)
+    assert not is_finished(run) and rows(run)["step"].tolist() == [2]
     monkeypatch.setattr(trainer, "make_scenes", made)
-    trainer.train(run)
-    frames = [
-        histories([pattern]).drop(columns=["run", "base", "seconds"]) for pattern in ("whole-*", "killed-*")
-    ]
+    trainer.make(run.name)
+    frames = [rows(one).drop(columns="seconds") for one in (whole, run)]
     assert frames[0].equals(frames[1])
 
 
 def test_results_of_other_settings_are_not_taken(folder, monkeypatch):
     run = tiny(monkeypatch)
-    trainer.train(run)
+    trainer.make(run.name)
     with pytest.raises(ValueError, match=r"tiny-0.csv was measured with other settings"):
         is_finished(replace(run, batch=8))
 
 
-@pytest.mark.skipif(trainer.fcntl is None, reason="no file locks here")
 def test_one_run_is_not_made_twice_at_a_time(folder, monkeypatch):
+    """A process waits while another one holds the lock of a run."""
     run = tiny(monkeypatch)
+    made = []
+    monkeypatch.setattr(trainer, "train", lambda run: made.append(run.name))
+    monkeypatch.setattr(trainer, "measure_heads", lambda run: None)
     run.folder.mkdir(parents=True)
-    descriptor = os.open(run.folder / "lock", os.O_CREAT | os.O_WRONLY)
-    trainer.fcntl.flock(descriptor, trainer.fcntl.LOCK_EX)
-    with pytest.raises(ValueError, match="tiny-0 is being trained by another process"):
-        trainer.train(run)
-    os.close(descriptor)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.folder / "lock")], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "held\n"
+    began = time.monotonic()
+    trainer.make(run.name)
+    assert time.monotonic() - began > 0.4 and made == ["tiny-0"]
+    assert other.wait() == 0
+
+
+HOLD = """
+import sys, time, filelock
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(0.5)
+"""
 
 
 def test_categories_merge_without_counting_a_query_twice():
@@ -171,31 +172,30 @@ def test_categories_merge_without_counting_a_query_twice():
         names={k: str(k) for k in range(10)},
         score=[0.9, 0.5, 0.4, 0.3],
     )
-    merged = trainer._one_category(guesses)
+    merged = trainer.one_category(guesses)
     assert merged.score.tolist() == [0.9, 0.5, 0.3]
     assert set(merged.category) == {0}
 
 
 def test_heads_are_measured_with_a_run(folder, monkeypatch):
     run = tiny(monkeypatch)
-    trainer.train(run)
-    assert runs.is_complete(run)
-    frame = runs.head_histories(["tiny-*"])
-    assert sorted(frame["step"].unique()) == measure_heads.moments(run) == [2, 4]
+    trainer.make(run.name)
+    frame = read_table("measured/heads/tiny-0.csv")
+    assert sorted(frame["step"].unique()) == measure_heads.evaluation_steps(run) == [2, 4]
     assert frame.groupby(["step", "map"]).size().tolist() == [4] * 6  # two layers of two heads, three maps
-    assert {"x_permuted", "y_permuted", "side", "objects"} <= set(frame)
-    assert frame.attrs["missing"] == []
+    assert {"x_permuted", "y_permuted", "objects"} <= set(frame)
     run.heads_table.unlink()
-    assert runs.head_histories(["tiny-*"]).attrs["missing"] == ["tiny-0"]
+    assert is_trained(run) and not is_finished(run)
     before = run.table.read_text()
-    trainer.train(run)  # nothing is trained again, its heads are measured
-    assert runs.is_complete(run) and run.table.read_text() == before
+    trainer.make(run.name)  # nothing is trained again, its heads are measured
+    assert is_finished(run) and run.table.read_text() == before
 
 
-def test_moments_end_with_the_last_step():
-    assert measure_heads.moments(RUNS["headline-detr-0"]) == [250, 500, 750, 1000, 1250, 1500]
-    assert measure_heads.moments(RUNS[f"{runs.LONG}-0"])[-1] == RUNS[f"{runs.LONG}-0"].options.steps
-    assert measure_heads.moments(RUNS["small-csq-0"]) == [runs.SMALL.steps]
+def test_heads_are_measured_after_the_last_step_too():
+    steps = measure_heads.evaluation_steps
+    assert steps(RUNS["headline-detr-0"]) == [250, 500, 750, 1000, 1250, 1500]
+    assert steps(RUNS["long-detr-0"])[-1] == 15000
+    assert steps(RUNS["small-csq-0"]) == [runs.SMALL.steps]
 
 
 def test_fixed_queries_are_those_of_the_finished_run(folder, monkeypatch):
@@ -203,8 +203,8 @@ def test_fixed_queries_are_those_of_the_finished_run(folder, monkeypatch):
     fixed = tiny(monkeypatch, "fixed-0", detector=learned.detector, queries_from="learned-0")
     with pytest.raises(FileNotFoundError):
         trainer.initial(fixed)
-    trainer.train(learned)
-    trainer.train(fixed)
+    trainer.make(learned.name)
+    trainer.make(fixed.name)
     name = "decoder.queries.object_query"
     taken, kept = (training.load(run.weights)[0][name] for run in (learned, fixed))
     assert torch.equal(taken, kept)

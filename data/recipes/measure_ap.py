@@ -1,19 +1,17 @@
-"""Measure AP, F1 and LRP per image on the real pairs of ground truth and detections; part of `make measure`."""
+"""Measure AP, F1 and LRP per image on real pairs of ground truth and detections; part of `make measure`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from .evaluation import evaluate, evaluate_images, score_sweep
-from .reading import read_boxes
-from .table import BoxTable
-
-if TYPE_CHECKING:
-    import pandas as pd
+from marginalia.boxes.evaluation import evaluate, evaluate_images, score_sweep
+from marginalia.boxes.reading import read_boxes
+from marginalia.boxes.table import BoxTable
+from marginalia.statistics import bootstrap, rank_correlation
 
 PAIRS = {  # name in the tables -> ground truth, detections
     "COCO val2014, made-up detections": (
@@ -24,7 +22,6 @@ PAIRS = {  # name in the tables -> ground truth, detections
 }
 SCORE, IOU = 0.5, 0.5  # where F1 and LRP are taken; lrp_by_threshold.csv shows what other scores would give
 GRID = np.arange(20) / 20  # score thresholds of that table
-RESAMPLES = 1000
 ABSENT = "absent_class_false_positives"
 
 SOURCE = """\
@@ -41,7 +38,7 @@ NOTES = {
 """,
     "ap_summary": f"""\
 # F1, LRP, false positives: IoU >= {IOU} and score >= {SCORE}, or all detections where it says "any score".
-# low, high: 95 % bootstrap interval over images ({RESAMPLES} resamples), where given.
+# low, high: 95 % bootstrap interval over images (1000 resamples), where given.
 """,
     "lrp_by_threshold": f"""\
 # IoU >= {IOU}. Counts, F1 and LRP are pooled over images and categories;
@@ -53,14 +50,12 @@ NOTES = {
 def measure(folder: Path, out: Path) -> list[Path]:
     """Write per_image_ap.csv, ap_summary.csv and lrp_by_threshold.csv into `out`; returns their paths.
 
-    `folder` holds the files of `PAIRS`; FileNotFoundError names the first that is missing.
+    folder: where the files of `PAIRS` are.
     """
-    import pandas as pd
-
     tables = {name: [] for name in NOTES}
     for name, files in PAIRS.items():
-        ground_truth = read_boxes(Path(folder) / files[0])
-        detections = read_boxes(Path(folder) / files[1], ground_truth=ground_truth)
+        ground_truth = read_boxes(folder / files[0])
+        detections = read_boxes(folder / files[1], ground_truth=ground_truth)
         frame = evaluate_images(ground_truth, detections, SCORE, IOU)
         measured = {
             "per_image_ap": frame.reset_index(),
@@ -72,7 +67,7 @@ def measure(folder: Path, out: Path) -> list[Path]:
             tables[table].append(rows)
     paths = []
     for table, parts in tables.items():
-        path = Path(out) / f"{table}.csv"
+        path = out / f"{table}.csv"
         body = pd.concat(parts).round(6).to_csv(index=False, lineterminator="\n")
         path.write_text(SOURCE + NOTES[table] + body, encoding="utf-8")
         paths.append(path)
@@ -81,21 +76,19 @@ def measure(folder: Path, out: Path) -> list[Path]:
 
 def summarise(ground_truth: BoxTable, detections: BoxTable, frame: pd.DataFrame) -> pd.DataFrame:
     """AP of the data set beside that of its images, with ties and blind spots of the latter."""
-    import pandas as pd
-
     images = frame[frame["AP"].notna()]
     any_score = evaluate_images(ground_truth, detections, 0.0, IOU).loc[images.index]
     whole = {f"{name} of the data set": value for name, value in evaluate(ground_truth, detections).items()}
     plain = whole | counts(frame, images, any_score) | optima(ground_truth, detections)
     rows = [(figure, value, np.nan, np.nan, len(frame)) for figure, value in plain.items()]
     for column in ("AP", "F1", "LRP"):
-        rows.append((f"mean of the images' {column}", *_interval(images, _mean(column))))
+        value = images[column]
+        rows.append((f"mean of the images' {column}", value.mean(), *bootstrap(np.mean, value), len(images)))
     for suffix, measured in (("", images), (", any score", any_score)):
-        for first, second in (("AP", "F1"), ("AP", "1 - LRP"), ("F1", "1 - LRP")):
-            interval = _interval(
-                measured.assign(**{"1 - LRP": 1 - measured["LRP"]}), _spearman(first, second)
-            )
-            rows.append((f"Spearman of {first} and {second}{suffix}", *interval))
+        columns = {"AP": measured["AP"], "F1": measured["F1"], "1 - LRP": 1 - measured["LRP"]}
+        for first, second in combinations(columns, 2):
+            found = rank_correlation(columns[first], columns[second])
+            rows.append((f"Spearman of {first} and {second}{suffix}", *found, len(images)))
     return pd.DataFrame(rows, columns=["figure", "value", "low", "high", "images"])
 
 
@@ -136,32 +129,13 @@ def optima(ground_truth: BoxTable, detections: BoxTable) -> dict[str, float]:
 
 def by_threshold(ground_truth: BoxTable, detections: BoxTable) -> pd.DataFrame:
     """F1 and LRP over score thresholds: the grid, and the threshold where the pooled LRP is smallest."""
-    import pandas as pd
-
     sweep = score_sweep(ground_truth, detections, IOU)
-    best = sweep["LRP"].idxmin()
+    optimum = sweep["LRP"].idxmin()
     rows = []
-    for threshold in sorted({*GRID.tolist(), best}):
+    for threshold in sorted({*GRID.tolist(), optimum}):
         pooled = sweep[sweep.index >= threshold].iloc[-1]
         images = evaluate_images(ground_truth, detections, threshold, IOU)
         means = {"mean_image_F1": images["F1"].mean(), "mean_image_LRP": images["LRP"].mean()}
-        rows.append({"score_threshold": threshold, **pooled, **means, "optimum": threshold == best})
+        rows.append({"score_threshold": threshold, **pooled, **means, "optimum": threshold == optimum})
     whole = ["true_positives", "false_positives", "false_negatives"]
     return pd.DataFrame(rows).astype(dict.fromkeys(whole, int))
-
-
-def _mean(column: str) -> Callable[[pd.DataFrame], float]:
-    return lambda frame: frame[column].mean()
-
-
-def _spearman(first: str, second: str) -> Callable[[pd.DataFrame], float]:
-    return lambda frame: frame[first].corr(frame[second], method="spearman")
-
-
-def _interval(
-    frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]
-) -> tuple[float, float, float, int]:
-    """The statistic, 2.5 % and 97.5 % of its bootstrap over images, and the number of images."""
-    draws = np.random.default_rng(0).integers(len(frame), size=(RESAMPLES, len(frame)))
-    low, high = np.quantile([statistic(frame.iloc[rows]) for rows in draws], [0.025, 0.975])
-    return statistic(frame), low, high, len(frame)

@@ -2,29 +2,28 @@
 
 The data sets themselves are not part of the collection (their terms differ, and some state none). What is
 written here are counts, means and quantiles, so that the notebooks can show real results without the files.
+Each function is a table: its docstring goes above the rows that it yields.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import measure_ap
 import numpy as np
+import pandas as pd
 
-from .. import store
-from . import measure_ap
-from .correlation import BOX_FORMATS, macroscopic_correlation
-from .nulls import NULLS, bootstrap_interval, excess_correlation, null_correlations
-from .reading import read_boxes
-from .similarity import class_similarity, overlap_share, pair_similarity
-from .strata import count_strata, excess_by, excess_by_class, size_strata
-from .table import BoxTable
+from marginalia import statistics, store
+from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
+from marginalia.boxes.nulls import NULLS, excess_correlation, null_correlations
+from marginalia.boxes.reading import read_boxes
+from marginalia.boxes.similarity import class_similarity, overlap_share, pair_similarity
+from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
+from marginalia.boxes.table import BoxTable
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-SETS = {  # name of the file, less _boxes.json.gz -> what it is, on which terms
+SETS = {  # name of the file, without _boxes.json.gz -> what it is, on which terms
     "coco_val2017": "COCO 2017 val, annotations CC BY 4.0 (COCO Consortium), rebuilt from public box lists",
     "voc2012_trainval": "PASCAL VOC2012 trainval, objects not marked difficult; no licence stated",
     "neu_det": "NEU-DET steel surface defects (Northeastern University, China); no licence stated",
@@ -39,7 +38,6 @@ SHUFFLES = 1000  # of the main table
 FEWER = 200  # of everything else
 BINS = np.linspace(0, 1, 101)
 FUNNEL = (*range(2, 21), 31, 51)  # first number of boxes of each row
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 Tables = dict[str, BoxTable]
 
@@ -68,7 +66,7 @@ def box_formats(tables: Tables) -> Iterator[dict]:
             for normalized in (False, True):
                 value = macroscopic_correlation(table, form, normalized)
                 value = value[np.isfinite(value)]
-                low, high = bootstrap_interval(value, 1000, SEED)
+                low, high = statistics.bootstrap(np.mean, value, seed=SEED)
                 level = {"median": np.median(value), "observed_low": low, "observed_high": high}
                 for null in ("free", "count"):
                     options = {"seed": SEED, "box_format": form, "normalized": normalized}
@@ -194,40 +192,24 @@ def sizes(tables: Tables) -> Iterator[dict]:
         count = table.counts
         part = table.xywh[:, 2:] / table.sizes[table.image]
         width, height = np.median(table.sizes, axis=0)
-        row = {"dataset": name, "images": len(count), "boxes": len(table), "crowd": crowd}
-        row |= {"categories": len(np.unique(table.category)), "images_1": (count > 0).sum()}
-        row |= {
+        yield {
+            "dataset": name,
+            "images": len(count),
+            "boxes": len(table),
+            "crowd": crowd,
+            "categories": len(np.unique(table.category)),
+            "images_1": (count > 0).sum(),
             "images_2": (count > 1).sum(),
             "boxes_mean": count[count > 0].mean(),
             "boxes_max": count.max(),
-        }
-        row |= _quantiles("boxes_", count[count > 0], QUANTILES)
-        row |= {"width": np.median(part[:, 0]), "height": np.median(part[:, 1])}
-        row |= {
+            **_quantiles("boxes_", count[count > 0], (0.05, 0.25, 0.5, 0.75, 0.95)),
+            "width": np.median(part[:, 0]),
+            "height": np.median(part[:, 1]),
             "side": np.median(np.sqrt(part.prod(axis=1))),
             "image_sizes": len(np.unique(table.sizes, axis=0)),
+            "image_width": width,
+            "image_height": height,
         }
-        yield row | {"image_width": width, "image_height": height}
-
-
-def neu_det_layout(tables: Tables) -> Iterator[dict]:
-    """How the boxes of NEU-DET are laid out, by class; sides in parts of the 200-pixel images.
-
-    boxes: images with that many (`level`) boxes of the class; width, height, side: quantile at `level`.
-    """
-    table = tables["neu_det"]
-    part = table.xywh[:, 2:] / table.sizes[table.image]
-    measures = {"width": part[:, 0], "height": part[:, 1], "side": np.sqrt(part.prod(axis=1))}
-    for category, name in table.names.items():
-        own = table.category == category
-        numbers = np.bincount(table.image[own])
-        for level, images in enumerate(np.bincount(numbers)):
-            if level and images:
-                yield {"class": name, "quantity": "boxes", "level": level, "value": images}
-        for quantity, value in measures.items():
-            for level in QUANTILES:
-                found = np.quantile(value[own], level)
-                yield {"class": name, "quantity": quantity, "level": level, "value": found}
 
 
 MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuffles each takes
@@ -241,12 +223,7 @@ MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuf
     overlap: FEWER,
     class_pairs: 0,
     sizes: 0,
-    neu_det_layout: 0,
 }
-
-
-def _file(name: str) -> str:
-    return f"{name}_boxes.json.gz"
 
 
 def main() -> None:
@@ -255,7 +232,8 @@ def main() -> None:
     Raises FileNotFoundError where the real data sets, or some of them, are not there.
     """
     folder = store.test_data()
-    files = dict.fromkeys([*map(_file, SETS), *(name for pair in measure_ap.PAIRS.values() for name in pair)])
+    pairs = [name for pair in measure_ap.PAIRS.values() for name in pair]
+    files = dict.fromkeys([f"{name}_boxes.json.gz" for name in SETS] + pairs)
     absent = [name for name in files if folder is None or not (folder / name).is_file()]
     if absent:
         where = "not here" if folder is None else f"not all in {folder}, which lacks {', '.join(absent)}"
@@ -264,8 +242,7 @@ def main() -> None:
             f"{', '.join(files)}"
         )
     out = store.root() / "measured"
-    out.mkdir(exist_ok=True)
-    tables = {name: read_boxes(folder / _file(name)) for name in SETS}
+    tables = {name: read_boxes(folder / f"{name}_boxes.json.gz") for name in SETS}
     for measure in MEASURES:
         print(write(out, measure, tables).name, flush=True)
     for path in measure_ap.measure(folder, out):
@@ -274,15 +251,19 @@ def main() -> None:
 
 def write(out: Path, measure: Callable[[Tables], Iterator[dict]], tables: Tables) -> Path:
     """The rows of one measure as a CSV with its description, sources and seed above; returns its path."""
-    import pandas as pd
-
-    frame: pd.DataFrame = pd.DataFrame(measure(tables))
-    used = frame["dataset"].unique() if "dataset" in frame else ["neu_det"]
+    frame = pd.DataFrame(measure(tables))
     shuffles = MEASURES[measure]
     head = [line.strip() for line in measure.__doc__.strip().splitlines() if line.strip()]
     head += ["Written by: make measure" + (f", {shuffles} shuffles, seed {SEED}" if shuffles else "")]
-    head += [f"{name}: {SETS[name]}" for name in used]
+    head += [f"{name}: {SETS[name]}" for name in frame["dataset"].unique()]
     body = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     path = out / f"{measure.__name__}.csv"
     path.write_text("".join(f"# {line}\n" for line in head) + body, encoding="utf-8")
     return path
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FileNotFoundError as error:
+        sys.exit(f"measure: {error}")

@@ -1,0 +1,58 @@
+"""Where the heads of trained detectors have their peaks, step by step, as a table: part of `make train`."""
+
+from __future__ import annotations
+
+import pandas as pd
+from runs import Run, settings_line
+
+from marginalia import training
+from marginalia.detection.detector import build
+from marginalia.detection.heads import peaks_of, permute_boxes, summarise
+from marginalia.detection.scenes import make_scenes
+
+SCENES = 256  # of those that the detector is evaluated on
+ABOUT = f"""\
+peaks of its heads' attention maps, over the objects found in {SCENES} validation scenes.
+Layers and heads count from 0. Offsets in half-boxes from the centre of the ground-truth box; ranges are
+interquartile; widths in parts of the image; entropy in nats; *_permuted: the ranges when boxes are permuted
+between objects.
+Written by: make train"""
+
+
+def measure_heads(run: Run) -> None:
+    """Write data/measured/heads/NAME.csv: a row for each head, kind of map and one of `evaluation_steps`.
+
+    Needs the weights that `make train` keeps at each evaluation; FileNotFoundError where they are gone.
+    """
+    frame = pd.concat([_at(run, step) for step in evaluation_steps(run)])
+    lines = f"{run.name}: {ABOUT}\n{settings_line(run)}".splitlines()
+    run.heads_table.parent.mkdir(parents=True, exist_ok=True)
+    part = run.heads_table.with_suffix(".part")
+    with open(part, "w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {line}\n" for line in lines)
+        frame.to_csv(file, index=False, float_format="%.4g", lineterminator="\n")
+    part.replace(run.heads_table)
+
+
+def evaluation_steps(run: Run) -> list[int]:
+    """Steps at which the heads of a run are measured: evenly spaced evaluations, the last among them."""
+    every = run.options.every
+    evaluations = run.options.steps // every
+    count = min(run.heads_measured, evaluations)
+    return [every * (evaluations * n // count) for n in range(1, count + 1)]
+
+
+def _at(run: Run, step: int) -> pd.DataFrame:
+    """Rows of one evaluation."""
+    weights, _ = training.load(run.weights_at(step))
+    model = build(run.detector)
+    model.load_state_dict(weights)
+    scenes = make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
+    frames = []
+    for kind, peaks in peaks_of(model.eval(), scenes).items():
+        frame, chance = summarise(peaks), summarise(permute_boxes(peaks))
+        frame = frame.assign(x_permuted=chance["x_range"], y_permuted=chance["y_range"])
+        frame.insert(0, "map", kind)
+        frame.insert(0, "step", step)
+        frames.append(frame)
+    return pd.concat(frames)

@@ -1,0 +1,189 @@
+"""Make the runs of `runs` that are missing: `make train`. Backbones come first, then the detectors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pretraining
+import torch
+from filelock import FileLock
+from jobs import Job, end_with_parent, run_jobs
+from measure_heads import measure_heads
+from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finished, is_trained, settings_line
+
+from marginalia import store, training
+from marginalia.boxes.evaluation import evaluate
+from marginalia.boxes.table import BoxTable
+from marginalia.detection.detector import Detector, build
+from marginalia.detection.losses import RECIPES, set_loss
+from marginalia.detection.matching import gather_targets, match, matched_iou
+from marginalia.detection.predicting import predict_table
+from marginalia.detection.scenes import SceneBatch, as_boxes, make_scenes
+
+
+def evaluation(run: Run, model: Detector, scenes: SceneBatch) -> Callable[[int], dict[str, float]]:
+    """What is measured on validation scenes: COCO's AP, AP50 and AP75, and how well matched boxes fit.
+
+    `AP50_any` takes all digits for one category: what is found, however it is classified. `mean_iou` and
+    `iou_75` (share of IoU above 0.75) are of the last layer's queries, matched as in training: they say how
+    well things are found apart from how they are ranked.
+    """
+    pixels, ground_truth = torch.from_numpy(scenes.pixels), as_boxes(scenes)
+    targets, recipe = gather_targets(scenes.boxes, scenes.labels), RECIPES[run.detector.kind]
+
+    def measure(step: int) -> dict[str, float]:
+        parts = [model(part) for part in pixels.split(64)]
+        logits, boxes = (torch.cat([part[k][-1:] for part in parts], 1) for k in (0, 1))
+        pairs = match(logits, boxes, targets, recipe.class_cost, recipe.cost_weights)
+        overlap = matched_iou(boxes, targets, pairs)
+        found = predict_table(model, pixels, ground_truth.image_ids, ground_truth.sizes, ground_truth.names)
+        figures = evaluate(ground_truth, found)
+        return {
+            **{name: figures[name] for name in ("AP", "AP50", "AP75")},
+            "AP50_any": evaluate(one_category(ground_truth), one_category(found))["AP50"],
+            "mean_iou": overlap.mean().item(),
+            "iou_75": (overlap > 0.75).float().mean().item(),
+        }
+
+    return measure
+
+
+def one_category(table: BoxTable) -> BoxTable:
+    """The same boxes without their names; of a query that made two guesses, the surer one."""
+    _, first = np.unique(np.column_stack([table.image, table.xywh]), axis=0, return_index=True)
+    table = table.where(np.isin(np.arange(len(table)), first))
+    return replace(table, category=np.zeros_like(table.category), names={0: "digit"})
+
+
+def initial(run: Run) -> Detector:
+    """The detector of a run before its first step.
+
+    FileNotFoundError when its backbone, or the run whose learned queries it takes, is not there.
+    """
+    model = build(run.detector, run.options.seed)
+    if run.backbone:
+        model.backbone.load_state_dict(pretraining.backbone_weights(run.backbone))
+    if run.queries_from:
+        learned, _ = training.load(RUNS[run.queries_from].weights)
+        queries = model.decoder.queries.object_query
+        queries.data.copy_(learned["decoder.queries.object_query"])
+        queries.requires_grad_(False)
+    return model
+
+
+def parts(run: Run, model: Detector) -> tuple[training.Step, training.Batches, training.Evaluate]:
+    """What `training.fit` needs beside the model of a run: step, batches and evaluate."""
+    recipe = RECIPES[run.detector.kind]
+
+    def step(scenes: SceneBatch):
+        targets = gather_targets(scenes.boxes, scenes.labels)
+        loss = set_loss(model(torch.from_numpy(scenes.pixels)), targets, recipe)
+        last = {"class_loss": loss.classes, "l1_loss": loss.l1, "giou_loss": loss.giou}
+        return loss.total, {name: part[-1].item() for name, part in last.items()}
+
+    def batches(index: int) -> SceneBatch:
+        first = index * run.batch
+        return make_scenes(run.batch, run.layout, "train", run.options.seed, run.side, run.digits, first)
+
+    validation = make_scenes(VALIDATION, run.layout, "val", 0, run.side, run.digits)
+    return step, batches, evaluation(run, model, validation)
+
+
+def make(name: str) -> None:
+    """Make one run, or go on with it where it was broken off; nothing to do when it is finished.
+
+    While another process makes it, this one waits, and then finds it finished.
+    """
+    run = (BACKBONES | RUNS)[name]
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.folder / "lock"):
+        if not is_trained(run):
+            train(run)
+        if not is_finished(run):
+            measure_heads(run)
+
+
+def train(run: Pretraining | Run) -> None:
+    """Fit the model of a run: leaves rows, the weights of each evaluation, and those to be shipped."""
+    torch.set_num_threads(1)  # runs are made side by side, and one thread adds up in one order
+    first = isinstance(run, Pretraining)
+    model = pretraining.build_classifier(run) if first else initial(run)
+    step, batches, measure = pretraining.parts(run, model) if first else parts(run, model)
+    card = {"run": run.name, **run.settings()}
+
+    def measure_and_keep(steps: int) -> dict[str, float]:
+        training.save(model, run.weights_at(steps), {"step": steps, **card})
+        return measure(steps)
+
+    about = pretraining.ABOUT if first else ABOUT
+    header = f"{run.name}: {about}\nWritten by: make train\n{settings_line(run)}"
+    state = run.folder / "checkpoint.pt"
+    training.fit(model, step, batches, run.options, measure_and_keep, run.table, header, state)
+    if run.shipped:  # the card's metrics are of the weights as stored, in 16 bits
+        model.half().float().eval()
+        with torch.no_grad():
+            metrics = {name: round(value, 6) for name, value in measure(run.options.steps).items()}
+        training.save(model, run.weights, card | {"metrics": metrics})
+
+
+ABOUT = (
+    f"trained on generated scenes, evaluated on {VALIDATION} with other digits.\n"
+    "Losses are means over training steps since the last row, of the last layer but for `loss`."
+)
+
+
+def main(names: Iterable[str] = (), jobs: int = 2) -> list[str]:
+    """Make the runs that fit `names` and are not there, `jobs` at a time; returns those that failed.
+
+    Backbones that are missing come first, and when one of them fails no detector is begun. A run that was
+    broken off goes on from its last checkpoint.
+    """
+    wanted = find(names)
+    todo = [run for run in wanted if run.name in RUNS and not is_finished(run)]
+    needed = {run.backbone for run in todo} | {run.name for run in wanted}
+    bases = [run for name, run in BACKBONES.items() if name in needed and not is_finished(run)]
+    there = sum(is_trained(run) for run in wanted)
+    minutes = sum(run.minutes for run in (*bases, *todo) if not is_trained(run))
+    print(
+        f"{there} of {len(wanted)} runs are there; "
+        f"what is missing takes about {minutes:.0f} minutes of one core",
+        flush=True,
+    )
+    return queue(bases, jobs) or queue(todo, jobs)
+
+
+def queue(todo: Sequence[Pretraining | Run], jobs: int) -> list[str]:
+    """Make runs in processes of their own; returns the names of those that failed."""
+    command = (sys.executable, __file__, "--job")
+    waiting = [Job(run.name, (*command, run.name), run.folder / "log.txt", run.minutes) for run in todo]
+    return run_jobs(waiting, jobs, lambda job: last_row(job.name))
+
+
+def last_row(name: str) -> str:
+    """What the last row of a finished run says."""
+    last = store.read_table(f"measured/detection/{name}.csv").iloc[-1]
+    if name in BACKBONES:
+        return f"accuracy {last['val_accuracy']:.3f}"
+    return f"AP {last['AP']:.3f}, AP50 {last['AP50']:.3f}, mean IoU {last['mean_iou']:.3f}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make the trainings whose measurements are missing.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="runs, by name or pattern (all)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time (2)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # one run, in a process of `queue`
+    options = parser.parse_args()
+    if options.job:
+        end_with_parent()
+        make(options.job)
+        sys.exit()
+    try:
+        sys.exit(1 if main(options.names, options.jobs) else 0)
+    except (ValueError, OSError) as error:
+        sys.exit(f"train: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

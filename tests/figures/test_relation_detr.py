@@ -1,0 +1,210 @@
+"""Detections beside their ground truth: scenes, a reader's own files, and what is missing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.collections import PathCollection
+from PIL import Image
+
+from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
+from marginalia.boxes.table import BoxTable
+from marginalia.detection import as_boxes, make_scenes
+from marginalia.figures import relation_detr as figures
+from marginalia.figures.relation_detr import Pair
+
+COUNT = 12
+
+
+@pytest.fixture(autouse=True)
+def close():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    return figures.scene_pair(count=COUNT)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three images with a box each, found with falling IoU; only the pixels of image 2 are there."""
+    images = [{"id": i, "width": 64, "height": 48, "file_name": f"COCO_{i}.jpg"} for i in (1, 2, 3)]
+    box = {"category_id": 1, "bbox": [4, 4, 30, 20], "area": 600, "iscrowd": 0}
+    ground_truth = {
+        "images": images,
+        "annotations": [{"id": i, "image_id": i, **box} for i in (1, 2, 3)],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    widths = {1: 30, 2: 24, 3: 18}
+    found = [
+        {"image_id": i, "category_id": 1, "bbox": [4, 4, w, 20], "score": 0.3} for i, w in widths.items()
+    ]
+    (tmp_path / "objects.json").write_text(json.dumps(ground_truth))
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "images" / "000000000002.jpg")
+    return [str(tmp_path / name) for name in ("objects.json", "found.json", "images")]
+
+
+def test_boxes_lie_around_the_digits_of_the_drawn_scene(pair):
+    drawn = as_boxes(make_scenes(COUNT, split="val", side=256))
+    np.testing.assert_allclose(pair.ground_truth.xywh, drawn.xywh, atol=6)  # 1.5 of the pixels that are seen
+    assert pair.ground_truth.category.tolist() == drawn.category.tolist()
+    assert pair.pixels(3).shape == (256, 256) and pair.ground_truth.image_ids[3] == "scene 3"
+    assert evaluate(pair.ground_truth, pair.detections)["AP50"] > 0.8
+
+
+def test_failures_stand_in_the_order_of_ap(pair):
+    figure, data = figures.failure_cases(pair)
+    assert data["AP"].round(12).is_monotonic_increasing and data["image_found"].all()
+    assert len(figure.axes) == len(data) == 6
+
+
+@pytest.mark.parametrize("join", [tuple, ",".join])
+def test_a_readers_own_files(files, join):
+    figure, data = figures.failure_cases(join(files), quantiles=(0, 0.5, 1))
+    assert list(data.index) == [3, 2, 1] and data.loc[1, "F1"] == 1  # the threshold follows the scores
+    assert data["image_found"].tolist() == [False, True, False]
+    assert figure.axes[0].get_xlabel() == "the image is not there"
+
+
+def test_only_the_chosen_images_are_read(files, monkeypatch):
+    opened, load = [], figures._load
+    monkeypatch.setattr(figures, "_load", lambda *args: opened.append(args[2]) or load(*args))
+    pair = figures.open_pair(files)
+    ranked = rank_images(evaluate_images(pair.ground_truth, pair.detections))
+    assert opened == []
+    figures.gallery(pair, ranked.head(1), 0.5)
+    assert opened == [0]
+
+
+@pytest.mark.parametrize("data", ["one.json", "a,b,c,d", ",found.json", ("t.json", None, None)])
+def test_data_of_another_form_is_explained(data):
+    with pytest.raises(ValueError, match="ground truth,detections"):
+        figures.open_pair(data)
+
+
+def test_a_missing_folder_is_named(files):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        figures.open_pair([*files[:2], "nowhere"])
+
+
+def test_real_files(shared_data):
+    names = ("coco_val2014_100_gt_boxes.json.gz", "coco_val2014_100_fakebbox_results.json.gz")
+    _, data = figures.failure_cases([*(shared_data / name for name in names)])
+    assert np.isclose(data["AP"].iloc[-1], 1) and not data["image_found"].any()
+
+
+def test_the_best_score_has_the_smallest_lrp(pair):
+    best = figures.best_score(pair)
+    errors = {t: _pooled_lrp(pair, t) for t in (best - 0.15, best, best + 0.15)}
+    assert min(errors, key=errors.get) == best
+    nothing = Pair(pair.ground_truth, pair.detections.where(pair.detections.score > 2), pair.pixels)
+    assert figures.best_score(nothing) == 0.5
+
+
+def _pooled_lrp(pair, threshold):
+    row = evaluate_images(pair.ground_truth, pair.detections, threshold)
+    tp, loose = row["true_positives"], (1 - row["mean_iou"].fillna(0)) / 0.5
+    wrong = row["false_positives"] + row["false_negatives"]
+    return ((tp * loose).sum() + wrong.sum()) / (tp + wrong).sum()
+
+
+@pytest.mark.parametrize(("name", "text"), [("7", "7: .93"), ("person", ".93")])
+def test_short_names_stand_before_scores(name, text):
+    place = [0], ("a",), [(64, 48)], [7], {7: name}
+    ground_truth, found = (BoxTable([[4, 20, 20, 20]], *place, score=score) for score in (None, [0.93]))
+    pair = Pair(ground_truth, found, lambda image: np.zeros((48, 64), np.uint8))
+    figure, _ = figures.gallery(pair, evaluate_images(ground_truth, found), 0.5)
+    assert [label.get_text() for label in figure.axes[0].texts] == [text]
+
+
+def test_scores_do_not_cover_each_other():
+    place = [0, 0], ("a",), [(64, 48)], [7, 7], {7: "7"}
+    found = BoxTable([[20, 20, 20, 20], [21, 20, 20, 20]], *place, score=[0.9, 0.8])
+    pair = Pair(found.where(np.array([True, False])), found, lambda image: None)
+    figure, _ = figures.gallery(pair, evaluate_images(pair.ground_truth, found), 0.5)
+    first, second = (label.get_position() for label in figure.axes[0].texts)
+    assert abs(first[1] - second[1]) > 15
+
+
+def test_the_legend_names_dashed_frames_only_where_there_are_some():
+    place = [0], ("a",), [(64, 48)], [1], {1: "cat", 2: "dog"}
+    cat = BoxTable([[4, 20, 20, 20]], *place)
+    dog = BoxTable([[4, 20, 20, 20]], *place[:3], [2], place[4], score=[0.9])
+    for found, entries in ((BoxTable([[4, 20, 20, 20]], *place, score=[0.9]), 2), (dog, 3)):
+        figure, _ = figures.cases({"one": (cat, found)})
+        assert len(figure.legends[0].get_texts()) == entries
+
+
+def test_a_strip_for_each_number_of_objects(pair):
+    _, data = figures.ap_strips(pair, evaluate_images(pair.ground_truth, pair.detections))
+    assert len(data) == COUNT
+    one = data["group"] == "1 object"
+    kept = np.flatnonzero(one)
+    parts = (t.where(np.isin(t.image, kept)) for t in (pair.ground_truth, pair.detections))
+    assert data.loc[one, "group_AP"].iloc[0] == pytest.approx(evaluate(*parts)["AP"])
+
+
+def test_features_of_a_scene():
+    features, batch = figures.scene_features(COUNT), make_scenes(COUNT, split="val")
+    assert features["number of digits"].tolist() == [len(labels) for labels in batch.labels]
+    assert features["smallest height"].tolist() == [pytest.approx(b[:, 3].min()) for b in batch.boxes]
+    assert (features["largest IoU of two"][features["number of digits"] == 1] == 0).all()
+    assert features["ground roughness"].between(2, 40).all()
+
+
+def made_up(correct: bool) -> Pair:
+    """Two images with an object each; found twice and exactly, or as another class."""
+    where = [0, 1], (0, 1), [(64, 64)] * 2
+    names = {1: "1", 2: "2"}
+    ground_truth = BoxTable([[8, 8, 20, 20]] * 2, *where, [1, 2], names)
+    labels = [1, 2, 1, 2] if correct else [2, 1, 2, 1]
+    found = BoxTable(
+        [[8, 8, 20, 20]] * 4, [0, 1, 0, 1], *where[1:], labels, names, score=[0.9, 0.8, 0.7, 0.3]
+    )
+    return Pair(ground_truth, found, lambda image: np.full((64, 64), 128, np.uint8))
+
+
+def test_errors_are_counted_and_shown():
+    _, data = figures.error_examples(made_up(True), 0.5)
+    assert dict(zip(data["kind"], data["number"], strict=True)) == {"duplicate": 1}
+    figure, data = figures.error_examples(made_up(True), 0.85)
+    assert dict(zip(data["kind"], data["number"], strict=True)) == {"missed": 1}
+    assert data.attrs["under-confident"] == 1 and figure.axes[0].get_title() == "missed: 1"
+
+
+def test_bars_count_at_the_threshold_and_price_at_any():
+    both = {"good": made_up(True), "bad": made_up(False)}
+    _, data = figures.error_bars(both, {"good": 0.5, "bad": 0.5})
+    assert data.loc["duplicate", ("count", "good")] == 1 and data.loc["classification", ("count", "bad")] == 3
+    assert data.loc["classification", ("AP50 gained", "bad")] == pytest.approx(1)
+    frames = {name: evaluate_images(p.ground_truth, p.detections) for name, p in both.items()}
+    table = figures.ap_table(both, frames)
+    assert table.loc["of the data set", "AP"].tolist() == [pytest.approx(1), 0]
+
+
+def test_images_without_an_object_have_no_difference():
+    paired = pd.DataFrame({"a": [0.5, 0.7, np.nan, 0.9], "b": [0.4, 0.6, np.nan, 0.8]})
+    _, data = figures.differences(paired, "a", "b")
+    np.testing.assert_allclose([data.attrs[k] for k in ("mean", "low", "high")], 0.1, atol=1e-12)
+    assert len(data) == 3
+
+
+def test_factors_within_groups(rng):
+    objects = np.repeat([1, 2], 40)
+    features = pd.DataFrame({"objects": objects, "height": rng.random(80)})
+    ap = pd.Series(features["height"] - 5 * objects)
+    figure, data = figures.factors(features, {"model": ap})
+    rows = data.set_index(["factor", "images"])["correlation"]
+    assert rows["height", "equally many objects"] == pytest.approx(1)
+    assert rows["height", "all"] == pytest.approx(features["height"].corr(ap, method="spearman"))
+    marks = [c.get_offsets()[:, 1] for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    assert [round(y, 2) for ys in marks for y in ys] == [-0.15, 0.85, 1.15]  # one line a factor

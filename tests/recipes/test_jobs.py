@@ -1,0 +1,96 @@
+"""Commands side by side: order, failures, and what is left when the queue is interrupted or killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jobs
+import pytest
+from jobs import Job, run_jobs
+
+HERE = f"import sys; sys.path.insert(0, {os.path.dirname(jobs.__file__)!r}); "
+
+
+def job(tmp_path, name, code):
+    return Job(name, (sys.executable, "-c", code), tmp_path / name / "log.txt", 1)
+
+
+def asleep(tmp_path):
+    """A job that would take ten minutes, and writes its process number first."""
+    code = (
+        HERE
+        + "import jobs, os, time; print(os.getpid(), flush=True); jobs.end_with_parent(); time.sleep(600)"
+    )
+    return job(tmp_path, "asleep", code)
+
+
+def test_all_are_done_and_failures_are_named(tmp_path, capsys):
+    todo = [
+        job(tmp_path, "good", "print('well')"),
+        job(tmp_path, "bad", "raise SystemExit('broken')"),
+        job(tmp_path, "late", "import os; print(os.environ['OMP_NUM_THREADS'])"),
+    ]
+    assert run_jobs(todo, 2, lambda done: f"result of {done.name}") == ["bad"]
+    assert (tmp_path / "good" / "log.txt").read_text() == "well\n"
+    assert (tmp_path / "bad" / "log.txt").read_text() == "broken\n"
+    assert (tmp_path / "late" / "log.txt").read_text() == "1\n"
+    said = capsys.readouterr().out
+    assert "good: begins, about 1 minutes" in said
+    assert "result of late" in said and "result of bad" not in said
+    assert f"failed; see {tmp_path / 'bad' / 'log.txt'}" in said
+
+
+def test_no_more_than_asked_for_run_at_a_time(tmp_path):
+    code = (
+        "import pathlib, time; here = pathlib.Path({0!r}); mark = here / {1!r}; mark.touch()\n"
+        "time.sleep(0.3); print(len(list(here.glob('*.running')))); mark.unlink()"
+    )
+    todo = [job(tmp_path, str(k), code.format(str(tmp_path), f"{k}.running")) for k in range(3)]
+    assert run_jobs(todo, 1, lambda done: "") == []
+    assert [(tmp_path / str(k) / "log.txt").read_text() for k in range(3)] == ["1\n"] * 3
+
+
+def test_an_interruption_ends_what_runs(tmp_path):
+    def interrupt(done):
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):  # and comes back at once, not after ten minutes
+        run_jobs([job(tmp_path, "quick", "pass"), asleep(tmp_path)], 2, interrupt)
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_killed_queue_leaves_no_process(tmp_path):
+    code = HERE + (
+        "import jobs, pathlib\n"
+        f"jobs.run_jobs([jobs.Job('asleep', {asleep(tmp_path).command!r}, "
+        f"pathlib.Path({str(tmp_path)!r}) / 'log.txt', 1)], 1, str)"
+    )
+    queue, log = subprocess.Popen([sys.executable, "-c", code]), tmp_path / "log.txt"
+    wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
+    child = int(log.read_text())
+    assert is_alive(child)
+    queue.send_signal(signal.SIGKILL)
+    queue.wait()
+    wait_until(lambda: not is_alive(child))
+
+
+def wait_until(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    """Whether it is there and no zombie, which a container without an init process keeps."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
