@@ -379,8 +379,8 @@ else:
 # %% [markdown]
 # ## 7. Generated images
 #
-# **Everything below was drawn by a program; nothing was photographed.** `generate_defects` makes images with the look and the labels of NEU-DET, to try readers and explorers
-# on. Where its boxes lie was decided by a rule of ours, so no statistic of their places says anything about steel, and no detector's score on them does.
+# **Everything below was drawn by a program; nothing was photographed.** `generate_defects` makes images with the classes of NEU-DET, to try readers and explorers
+# on. How many defects there are, how large and where was chosen by hand, so nothing measured on them says anything about steel.
 
 # %%
 table, pixels = generate_defects(12, SEED)
