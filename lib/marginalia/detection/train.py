@@ -14,11 +14,10 @@ from .. import store, training
 from ..boxes.evaluation import evaluate
 from ..boxes.table import BoxTable
 from ..jobs import Job, run_jobs
-from .detector import Detector, build
+from .detector import Detector, build, predict_table
 from .losses import RECIPES, set_loss
 from .matching import gather_targets, match, matched_iou
 from .measure_heads import measure_heads
-from .predicting import predict_table
 from .pretraining import backbone_weights, pretrain
 from .runs import (
     BACKBONES,
