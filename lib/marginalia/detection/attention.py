@@ -40,12 +40,11 @@ def positional_encoding(
 
     Channels 2i and 2i + 1 of a coordinate v are sin(2 pi v omega_i) and cos(2 pi v omega_i); the coordinates
     follow each other as y, x, w, h: *y comes first*, although the input begins with x. A point's encoding has
-    squared length width / 2 wherever the point is. As in the published Conditional DETR (sheet 2.1) and
-    DAB-DETR
-    (sheet 5.1). ValueError for another number of coordinates, or a width that is no multiple of 4.
+    squared length width / 2 wherever the point is. Conditional DETR (sheet 2.1), DAB-DETR (sheet 5.1).
+    ValueError for another number of coordinates, or a width that is no multiple of 4.
 
-    >>> positional_encoding(torch.tensor([0.25, 0.0]), width=4).round(decimals=4)  # of y, then x
-    tensor([ 0.,  1.,  1., -0.])
+    >>> positional_encoding(torch.tensor([1 / 12, 0.0]), width=4)  # sine and cosine of y = 0, then x
+    tensor([0.0000, 1.0000, 0.5000, 0.8660])
     """
     if width % 4 or points.shape[-1] not in (2, 4):
         raise ValueError(

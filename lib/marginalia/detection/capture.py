@@ -29,8 +29,8 @@ TRANSFORMERS_MODELS = (
     "ConditionalDetrForObjectDetection",
     "DabDetrForObjectDetection",
 )
-# Projections of c_q, c_k, p_q, p_k and, in the first layer only, o_q: of this project, then in transformers of
-# Conditional DETR and DAB-DETR. An attention is known by them: its place has changed before (sheet 6.3).
+# Projections of c_q, c_k, p_q, p_k and, in the first layer only, o_q: here, then in transformers' Conditional
+# DETR and DAB-DETR. An attention is known by them, because its place has changed before (sheet 6.3).
 CONDITIONAL_PROJECTIONS = (
     ("content_query", "content_key", "spatial_query", "spatial_key", "object_query"),
     ("q_content_proj", "k_content_proj", "q_pos_sine_proj", "k_pos_proj", "q_pos_proj"),
@@ -110,14 +110,13 @@ def capture_attention(
     if run.valid is not None and not (some := run.valid.flatten(1).any(1)).all():
         raise ValueError(f"mask: leaves no cell of image {some.int().argmin()} of the batch valid")
     # logits of all layers, then a softmax over the cells that are not padding
-    content, spatial, combined = (
-        torch.stack([getattr(part, field) for part in parts]) for field in ("content", "spatial", "combined")
-    )  # (L, B, H, Q, K)
+    *logits, content_terms, spatial_terms = zip(*parts, strict=True)
+    content, spatial, combined = (torch.stack(part) for part in logits)  # (L, B, H, Q, K)
     maps = AttentionMaps.from_logits(content, spatial, *run.grid, run.valid, combined)
     return CapturedAttention(
         **vars(maps),
-        content_terms=tuple(part.content_terms for part in parts),
-        spatial_terms=tuple(part.spatial_terms for part in parts),
+        content_terms=content_terms,
+        spatial_terms=spatial_terms,
         remainder=(combined - (content + spatial)).abs().amax((1, 2, 3, 4)),
         queries=run.queries,
     )

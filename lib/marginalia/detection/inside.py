@@ -9,7 +9,6 @@ from torch import Tensor
 from ..record import record
 from .attention import concatenate_halves, conditional_logits, positional_encoding, split_heads
 from .detector import Detector
-from .queries import Scaling, SpatialQuery
 
 
 @torch.no_grad()
@@ -25,7 +24,11 @@ def watch_layer(
 
     ValueError for a model of another kind, or a layer that it does not have.
     """
-    _check(model, layer)
+    parts = model.config.kind, model.config.spatial_query, model.config.transform
+    if parts != ("conditional", "csq", "diagonal"):
+        raise ValueError(
+            f"watch_layer: the model must be conditional, csq and diagonal, not {', '.join(parts)}"
+        )
     place = f"decoder.layers.{layer}"
     cross = f"{place}.cross_attention"
     with record(model, [place, f"{place}.self_norm", cross, f"{cross}.*"]) as seen:
@@ -65,20 +68,6 @@ def watch_layer(
     logits = conditional_logits(content_query, content_key, x["q_s"], spatial_key, heads)
     x["attention"] = sum(logits).softmax(-1)  # (B, H, Q, K)
     return x | {"attended": output(cross), "f_next": output(place)}
-
-
-def _check(model: Detector, layer: int) -> None:
-    queries = model.decoder.queries
-    query = getattr(queries, "spatial_query", None)
-    if not hasattr(queries, "object_query") or type(query) is not SpatialQuery:
-        raise ValueError(
-            f"model: needs a conditional detector with the spatial query csq, not "
-            f"{model.config.kind} with {model.config.spatial_query}"
-        )
-    if not isinstance(query.transform, Scaling):
-        raise ValueError(f"model: needs the transform diagonal, not {model.config.transform}")
-    if not 0 <= layer < len(model.decoder.layers):
-        raise ValueError(f"layer must be 0 to {len(model.decoder.layers) - 1}, not {layer}")
 
 
 def first_layer_terms(tensors: dict[str, Tensor], heads: int) -> dict[str, Float[Tensor, "#B H Q K"]]:
