@@ -134,9 +134,11 @@ def test_padded_cells_weigh_nothing(draw):
         torch.testing.assert_close(field[:, 1][..., valid[1]].sum(-1), torch.ones(1, 3, 6))
 
 
-def test_maps_of_another_size_are_refused(draw):
-    with pytest.raises(ValueError, match=r"4 \* 4 cells"):
-        AttentionMaps.from_logits(draw(1, 1, 1, 1, 20), draw(1, 1, 1, 1, 20), 4, 4)
+def test_combined_logits_stand_in_for_the_sum(draw):
+    content, spatial, combined = draw(3, 1, 1, 2, 3, 20)
+    maps = AttentionMaps.from_logits(content, spatial, 4, 5, combined_logits=combined)
+    assert torch.equal(maps.combined.flatten(-2), combined.softmax(-1))
+    assert torch.equal(maps.spatial_logits.flatten(-2), spatial)
 
 
 @pytest.mark.parametrize("temperature", [20.0, 10000.0])

@@ -257,13 +257,8 @@ class AttentionMaps:
     ) -> AttentionMaps:
         """Maps from scaled logits; a padded cell weighs exactly 0 in all three.
 
-        combined_logits: in place of the sum of the two. ValueError when the cells are not h * w.
+        combined_logits: in place of the sum of the two.
         """
-        if content_logits.shape != spatial_logits.shape or content_logits.shape[-1] != h * w:
-            raise ValueError(
-                f"AttentionMaps: content logits {tuple(content_logits.shape)} and spatial logits "
-                f"{tuple(spatial_logits.shape)} must both end with {h} * {w} cells"
-            )
         if combined_logits is None:
             combined_logits = content_logits + spatial_logits
         # softmax over the cells that are not padding

@@ -10,6 +10,8 @@ from ..record import record
 from .attention import concatenate_halves, conditional_logits, positional_encoding, split_heads
 from .detector import Detector
 
+STEP = 2  # cells by which `kernel_departures` moves reference points
+
 
 @torch.no_grad()
 def watch_layer(
@@ -90,11 +92,10 @@ def kernel_departures(
     pixels: Float[Tensor, "B channels S S"],
     layer: int,
     grid: tuple[int, int],
-    cells: int = 2,
 ) -> tuple[dict[str, Float[Tensor, "B H Q"]], Bool[Tensor, " Q"]]:
     """How far a layer's spatial maps depart from two properties of positional encodings without projections.
 
-    Every query keeps its lambda_q and has its reference point moved by `cells` of the `grid` (h, w).
+    Every query keeps its lambda_q and has its reference point moved by two cells of the `grid` (h, w).
     - shift: moved right and down, the standard deviation over the cells of (new logits - old logits moved
       along) over that of the old; 0 if the map moves with its point. Only cells that both maps have count.
     - row sums: moved right only, the share of the map's weight that changes rows; 0 without projections.
@@ -103,7 +104,7 @@ def kernel_departures(
     """
     seen, heads = watch_layer(model, pixels, layer), model.config.heads
     cross = model.decoder.layers[layer].cross_attention
-    right, down = cells / grid[1], cells / grid[0]
+    right, down = STEP / grid[1], STEP / grid[0]
     key = split_heads(seen["k_s"], heads).mT * (2 * model.config.width // heads) ** -0.5
 
     def logits(dx: float, dy: float) -> Float[Tensor, "B H Q h w"]:
@@ -114,7 +115,7 @@ def kernel_departures(
 
     here, there, beside = logits(0, 0), logits(right, down), logits(right, 0)
     # the old logits moved along lie under the new ones, but for the cells that one of the two lacks
-    old, new = here[..., :-cells, :-cells].flatten(-2), there[..., cells:, cells:].flatten(-2)
+    old, new = here[..., :-STEP, :-STEP].flatten(-2), there[..., STEP:, STEP:].flatten(-2)
     # weight of every row, before and after the move
     rows = [part.flatten(-2).softmax(-1).unflatten(-1, grid).sum(-1) for part in (here, beside)]
     measures = {"shift": (new - old).std(-1) / old.std(-1), "row sums": (rows[0] - rows[1]).abs().sum(-1) / 2}

@@ -149,9 +149,9 @@ def _key_mask(valid: Bool[Tensor, "B K"] | None) -> Bool[Tensor, "B 1 1 K"] | No
     return None if valid is None else valid[:, None, None, :]
 
 
-def inverse_sigmoid(p: Float[Tensor, ...], eps: float = 1e-5) -> Float[Tensor, ...]:
-    """log(p / (1 - p)) with both parts at least `eps`, so that |result| <= 11.5.
+def inverse_sigmoid(p: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """log(p / (1 - p)) with both parts at least 1e-5, so that |result| <= 11.5.
 
-    1e-5 is the value of Conditional DETR and of all transformers ports; the official DAB-DETR clamps at 1e-3.
+    That is the value of Conditional DETR and of all transformers ports; the official DAB-DETR clamps at 1e-3.
     """
-    return torch.log(p.clamp(min=eps) / (1 - p).clamp(min=eps))
+    return torch.log(p.clamp(min=1e-5) / (1 - p).clamp(min=1e-5))

@@ -99,8 +99,7 @@ def prepare(
             "prepare is for checkpoints of transformers; a Detector takes pixels in [0, 1] or bytes"
         )
     processor = _processor(Path(model.config.name_or_path))
-    # as the folder says: {shortest_edge, longest_edge}, one of them, {height, width} or {max_height,
-    # max_width}
+    # the folder's {shortest_edge, longest_edge}, one of the two, {height, width} or {max_height, max_width}
     said = {"size": processor.size, "pad_size": processor.pad_size}
     asked = {field: dict(lengths) for field, lengths in said.items() if lengths}
     if size is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -121,11 +120,9 @@ def set_loss(output: DetectorOutput, targets: Targets, recipe: Recipe) -> SetLos
 
 
 _FOCAL = Recipe(focal_cost, focal_loss, Weights(2, 5, 2), Weights(2, 5, 2))
-RECIPES = MappingProxyType(
-    {
-        "detr": Recipe(softmax_cost, softmax_loss, Weights(1, 5, 2), Weights(1, 5, 2)),
-        "detr-focal": _FOCAL,  # as Conditional DETR: what then differs is the attention alone
-        "conditional": _FOCAL,
-        "dab": Recipe(focal_cost, focal_loss, Weights(2, 5, 2), Weights(1, 5, 2)),
-    }
-)
+RECIPES = {
+    "detr": Recipe(softmax_cost, softmax_loss, Weights(1, 5, 2), Weights(1, 5, 2)),
+    "detr-focal": _FOCAL,  # as Conditional DETR: what then differs is the attention alone
+    "conditional": _FOCAL,
+    "dab": Recipe(focal_cost, focal_loss, Weights(2, 5, 2), Weights(1, 5, 2)),
+}

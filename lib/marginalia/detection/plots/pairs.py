@@ -24,8 +24,8 @@ from ...boxes.nulls import bootstrap_interval
 from ...boxes.plots import evaluation
 from ...boxes.plots.evaluation import Pair, ap_strips, failure_cases, pair_legend, show_picture
 from ...figures import CYCLE, WIDTH
-from ..loading import load
 from ..detector import predict_table
+from ..loading import load
 from ..scenes import SceneBatch, as_boxes, make_scenes
 from .attention import SHARP, drawn_scene
 
