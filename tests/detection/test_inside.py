@@ -90,7 +90,7 @@ def test_departures_of_projected_encodings(model):
     "other", [{"kind": "dab"}, {"kind": "detr"}, {"spatial_query": "csq-p"}, {"transform": "full"}]
 )
 def test_other_models_are_refused(other):
-    with pytest.raises(ValueError, match="must be conditional, csq and diagonal, not"):
+    with pytest.raises(ValueError, match="model: needs"):
         watch_layer(build(DetectorConfig(**(SMALL | other))), PIXELS, 1)
 
 

@@ -139,9 +139,9 @@ def _cross_attentions(model: nn.Module) -> dict[str, Callable[[Seen, int], Layer
         for projections in CONDITIONAL_PROJECTIONS:
             if all(hasattr(module, projection) for projection in projections[:4]):
                 found[name] = partial(_conditional_layer, name, projections)
-        query, key, inputs = DETR_ATTENTIONS.get(name.rpartition(".")[2], ("", "", ()))
-        if hasattr(module, query) and hasattr(module, key):
-            found[name] = partial(_detr_layer, name, inputs, getattr(module, query), getattr(module, key))
+        for own_name, (query, key, inputs) in DETR_ATTENTIONS.items():
+            if name.endswith(own_name) and hasattr(module, query):
+                found[name] = partial(_detr_layer, name, inputs, getattr(module, query), getattr(module, key))
     return found
 
 

@@ -29,7 +29,7 @@ def watch_layer(
     parts = model.config.kind, model.config.spatial_query, model.config.transform
     if parts != ("conditional", "csq", "diagonal"):
         raise ValueError(
-            f"watch_layer: the model must be conditional, csq and diagonal, not {', '.join(parts)}"
+            f"model: needs a conditional detector with csq and the transform diagonal, not {', '.join(parts)}"
         )
     place = f"decoder.layers.{layer}"
     cross = f"{place}.cross_attention"
