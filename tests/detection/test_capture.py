@@ -317,6 +317,10 @@ def test_other_models_are_refused_by_name(pixels):
         name = type(model).__name__
         with pytest.raises(TypeError, match=rf"ConditionalDetrForObjectDetection.*not of {name}$"):
             capture_attention(model, pixels)
+    changed = published("Detr")
+    changed.model.decoder = torch.nn.Identity()
+    with pytest.raises(TypeError, match="DetrForObjectDetection has no cross-attention with names"):
+        capture_attention(changed, pixels)
 
 
 def test_wrong_shapes_are_told(pixels, mask):

@@ -58,9 +58,7 @@ class Queries:
     """What the queries found in a captured pass, in the order of the maps; P: 2 for points, 4 for anchors."""
 
     references: Float[Tensor, "L B Q P"]  # where a layer starts from, (x, y[, w, h]); DETR: the middle
-    boxes: Float[
-        Tensor, "B Q 4"
-    ]  # of the last layer, (cx, cy, w, h), normalised to the image without padding
+    boxes: Float[Tensor, "B Q 4"]  # of the last layer, cxcywh, normalised to the image without its padding
     scores: Float[Tensor, "B Q"]  # probability of the likeliest class, no-object left out
     labels: Int[Tensor, "B Q"]  # that class
 
@@ -122,51 +120,69 @@ def capture_attention(
     )
 
 
-class Layer(NamedTuple):
-    """Scaled logits of one cross-attention, (B, H, Q, K), and both parts as formulas."""
+def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
+    """Maps of one image of the batch without its padding, (L, 1, H, Q, h', w'), to lay over the image.
 
-    content: Tensor
-    spatial: Tensor
-    combined: Tensor
-    content_terms: str
-    spatial_terms: str
+    Column j belongs on [j, j + 1] / w' of the image, row i on [i, i + 1] / h'. The maps still sum to 1.
+    ValueError when the valid cells are no rectangle.
+    """
+    if not 0 <= image < maps.combined.shape[1]:
+        raise ValueError(f"crop_to_valid: image {image} of a batch of {maps.combined.shape[1]}")
+    # the smallest rectangle of cells around the valid ones
+    grid = maps.combined.shape[-2:]
+    valid = torch.ones(grid, dtype=torch.bool) if maps.valid is None else maps.valid[image]
+    rows, columns = valid.any(1).nonzero()[:, 0], valid.any(0).nonzero()[:, 0]
+    inside = slice(rows[0].item(), rows[-1].item() + 1), slice(columns[0].item(), columns[-1].item() + 1)
+    if not valid[inside].all():
+        raise ValueError(f"crop_to_valid: the valid cells of image {image} are not a rectangle")
+    # every field of this image and these cells
+    one = slice(image, image + 1)
+    fields = ("content", "spatial", "combined", "content_logits", "spatial_logits")
+    cut = {field: getattr(maps, field)[:, one, ..., *inside] for field in fields}
+    if isinstance(maps, CapturedAttention):
+        found = maps.queries
+        cut["queries"] = Queries(
+            found.references[:, one], found.boxes[one], found.scores[one], found.labels[one]
+        )
+    return replace(maps, valid=None, **cut)
 
 
-def _cross_attentions(model: nn.Module) -> dict[str, Callable[[Seen, int], Layer]]:
-    """Where queries meet the memory, by name, in the order of the layers, and how to get logits there."""
-    found = {}
-    for name, module in model.named_modules():
-        for projections in CONDITIONAL_PROJECTIONS:
-            if all(hasattr(module, projection) for projection in projections[:4]):
-                found[name] = partial(_conditional_layer, name, projections)
-        for own_name, (query, key, inputs) in DETR_ATTENTIONS.items():
-            if name.endswith(own_name) and hasattr(module, query):
-                found[name] = partial(_detr_layer, name, inputs, getattr(module, query), getattr(module, key))
-    return found
+# --- from the image to what passes through the model
 
 
-def _conditional_layer(name: str, projections: Sequence[str], seen: Seen, heads: int) -> Layer:
-    """Conditional and DAB-DETR: content and spatial vectors have projections of their own."""
-    content_query, content_key, spatial_query, spatial_key = (
-        seen[f"{name}.{projection}"][-1].output.float() for projection in projections[:4]
+def _checked(pixels: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask as booleans, if its shape and that of the pixels are right."""
+    if pixels.ndim != 4:
+        raise ValueError(f"pixels must be a batch (B, channels, height, width), not {tuple(pixels.shape)}")
+    expected = (len(pixels), *pixels.shape[-2:])
+    if mask is not None and tuple(mask.shape) != expected:
+        raise ValueError(f"mask must be {expected}, a value for each pixel, not {tuple(mask.shape)}")
+    return None if mask is None else mask.bool()
+
+
+def _adapter(model: nn.Module) -> OwnAdapter | TransformersAdapter:
+    """What can run this model; TypeError for another one."""
+    if isinstance(model, Detector):
+        return OwnAdapter(model)
+    if any(one.__name__ in TRANSFORMERS_MODELS for one in type(model).__mro__):
+        return TransformersAdapter(model)
+    raise TypeError(
+        f"attention maps can be had of this project's Detector and, of transformers, "
+        f"{', '.join(TRANSFORMERS_MODELS)}, not of {type(model).__name__}"
     )
-    # where the object query was projected, it and p_k went into the content half
-    first = seen.get(f"{name}.{projections[4]}")
-    if first:
-        content_query = content_query + first[-1].output.float()
-        content_key = content_key + spatial_key
-    content, spatial = conditional_logits(content_query, content_key, spatial_query, spatial_key, heads)
-    terms = "(c_q + o_q) . (c_k + p_k)" if first else "c_q . c_k"
-    return Layer(content, spatial, content + spatial, terms, "p_q . p_k")
 
 
-def _detr_layer(
-    name: str, inputs: Sequence[str], query: nn.Module, key: nn.Module, seen: Seen, heads: int
-) -> Layer:
-    """DETR: positions are added before one projection; spatial is (c_q + o_q) . p_k (section 3.1)."""
-    vectors = (seen[name][-1].inputs[argument] for argument in inputs)
-    terms, combined = detr_logits(*vectors, lambda x: query(x).float(), lambda x: key(x).float(), heads)
-    return Layer(terms.content, terms.spatial, combined, "(c_q + o_q) . c_k", "(c_q + o_q) . p_k")
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """No gradients and no dropout; afterwards each module is in its own former mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class Run(NamedTuple):
@@ -225,17 +241,6 @@ class TransformersAdapter:
         return Run(seen, (h, w), valid, Queries(references, output.pred_boxes, scores, labels))
 
 
-def _adapter(model: nn.Module) -> OwnAdapter | TransformersAdapter:
-    if isinstance(model, Detector):
-        return OwnAdapter(model)
-    if type(model).__name__ in TRANSFORMERS_MODELS:
-        return TransformersAdapter(model)
-    raise TypeError(
-        f"attention maps can be had of this project's Detector and, of transformers, "
-        f"{', '.join(TRANSFORMERS_MODELS)}, not of {type(model).__name__}"
-    )
-
-
 def _top_class(
     logits: Float[Tensor, "B Q C"], softmax: bool
 ) -> tuple[Float[Tensor, "B Q"], Int[Tensor, "B Q"]]:
@@ -244,51 +249,53 @@ def _top_class(
     return tuple(probabilities.max(-1))
 
 
-def _checked(pixels: Tensor, mask: Tensor | None) -> Tensor | None:
-    """The mask as booleans, if its shape and that of the pixels are right."""
-    if pixels.ndim != 4:
-        raise ValueError(f"pixels must be a batch (B, channels, height, width), not {tuple(pixels.shape)}")
-    expected = (len(pixels), *pixels.shape[-2:])
-    if mask is not None and tuple(mask.shape) != expected:
-        raise ValueError(f"mask must be {expected}, a value for each pixel, not {tuple(mask.shape)}")
-    return None if mask is None else mask.bool()
+# --- from there to the logits of each layer
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """No gradients and no dropout; afterwards each module is in its own former mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        with torch.no_grad():
-            model.eval()
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+class Layer(NamedTuple):
+    """Scaled logits of one cross-attention, (B, H, Q, K), and both parts as formulas."""
+
+    content: Tensor
+    spatial: Tensor
+    combined: Tensor
+    content_terms: str
+    spatial_terms: str
 
 
-def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
-    """Maps of one image of the batch without its padding, (L, 1, H, Q, h', w'), to lay over the image.
+def _cross_attentions(model: nn.Module) -> dict[str, Callable[[Seen, int], Layer]]:
+    """Where queries meet the memory: names in the order of the layers, and how to get logits there."""
+    found = {}
+    for name, module in model.named_modules():
+        for projections in CONDITIONAL_PROJECTIONS:
+            if all(hasattr(module, projection) for projection in projections[:4]):
+                found[name] = partial(_conditional_layer, name, projections)
+        for ending, (query, key, inputs) in DETR_ATTENTIONS.items():
+            if name.endswith(ending) and hasattr(module, query):
+                found[name] = partial(_detr_layer, name, inputs, getattr(module, query), getattr(module, key))
+    if not found:
+        raise TypeError(f"{type(model).__name__} has no cross-attention with names that are known here")
+    return found
 
-    Column j belongs on [j, j + 1] / w' of the image, row i on [i, i + 1] / h'. The maps still sum to 1.
-    ValueError when the valid cells are no rectangle.
-    """
-    if not 0 <= image < maps.combined.shape[1]:
-        raise ValueError(f"crop_to_valid: image {image} of a batch of {maps.combined.shape[1]}")
-    # the smallest rectangle of cells around the valid ones
-    grid = maps.combined.shape[-2:]
-    valid = torch.ones(grid, dtype=torch.bool) if maps.valid is None else maps.valid[image]
-    rows, columns = valid.any(1).nonzero()[:, 0], valid.any(0).nonzero()[:, 0]
-    inside = slice(rows[0].item(), rows[-1].item() + 1), slice(columns[0].item(), columns[-1].item() + 1)
-    if not valid[inside].all():
-        raise ValueError(f"crop_to_valid: the valid cells of image {image} are not a rectangle")
-    # every field of this image and these cells
-    one = slice(image, image + 1)
-    fields = ("content", "spatial", "combined", "content_logits", "spatial_logits")
-    cut = {field: getattr(maps, field)[:, one, ..., *inside] for field in fields}
-    if isinstance(maps, CapturedAttention):
-        found = maps.queries
-        cut["queries"] = Queries(
-            found.references[:, one], found.boxes[one], found.scores[one], found.labels[one]
-        )
-    return replace(maps, valid=None, **cut)
+
+def _conditional_layer(name: str, projections: Sequence[str], seen: Seen, heads: int) -> Layer:
+    """Conditional and DAB-DETR: content and spatial vectors have projections of their own."""
+    content_query, content_key, spatial_query, spatial_key = (
+        seen[f"{name}.{projection}"][-1].output.float() for projection in projections[:4]
+    )
+    # where the object query was projected, it and p_k went into the content half
+    first = seen.get(f"{name}.{projections[4]}")
+    if first:
+        content_query = content_query + first[-1].output.float()
+        content_key = content_key + spatial_key
+    content, spatial = conditional_logits(content_query, content_key, spatial_query, spatial_key, heads)
+    terms = "(c_q + o_q) . (c_k + p_k)" if first else "c_q . c_k"
+    return Layer(content, spatial, content + spatial, terms, "p_q . p_k")
+
+
+def _detr_layer(
+    name: str, inputs: Sequence[str], query: nn.Module, key: nn.Module, seen: Seen, heads: int
+) -> Layer:
+    """DETR: positions are added before one projection; spatial is (c_q + o_q) . p_k (section 3.1)."""
+    vectors = (seen[name][-1].inputs[argument] for argument in inputs)
+    terms, combined = detr_logits(*vectors, lambda x: query(x).float(), lambda x: key(x).float(), heads)
+    return Layer(terms.content, terms.spatial, combined, "(c_q + o_q) . c_k", "(c_q + o_q) . p_k")

@@ -29,8 +29,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, activation: nn.Module):
         super().__init__()
-        self.widen, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.widen = nn.Linear(width, hidden)
         self.activation = activation
+        self.narrow = nn.Linear(hidden, width)
 
     def forward(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N width"]:
         return self.narrow(self.activation(self.widen(tokens)))
@@ -99,12 +100,8 @@ class DetrCrossAttention(nn.Module):
         key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q width"]:
-        query, key, value = (
-            self.query(content + position),
-            self.key(memory + key_encoding),
-            self.value(memory),
-        )
-        q, k, v = (split_heads(t, self.heads) for t in (query, key, value))
+        query, key = self.query(content + position), self.key(memory + key_encoding)
+        q, k, v = (split_heads(t, self.heads) for t in (query, key, self.value(memory)))
         return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
 
 

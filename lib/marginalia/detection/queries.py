@@ -112,11 +112,7 @@ class SpatialQuery(nn.Module):
         self.transform = transform
 
     def forward(
-        self,
-        f: Float[Tensor, "B Q width"],
-        content: Float[Tensor, "B Q width"],
-        encoding: Tensor,
-        first: bool,
+        self, f: Float[Tensor, "B Q width"], content: Tensor, encoding: Tensor, first: bool
     ) -> Float[Tensor, "B Q width"]:
         return encoding if first else self.transform(f, encoding)
 
