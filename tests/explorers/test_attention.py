@@ -41,6 +41,7 @@ def invented(layers=2, batch=1, heads=3, queries=5, h=4, w=6, valid=None, sharp=
         **vars(maps),
         content_terms=("(c_q + o_q) . (c_k + p_k)",) + ("c_q . c_k",) * (layers - 1),
         spatial_terms=("p_q . p_k",) * layers,
+        remainder=torch.zeros(layers),
         queries=found,
     )
 
