@@ -1,7 +1,11 @@
-"""Run notebooks top to bottom, two at a time, each in a folder and a kernel of its own."""
+"""Run notebooks from top to bottom, two at a time, each in a folder and a kernel of its own.
+
+`python -m tools.run [NAME ...]` leaves executed notebooks, figures and pages in build/.
+"""
 
 from __future__ import annotations
 
+import ast
 import math
 import os
 import re
@@ -9,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +23,16 @@ from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellTimeoutError
 from nbformat import NotebookNode
 from traitlets import Type
 
-from .checks import error_outputs, hidden_errors
-from .pages import link_pages, to_html
-from .pairing import read_source, write
+from . import pair, site
 
 TIMEOUT = 600  # seconds for one cell
 LOOK_AGAIN = 0.2  # seconds between looks for a reply that nobody announced
+TRACEBACK = "Traceback (most recent call last)"
+MODULES = "' '.join(sorted(n for n in __import__('sys').modules if n.split('.')[0] == 'marginalia'))"
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,17 @@ class Result:
     """How one notebook ran."""
 
     name: str
+    notebook: NotebookNode  # as executed, with widget state
     seconds: float
     figures: int  # figures saved by the notebook, each as svg, png, pdf and csv
-    reads: tuple[str, ...]  # names in the data folder that it read, sorted
+    data: list[str]  # names in the data folder that it read, sorted
+    modules: list[str]  # modules of the package that were imported in the end, sorted
     error: str | None  # which cell failed and how; None: it ran to its end without one
-    notebook: NotebookNode  # as executed, with widget state
 
     def __str__(self) -> str:
-        status = "ok" if self.error is None else "FAILED"
+        status = "FAILED" if self.error else "ok"
         line = f"{status:6}  {self.name:32} {self.seconds:6.1f} s  {self.figures:3} figures"
-        return line if self.error is None else f"{line}\n        {self.error}"
+        return f"{line}\n        {self.error}" if self.error else line
 
 
 class _ThisInterpreter(KernelSpecManager):
@@ -80,7 +85,7 @@ class _KernelClient(AsyncKernelClient):
 
 
 class _Client(NotebookClient):
-    """A notebook client that remembers where it is and every error that it was told of.
+    """A notebook client that keeps every error that it is told of, and what was imported in the end.
 
     An Output widget takes an error into itself and may be cleared or closed later, a button's handler prints
     its error and goes on: the cell counts as a success for the plain client either way.
@@ -88,8 +93,9 @@ class _Client(NotebookClient):
 
     def __init__(self, notebook: NotebookNode, **options):
         super().__init__(notebook, **options)
-        self.cell = 0
-        self.errors: list[tuple[int, str]] = []
+        self.cell = 0  # the one that runs, or ran last
+        self.errors: list[tuple[int, str]] = []  # with the position of the cell
+        self.modules: list[str] = []
 
     def create_kernel_manager(self) -> AsyncKernelManager:
         self.km = AsyncKernelManager(
@@ -99,12 +105,20 @@ class _Client(NotebookClient):
 
     async def async_execute_cell(self, cell, cell_index, **options):
         self.cell = cell_index
-        return await super().async_execute_cell(cell, cell_index, **options)
+        done = await super().async_execute_cell(cell, cell_index, **options)
+        if cell_index == len(self.nb.cells) - 1:
+            question = self.kc.execute("", silent=True, user_expressions={"modules": MODULES})
+            reply = await self.async_wait_for_reply(question)
+            answer = reply["content"]["user_expressions"]["modules"]["data"]["text/plain"]
+            self.modules = ast.literal_eval(answer).split()
+        return done
 
     def process_message(self, msg, cell, cell_index):
+        content = msg["content"]
         if msg["msg_type"] == "error":
-            content = msg["content"]
             self.errors.append((cell_index, f"{content['ename']}: {content['evalue']}"))
+        elif msg["msg_type"] == "stream" and TRACEBACK in content["text"]:
+            self.errors.append((cell_index, content["text"].strip().split("\n")[-1]))
         return super().process_message(msg, cell, cell_index)
 
 
@@ -123,96 +137,70 @@ def kernel_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _where(notebook: NotebookNode, index: int) -> str:
-    """A cell as its author finds it: position and first line."""
-    first = notebook.cells[index].source.strip().split("\n")[0]
-    return f"cell {index + 1} of {len(notebook.cells)} (`{first[:80]}`)"
-
-
-def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> str | None:
-    """Run all cells in place, working in `folder`; what went wrong and where, or None.
+def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> tuple[list[str], str | None]:
+    """Run all cells in place, working in `folder`; modules imported, and what went wrong and where.
 
     Errors that a widget swallowed count, although the cell itself went on.
     """
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     client = _Client(notebook, timeout=timeout, record_timing=False, coalesce_streams=True)
     try:
         client.execute(cwd=str(work), env=kernel_environment(folder))
-    except CellExecutionError as error:
-        return f"{_where(notebook, client.cell)}: {error.ename}: {_plain(error.evalue)}"
     except CellTimeoutError:
-        return f"{_where(notebook, client.cell)}: ran longer than {timeout} s"
-    except DeadKernelError as error:
-        return f"{_where(notebook, client.cell)}: the kernel stopped ({_plain(str(error))})"
-    except Exception as error:  # of the client itself: the other notebooks run on
-        return f"{_where(notebook, client.cell)}: {type(error).__name__} while running: {_plain(str(error))}"
-    if client.errors:
-        index, error = client.errors[0]
-        return f"{_where(notebook, index)}: hidden in an output or a widget: {_plain(error)}"
-    problems = error_outputs(notebook) + hidden_errors(notebook)
-    return problems[0] if problems else None
-
-
-def _plain(text: str) -> str:
-    """The first line that says something, without colour codes."""
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).strip().split("\n")
-    return lines[0][:300]
-
-
-def _collect_figures(made: Path, figures: Path) -> int:
-    """Move a notebook's figures beside those of the others; how many there were, each in several formats."""
-    files = [path for path in made.rglob("*") if path.is_file()]
-    for path in files:
-        target = figures / path.relative_to(made)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, target)
-    return sum(path.suffix == ".svg" for path in files)
+        client.errors.append((client.cell, f"ran longer than {timeout} s"))
+    except Exception as error:  # the cell's own is known already, others are the kernel's or the client's
+        client.errors.append((client.cell, f"{type(error).__name__}: {error}"))
+    if not client.errors:
+        return client.modules, None
+    index, said = client.errors[0]
+    first = notebook.cells[index].source.strip().split("\n")[0]
+    said = re.sub(r"\x1b\[[0-9;]*m", "", said).strip().split("\n")[0]  # without colour codes
+    return client.modules, f"cell {index + 1} of {len(notebook.cells)} (`{first[:80]}`): {said[:300]}"
 
 
 def run_one(source: Path, build: Path, timeout: int = TIMEOUT) -> Result:
-    """Run one notebook into `notebooks/` (executed), `html/` (its page) and `figures/` of the build folder.
+    """Run one notebook into `notebooks/` (executed) and `figures/` of the build folder.
 
     A notebook that fails is left there too, as far as it came.
     """
     started = time.perf_counter()
-    notebook = read_source(source)
+    notebook = pair.read(source)
     with tempfile.TemporaryDirectory(prefix="marginalia-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        error = execute(notebook, folder, timeout)
-        log = folder / "reads.log"
+        modules, error = execute(notebook, Path(name), timeout)
+        log, figures = Path(name, "reads.log"), Path(name, "build", "figures")
         reads = sorted(set(log.read_text(encoding="utf-8").splitlines())) if log.is_file() else []
-        figures = _collect_figures(folder / "build" / "figures", build / "figures")
-    write(notebook, build / "notebooks" / f"{source.stem}.ipynb")
-    page = build / "html" / f"{source.stem}.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(to_html(notebook, source.stem), encoding="utf-8")
-    return Result(source.stem, time.perf_counter() - started, figures, tuple(reads), error, notebook)
+        count = len(list(figures.rglob("*.svg")))
+        if count:
+            shutil.copytree(figures, build / "figures", dirs_exist_ok=True)
+    pair.write(notebook, build / "notebooks" / f"{source.stem}.ipynb")
+    return Result(source.stem, notebook, time.perf_counter() - started, count, reads, modules, error)
 
 
-def run(
-    sources: Iterable[Path],
-    build: Path,
-    jobs: int = 2,
-    timeout: int = TIMEOUT,
-    then: Callable[[Path, Result], None] = lambda source, result: None,
-) -> list[Result]:
-    """Run notebooks, `jobs` at a time, and print a line for each as it ends; failures do not stop the others.
-
-    `then(source, result)` is called after each, in the calling thread. Results have the order of `sources`.
-    """
-    sources = list(sources)
-    results: dict[Path, Result] = {}
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = {pool.submit(run_one, source, build.resolve(), timeout): source for source in sources}
+def run(sources: Iterable[Path], build: Path) -> Iterator[tuple[Path, Result]]:
+    """Run notebooks, two at a time; print a line for each and yield it as it ends. Failures stop no other."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        futures = {pool.submit(run_one, source, build.resolve()): source for source in sources}
         try:
             for future in as_completed(futures):
-                source = futures[future]
-                results[source] = future.result()
-                print(results[source], flush=True)
-                then(source, results[source])
+                print(future.result(), flush=True)
+                yield futures[future], future.result()
         except KeyboardInterrupt:
-            print("stopped", file=sys.stderr, flush=True)
             os._exit(130)  # exit would wait for the running cells; kernels end when their parent does
-    link_pages(build / "html")  # now that all pages are there
-    return [results[source] for source in sources]
+
+
+def main(names: list[str]) -> int:
+    """Run notebooks and build the pages of the whole collection; 1 where something went wrong."""
+    build = pair.ROOT / "build"
+    results = [result for _, result in run(pair.find(names), build)]
+    wrong = site.build(build)
+    failed = sum(result.error is not None for result in results)
+    print(f"{len(results) - failed} of {len(results)} notebooks ran; read them from {build}/html/index.html")
+    return 1 if failed or wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
