@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-
 import pytest
 
 from marginalia.__main__ import main, parser
@@ -16,19 +13,7 @@ def test_help_names_every_command(capsys):
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: python -m marginalia ")
-    for name in (
-        "notebooks",
-        "outputs",
-        "sync",
-        "check",
-        "figure",
-        "figures",
-        "gallery",
-        "data",
-        "measure",
-        "train",
-        "site",
-    ):
+    for name in ("figure", "figures", "data"):
         assert f"\n    {name}" in text
 
 
@@ -43,10 +28,7 @@ def test_no_command_is_an_error(capsys):
     [
         (["figure", "relation-detr/no-such-figure"], "relation-detr/no-such-figure"),
         (["figure", "Not an ID"], "Not an ID"),
-        (["notebooks", "98_nothing"], "no notebook 98_nothing"),
-        (["sync", "98_nothing"], "no notebook 98_nothing"),
         (["data", "nothing"], "nothing"),
-        (["train", "headline-dap-0"], "no run 'headline-dap-0'; near it: headline-dab-0"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, said, capsys):
@@ -80,48 +62,5 @@ def test_figure_draws_into_a_folder(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"{tmp_path / 'a.svg'}\n{tmp_path / 'a.csv'}\n"
 
 
-def test_notebooks_that_fail_make_the_command_fail(monkeypatch, capsys):
-    import marginalia.notebooks
-
-    def run(sources, out, jobs):
-        return [SimpleNamespace(name="a", error=None), SimpleNamespace(name="b", error="cell 3")]
-
-    monkeypatch.setattr(marginalia.notebooks, "find", lambda names: ["a", "b"])
-    monkeypatch.setattr(marginalia.notebooks, "run", run)
-    assert main(["notebooks"]) == 1
-    assert capsys.readouterr().out == "1 of 2 notebooks ran; they are in build\n"
-
-
-def test_site_runs_only_what_is_missing(monkeypatch, tmp_path, capsys):
-    import marginalia.notebooks
-    from marginalia.notebooks import pages
-
-    ran = []
-
-    def run(sources, out, jobs):
-        ran.append((sources, out))
-        return [SimpleNamespace(name=name, error="cell 3" if name == "bad" else None) for name in sources]
-
-    monkeypatch.setattr(marginalia.notebooks, "run", run)
-    monkeypatch.setattr(marginalia.notebooks, "page_missing", lambda source, out: source != "fresh")
-    monkeypatch.setattr(pages, "write_site", lambda out: out / "site" / "index.html")
-    monkeypatch.setattr(marginalia.notebooks, "find", lambda: ["fresh", "old"])
-    assert main(["site", "--out", str(tmp_path)]) == 0
-    assert ran == [(["old"], tmp_path)]
-    assert capsys.readouterr().out == f"{tmp_path / 'site' / 'index.html'}\n"
-    monkeypatch.setattr(marginalia.notebooks, "find", lambda: ["bad"])
-    assert main(["site", "--out", str(tmp_path)]) == 1
-
-
-def test_measure_runs_the_measurements(monkeypatch):
-    ran = []
-    measure = SimpleNamespace(main=lambda: ran.append(True))
-    monkeypatch.setitem(sys.modules, "marginalia.boxes.measure", measure)
-    monkeypatch.setattr("marginalia.boxes.measure", measure, raising=False)
-    assert main(["measure"]) == 0 and ran == [True]
-
-
 def test_defaults():
-    options = parser().parse_args(["outputs", "20", "--all"])
-    assert (options.names, options.all, options.jobs, str(options.out)) == (["20"], True, 2, "build")
     assert parser().parse_args(["data"]).name == "coco2017-annotations"

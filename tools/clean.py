@@ -1,4 +1,4 @@
-"""Outputs as they may be committed and shown: no widget state, addresses, paths of this machine or progress bars."""
+"""Outputs fit to be committed: no widget state, addresses, paths of this machine or progress bars."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Settings of the pages that Sphinx makes of the notebooks: they open without a network and without a server."""
+"""Settings of the pages that Sphinx makes of the notebooks: they open from the disk, without a network."""
 
 project = "Marginalia"
+author = "the Marginalia contributors"
 language = "en"
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
 
@@ -16,7 +17,12 @@ suppress_warnings = ["myst.header"]  # solutions are folded under a heading two 
 html_theme = "sphinx_book_theme"
 html_title = "Marginalia"
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
-html_theme_options = {"use_download_button": False, "use_fullscreen_button": False}
+html_theme_options = {
+    "navbar_persistent": [],  # the search field of the sidebar is enough
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
+html_static_path = html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_copyright = False
 html_show_search_summary = False  # it would ask across files, which browsers forbid to pages from a disk

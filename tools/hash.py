@@ -30,7 +30,11 @@ def data_files(names: Iterable[str], data: Path) -> list[Path]:
 
 
 def fingerprint(
-    source: Path, modules: Iterable[str], reads: Iterable[str], lib: Path = ROOT / "lib", data: Path | None = None
+    source: Path,
+    modules: Iterable[str],
+    reads: Iterable[str],
+    lib: Path = ROOT / "lib",
+    data: Path | None = None,
 ) -> str:
     """sha256 over a notebook's source, the modules that were imported and the data files that were read."""
     data = data or data_root()

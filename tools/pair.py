@@ -33,7 +33,7 @@ def find(names: Sequence[str] = (), folder: Path = ROOT / "notebooks") -> list[P
 
 
 def read(source: Path) -> NotebookNode:
-    """Cells of a .py, with the outputs, the ids and our metadata of the .ipynb beside it where there is one."""
+    """Cells of a .py, with outputs, ids and our metadata of the .ipynb beside it, where there is one."""
     notebook = jupytext.read(source, fmt="py:percent")
     path = source.with_suffix(".ipynb")
     kept = {}

@@ -151,7 +151,9 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> tup
     try:
         client.execute(cwd=str(work), env=kernel_environment(folder))
     except CellTimeoutError:
-        client.errors.append((client.cell, f"ran longer than {timeout} s"))
+        client.errors.insert(
+            0, (client.cell, f"ran longer than {timeout} s")
+        )  # before the interrupt that it sent
     except Exception as error:  # the cell's own is known already, others are the kernel's or the client's
         client.errors.append((client.cell, f"{type(error).__name__}: {error}"))
     if not client.errors:

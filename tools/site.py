@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 from sphinx.cmd.build import build_main
 
-from .clean import WIDGET, clean
+from .clean import clean
 from .pair import ROOT, find
 
 INDEX = """# Marginalia
@@ -24,7 +24,7 @@ Notebooks in the margins of four papers, which are taken apart and put together 
 PAGES
 ```
 """
-# From a notebook to a module, as on GitHub: [`figures.dab_detr.anchors`](../lib/marginalia/figures/dab_detr.py)
+# To a module, as GitHub follows it: [`figures.dab_detr.anchors`](../lib/marginalia/figures/dab_detr.py)
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(lib/[\w/]+)\.py\)")
 
 

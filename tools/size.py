@@ -28,7 +28,14 @@ BUDGETS = {
     "data/recipes/": 900,
     "tools/": 350,
 }
-SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+SILENT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from nbformat import v4, write
 
@@ -11,7 +10,9 @@ from tools.pair import METADATA
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::sphinx.deprecation.RemovedInSphinx11Warning"),  # of the theme and of MyST
+    pytest.mark.filterwarnings(
+        "ignore::sphinx.deprecation.RemovedInSphinx11Warning"
+    ),  # of the theme and of MyST
 ]
 
 FORMULA = r"The encoding is $a \sin u \sin v$, and inside a paragraph $$\frac{1}{2}$$ too."
@@ -27,7 +28,9 @@ def pages(tmp_path_factory):
     widget = {"model_id": "a1", "version_major": 2, "version_minor": 0}
     view = v4.new_output("display_data", data={site.WIDGET: widget, "text/plain": "VBox(children=())"})
     first = [
-        v4.new_markdown_cell("# The tour 导览\n\n**中文摘要。** 两个框的相关系数。\n\n## 第一节\n\n[next](20_b.ipynb)"),
+        v4.new_markdown_cell(
+            "# The tour 导览\n\n**中文摘要。** 两个框的相关系数。\n\n## 第一节\n\n[next](20_b.ipynb)"
+        ),
         v4.new_markdown_cell(FORMULA),
         v4.new_markdown_cell("\\begin{align}\nc &= d \\\\\ne &< f\n\\end{align}"),
         v4.new_code_cell("show()", outputs=[plot, view], metadata={"tags": ["hide-input"]}),
@@ -57,7 +60,9 @@ def test_formulas_are_set(page):
     page.wait_for_selector("mjx-container")
     assert page.locator("mjx-container").count() == 3
     assert page.locator("mjx-container[display=true]").count() == 2
-    spoken = page.locator("mjx-container").first.evaluate("node => MathJax.startup.document.getMathItemsWithin(node)[0].math")
+    spoken = page.locator("mjx-container").first.evaluate(
+        "node => MathJax.startup.document.getMathItemsWithin(node)[0].math"
+    )
     assert spoken == r"a \sin u \sin v"
     words = page.locator("mjx-container").first.locator("mjx-mi")
     assert words.evaluate_all("nodes => nodes.map(node => node.childElementCount)") == [1, 3, 1, 3, 1]
