@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import site
 import sys
 import tempfile
 from pathlib import Path
@@ -21,20 +20,17 @@ PANEL = "Interactive panel: run the notebook to use it."
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 REPR = re.compile(r"[A-Za-z_][\w.]*\(")  # `VBox(children=...`: what a widget calls itself
 BAR = re.compile(r"\d+%\||\d+(\.\d+)?[kMG]?(it|B)/s")  # what tqdm and pooch draw
-TEMPORARY = re.compile(r"(?:/private)?(?:/tmp|/var/folders/[^\s:'\"]*?)/ipykernel_\d+/\d+\.py")
+CELL = re.compile(r"(?:/private)?(?:/tmp|/var/folders/[^\s:'\"]*?)/ipykernel_\d+/\d+\.py")  # in a warning
+PACKAGES = re.compile(r"/[^\s'\"]*/(?:site|dist)-packages/")
 
 
 def clean_text(text: str) -> str:
     """Text without object addresses and without the places where this machine keeps its files."""
-    text = TEMPORARY.sub("cell", ADDRESS.sub("", text))
-    text = re.sub(re.escape(tempfile.gettempdir()) + r"/marginalia-\w+/(?:work/|build/)?", "", text)
-    packages = [*site.getsitepackages(), site.getusersitepackages()]
-    names = {f"{folder}/": "site-packages/" for folder in packages}
-    names |= {f"{folder}/": "" for folder in (ROOT, sys.prefix, sys.base_prefix)}
-    names[f"{Path.home()}/"] = "~/"
-    for prefix in sorted(names, key=len, reverse=True):  # the folder inside before the folder around it
-        text = text.replace(prefix, names[prefix])
-    return text
+    text = PACKAGES.sub("site-packages/", CELL.sub("cell", ADDRESS.sub("", text)))
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/marginalia-\w+/(?:work/)?", "", text)
+    for folder in (sys.prefix, sys.base_prefix, ROOT):  # the one inside before the one around it
+        text = text.replace(f"{folder}/", "")
+    return text.replace(f"{Path.home()}/", "~/")
 
 
 def clean_stream(text: str) -> str:

@@ -48,14 +48,6 @@ def read(source: Path) -> NotebookNode:
     return notebook
 
 
-def write(notebook: NotebookNode, path: Path) -> None:
-    """Write an .ipynb, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    nbformat.write(notebook, beside)
-    beside.replace(path)
-
-
 if __name__ == "__main__":
     for source in find(sys.argv[1:]):
-        write(read(source), source.with_suffix(".ipynb"))
+        nbformat.write(read(source), source.with_suffix(".ipynb"))

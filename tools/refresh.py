@@ -13,7 +13,7 @@ import nbformat
 
 from .clean import clean
 from .hash import fingerprint, stale
-from .pair import METADATA, ROOT, find, write
+from .pair import METADATA, ROOT, find
 from .run import Result, run
 
 
@@ -26,7 +26,7 @@ def store_outputs(source: Path, result: Result) -> None:
     }
     clean(result.notebook)
     result.notebook.metadata = nbformat.from_dict({**METADATA, "marginalia": said})
-    write(result.notebook, source.with_suffix(".ipynb"))
+    nbformat.write(result.notebook, source.with_suffix(".ipynb"))
 
 
 def refresh(sources: Iterable[Path], build: Path) -> int:

@@ -9,7 +9,6 @@ import ast
 import math
 import os
 import re
-import shutil
 import sys
 import tempfile
 import time
@@ -19,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
 
+import nbformat
 from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from traitlets import Type
 
@@ -42,14 +42,13 @@ class Result:
     name: str
     notebook: NotebookNode  # as executed, with widget state
     seconds: float
-    figures: int  # figures saved by the notebook, each as svg, png, pdf and csv
     data: list[str]  # names in the data folder that it read, sorted
     modules: list[str]  # modules of the package that were imported in the end, sorted
     error: str | None  # which cell failed and how; None: it ran to its end without one
 
     def __str__(self) -> str:
         status = "FAILED" if self.error else "ok"
-        line = f"{status:6}  {self.name:32} {self.seconds:6.1f} s  {self.figures:3} figures"
+        line = f"{status:6}  {self.name:32} {self.seconds:6.1f} s"
         return f"{line}\n        {self.error}" if self.error else line
 
 
@@ -122,8 +121,8 @@ class _Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
-def kernel_environment(folder: Path) -> dict[str, str]:
-    """The environment of a notebook's kernel, with everything that it may write inside `folder`."""
+def kernel_environment(folder: Path, build: Path) -> dict[str, str]:
+    """The environment of a notebook's kernel: figures go to `build`, all else that it writes to `folder`."""
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     return {
         **os.environ,
@@ -132,12 +131,14 @@ def kernel_environment(folder: Path) -> dict[str, str]:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "IPYTHONDIR": str(folder / "ipython"),  # start-up files of the user are not part of the notebook
-        "MARGINALIA_BUILD": str(folder / "build"),
+        "MARGINALIA_BUILD": str(build),
         "MARGINALIA_READS": str(folder / "reads.log"),
     }
 
 
-def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> tuple[list[str], str | None]:
+def execute(
+    notebook: NotebookNode, folder: Path, build: Path, timeout: int = TIMEOUT
+) -> tuple[list[str], str | None]:
     """Run all cells in place, working in `folder`; modules imported, and what went wrong and where.
 
     Errors that a widget swallowed count, although the cell itself went on.
@@ -146,16 +147,14 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> tup
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     work = folder / "work"
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir()
     client = _Client(notebook, timeout=timeout, record_timing=False, coalesce_streams=True)
     try:
-        client.execute(cwd=str(work), env=kernel_environment(folder))
-    except CellTimeoutError:
-        client.errors.insert(
-            0, (client.cell, f"ran longer than {timeout} s")
-        )  # before the interrupt that it sent
-    except Exception as error:  # the cell's own is known already, others are the kernel's or the client's
-        client.errors.append((client.cell, f"{type(error).__name__}: {error}"))
+        client.execute(cwd=str(work), env=kernel_environment(folder, build))
+    except CellExecutionError:
+        pass  # it is among the errors that the client keeps
+    except Exception as error:  # of the kernel or the client; the other notebooks run on
+        client.errors.insert(0, (client.cell, f"{type(error).__name__}: {error}"))
     if not client.errors:
         return client.modules, None
     index, said = client.errors[0]
@@ -164,22 +163,17 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = TIMEOUT) -> tup
     return client.modules, f"cell {index + 1} of {len(notebook.cells)} (`{first[:80]}`): {said[:300]}"
 
 
-def run_one(source: Path, build: Path, timeout: int = TIMEOUT) -> Result:
-    """Run one notebook into `notebooks/` (executed) and `figures/` of the build folder.
-
-    A notebook that fails is left there too, as far as it came.
-    """
+def run_one(source: Path, build: Path) -> Result:
+    """Run one notebook into `notebooks/` and `figures/` of the build folder, as far as it comes."""
     started = time.perf_counter()
     notebook = pair.read(source)
     with tempfile.TemporaryDirectory(prefix="marginalia-", ignore_cleanup_errors=True) as name:
-        modules, error = execute(notebook, Path(name), timeout)
-        log, figures = Path(name, "reads.log"), Path(name, "build", "figures")
+        modules, error = execute(notebook, Path(name), build)
+        log = Path(name, "reads.log")
         reads = sorted(set(log.read_text(encoding="utf-8").splitlines())) if log.is_file() else []
-        count = len(list(figures.rglob("*.svg")))
-        if count:
-            shutil.copytree(figures, build / "figures", dirs_exist_ok=True)
-    pair.write(notebook, build / "notebooks" / f"{source.stem}.ipynb")
-    return Result(source.stem, notebook, time.perf_counter() - started, count, reads, modules, error)
+    (build / "notebooks").mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, build / "notebooks" / f"{source.stem}.ipynb")
+    return Result(source.stem, notebook, time.perf_counter() - started, reads, modules, error)
 
 
 def run(sources: Iterable[Path], build: Path) -> Iterator[tuple[Path, Result]]:

@@ -6,6 +6,7 @@ import pytest
 from nbformat import v4, write
 
 from tools import site
+from tools.clean import WIDGET
 from tools.pair import METADATA
 
 pytestmark = [
@@ -26,7 +27,7 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     plot = v4.new_output("display_data", data={"image/png": PIXEL, "text/plain": "<Figure>"})
     widget = {"model_id": "a1", "version_major": 2, "version_minor": 0}
-    view = v4.new_output("display_data", data={site.WIDGET: widget, "text/plain": "VBox(children=())"})
+    view = v4.new_output("display_data", data={WIDGET: widget, "text/plain": "VBox(children=())"})
     first = [
         v4.new_markdown_cell(
             "# The tour 导览\n\n**中文摘要。** 两个框的相关系数。\n\n## 第一节\n\n[next](20_b.ipynb)"

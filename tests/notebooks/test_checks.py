@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import nbformat
 import pytest
 from nbformat import v4
 
-from tools.pair import read, write
+from tools.pair import read
 
 from . import checks
 from .helpers import FIRST, LAST, PARAMETERS, code_cell, good_notebook, one_cell, text_cell, write_notebook
@@ -20,7 +21,7 @@ ERROR = v4.new_output("error", ename="ValueError", evalue="planted", traceback=[
 
 def paired(source):
     """Write the .ipynb of a .py."""
-    write(read(source), source.with_suffix(".ipynb"))
+    nbformat.write(read(source), source.with_suffix(".ipynb"))
 
 
 def test_pair_in_sync(tmp_path):

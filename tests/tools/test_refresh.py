@@ -8,7 +8,7 @@ import pytest
 from tests.notebooks.checks import check
 from tests.notebooks.helpers import FIRST, code_cell, good_notebook, text_cell, write_notebook
 from tools.hash import fingerprint, stale
-from tools.pair import find, read, write
+from tools.pair import find, read
 from tools.refresh import refresh
 
 
@@ -18,7 +18,7 @@ def test_pairing_keeps_outputs_and_ids_of_unchanged_cells(tmp_path):
     for number, cell in enumerate(notebook.cells, 1):
         cell.execution_count = number
         cell.outputs = [nbformat.v4.new_output("stream", text=f"{number}")]
-    write(notebook, source.with_suffix(".ipynb"))
+    nbformat.write(notebook, source.with_suffix(".ipynb"))
     write_notebook(tmp_path, "01_small", text_cell("New.") + code_cell("y") + code_cell("x") + code_cell("x"))
     again = read(source)
     nbformat.validate(again)

@@ -81,7 +81,7 @@ class PlainClient(NotebookClient):
 def test_error_that_leaves_the_plain_client_green_is_found(tmp_path, kind):
     source = write_notebook(tmp_path, "01_planted", FIRST + code_cell(CALLBACKS[kind]))
     PlainClient(pair.read(source)).execute(cwd=str(tmp_path))  # does not raise
-    _, error = run.execute(pair.read(source), tmp_path)
+    _, error = run.execute(pair.read(source), tmp_path, tmp_path)
     assert error.startswith("cell 2 of 2 (`import ") and error.endswith("ValueError: planted")
 
 
@@ -144,10 +144,10 @@ def ran(tmp_path_factory):
 
 def test_one_line_for_a_notebook_and_a_failure_stops_no_other(ran):
     _, (good, bad), lines = ran
-    assert good.error is None and good.figures == 1
+    assert good.error is None
     assert bad.error == "cell 3 of 3 (`x / 0`): ZeroDivisionError: division by zero"
     assert sorted(line.split()[:2] for line in lines) == [["FAILED", "02_bad"], ["ok", "01_good"]]
-    assert str(good).endswith("1 figures") and "cell 3 of 3" in str(bad)
+    assert "cell 3 of 3" in str(bad)
 
 
 def test_what_was_read_and_imported_is_known_and_leaves_no_trace(ran):
@@ -179,22 +179,25 @@ def test_user_kernels_and_start_up_files_do_not_matter(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     code = "import sys, os\nassert os.environ['MPLBACKEND'].endswith('backend_inline')\nsys.executable"
     source = write_notebook(tmp_path, "01_small", code_cell(code))
-    assert run.execute(pair.read(source), tmp_path / "work") == ([], None)
+    assert run.execute(pair.read(source), tmp_path, tmp_path) == ([], None)
 
 
 def test_cell_that_takes_too_long(tmp_path):
     source = write_notebook(tmp_path, "01_slow", code_cell("import time\ntime.sleep(60)"))
-    assert "ran longer than 1 s" in run.execute(pair.read(source), tmp_path, timeout=1)[1]
+    assert (
+        "CellTimeoutError: A cell timed out"
+        in run.execute(pair.read(source), tmp_path, tmp_path, timeout=1)[1]
+    )
 
 
 def test_kernel_that_dies(tmp_path):
     source = write_notebook(tmp_path, "01_dead", code_cell("import os\nos._exit(1)"))
-    _, error = run.execute(pair.read(source), tmp_path)
+    _, error = run.execute(pair.read(source), tmp_path, tmp_path)
     assert error.startswith("cell 1 of 1 (`import os`): DeadKernelError")
 
 
 def test_a_notebook_that_fails_or_a_page_with_a_fault_turns_the_command_red(monkeypatch, capsys):
-    good, bad = (run.Result(name, None, 1.0, 0, [], [], error) for name, error in (("a", None), ("b", "no")))
+    good, bad = (run.Result(name, None, 1.0, [], [], error) for name, error in (("a", None), ("b", "no")))
     for results, wrong, code in (([good], 0, 0), ([good, bad], 0, 1), ([good], 1, 1)):
         monkeypatch.setattr(
             run, "run", lambda sources, build, results=results: [(None, one) for one in results]
