@@ -180,6 +180,8 @@ figures.save(figure, "extra/conditional-sine-code", data)
 figure
 
 # %% [markdown]
+# Drawn by [`figures.conditional_detr.sine_encoding`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** On the left, half of the channels hardly change over the whole image: at temperature 10000 most waves are far longer than the image, and only
 # the first few pairs say where something is. On the right, equal values run along the diagonals: difference is all that counts.
 #
@@ -196,6 +198,8 @@ figures.save(figure, "extra/conditional-outer-product", data)
 figure
 
 # %% [markdown]
+# Drawn by [`figures.conditional_detr.outer_product`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** $e^{f(x) + g(y)} = e^{f(x)} e^{g(y)}$: the map is the outer product of its row sums and column sums, a matrix of rank 1. Keep that in mind for
 # section 6. (The cross is the reference point. Why the brightest cell lies up and left of it: section 8.)
 #
@@ -356,9 +360,11 @@ assert torch.allclose(sum(five.values()).softmax(-1), maps.combined[0].flatten(-
 size = torch.stack(
     [term.std(-1).expand(len(found), -1, -1).mT[found] for term in five.values()]
 )  # (5, found, H)
-low, median, high = size.flatten(1).quantile(torch.tensor([0.05, 0.5, 0.95]), dim=1)
+low, median, high = size.flatten(1).quantile(torch.tensor([0.05, 0.5, 0.95]), dim=1).numpy()
 data = pd.DataFrame({"term": list(five), "low": low, "median": median, "high": high})
-each = pd.DataFrame(size.quantile(0.5, dim=1), index=list(five), columns=[f"head {h}" for h in range(heads)])
+each = pd.DataFrame(
+    size.quantile(0.5, dim=1).numpy(), index=list(five), columns=[f"head {h}" for h in range(heads)]
+)
 print("varies most:", ", ".join(f"{head} {term}" for head, term in each.idxmax().items()))
 figure, (left, right) = plots.panels(2, 2, height=2.4)
 plots.intervals(left, data, "median", "term", reference=None)
@@ -400,6 +406,8 @@ figure
 
 
 # %% [markdown]
+# Drawn by [`figures.conditional_detr.trained_kernels`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** *Every* spatial map is an outer product, in every head, trained or not. The key is a linear map of $[\text{PE}(y); \text{PE}(x)]$ (PE: positional encoding of a coordinate), so it is
 # something of y plus something of x, and so is its dot product with any query whatever:
 #
@@ -472,6 +480,8 @@ figures.save(figure, "extra/conditional-half-cell", as_frame(**both))
 figure
 
 # %% [markdown]
+# Upper row drawn by [`figures.conditional_detr.temperature_pairs`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** Upper row: white is the best key, dashed where it should be. With two temperatures the diagonals are gone, and no query looks past the first 40 %
 # of an axis, as long as nothing is learned. Learned projections can repair much: the published models work well. But statements about the kernel (width, place,
 # symmetry) hold for equal temperatures only, which is what the models trained here have.
@@ -508,7 +518,7 @@ def show_query(x=0.35, y=0.6, factor_x=1.0, factor_y=1.0, cosine=0.3, fast=1.0, 
 
 
 figure, scale = show_query()
-figures.save(figure, "extra/conditional-panel", pd.DataFrame({"channel": range(64), "scale": scale}))
+figures.save(figure, "extra/conditional-panel", pd.DataFrame({"channel": range(64), "scale": scale.numpy()}))
 display(figure)
 knobs = {"x": (0.35, 0, 1, 0.05), "y": (0.6, 0, 1, 0.05)}  # value, lowest, highest, step
 knobs |= {"factor_x": (1, -1, 3, 0.25), "factor_y": (1, -1, 3, 0.25)}

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from marginalia.detection.attention import marginal_product, positional_encoding
@@ -146,7 +145,7 @@ def sine_encoding(width: int = 32):
     value v of the coordinate with its channels.
     """
     v = torch.linspace(0, 1, 101, dtype=torch.float64)
-    encoding = _along_y(v, width)
+    encoding = _along_y(v, width).numpy()
     figure, (left, right) = panels(2, 2, height=2.9, width_ratios=(1.55, 1))
     place = {"extent": (0, 1, width // 2 - 0.5, -0.5), "aspect": "auto"}
     shown = left.imshow(encoding.T, DIVERGING, vmin=-1, vmax=1, **place)
@@ -158,7 +157,7 @@ def sine_encoding(width: int = 32):
     for panel in (left, right):
         panel.grid(False)
     data = pd.DataFrame(encoding, columns=[f"channel_{c}" for c in range(width // 2)])
-    data.insert(0, "v", v)
+    data.insert(0, "v", v.numpy())
     return figure, data
 
 
@@ -172,22 +171,24 @@ def outer_product(attention: Float[Tensor, "h w"], point: tuple[float, float]):
 
     point: (x, y), the reference. Returns (figure, data), data one row a cell: attention, product.
     """
-    h, w = attention.shape
-    product = marginal_product(attention)
+    (h, w), product = attention.shape, marginal_product(attention).numpy()
+    attention = attention.numpy()
     figure = plt.figure(figsize=(WIDTH["page"], 2.95), layout="constrained")
     grid = figure.add_gridspec(2, 4, height_ratios=(0.32, 1), width_ratios=(1, 0.26, 0.12, 1))
     main, again = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 3])
     top, side = figure.add_subplot(grid[0, 0], sharex=main), figure.add_subplot(grid[1, 1], sharey=main)
-    top.stairs(attention.sum(0), np.arange(w + 1) / w, fill=True, color=CYCLE[0], alpha=0.7)
-    side.stairs(
-        attention.sum(1), np.arange(h + 1) / h, fill=True, color=CYCLE[1], alpha=0.7, orientation="horizontal"
-    )
+    bars = {"fill": True, "alpha": 0.7}
+    top.stairs(attention.sum(0), np.arange(w + 1) / w, color=CYCLE[0], **bars)
+    side.stairs(attention.sum(1), np.arange(h + 1) / h, orientation="horizontal", color=CYCLE[1], **bars)
     for panel, values in ((main, attention), (again, product)):
         shown = map_over(panel, values, point=point, vmax=attention.max())
+        panel.set_box_aspect(None)  # as wide as the sums above it
     figure.colorbar(shown, ax=again, label="weight of a cell", pad=0.03)
     top.set(ylabel="column sum", title="attention map")
     side.set(xlabel="row sum")
     again.set(title="row sums × column sums")
+    for panel in (top, side):
+        panel.grid(False)
     row, column = np.indices((h, w)).reshape(2, -1)
     cells = {"row": row, "column": column, "attention": attention.flatten(), "product": product.flatten()}
     return figure, pd.DataFrame(cells)
@@ -204,16 +205,16 @@ def temperature_pairs(pairs=((20, 20), (10000, 10000), (10000, 20))):
     figure, axes = panels(len(pairs), len(pairs), height=2.75, sharey=True)
     frames = []
     for panel, (query, key) in zip(axes, pairs, strict=True):
-        product = _along_y(v, 256, query) @ _along_y(v, 256, key).T
-        best = v[product.argmax(1)]
+        product = (_along_y(v, 256, query) @ _along_y(v, 256, key).T).numpy()
+        best = v.numpy()[product.argmax(1)]
         shown = panel.imshow(product, extent=(0, 1, 1, 0), vmin=0, vmax=64)  # cosines of 64 frequencies
-        panel.plot(best, v, color="white", linewidth=1.8, path_effects=[withStroke(linewidth=3)])
+        panel.plot(best, v, color="white", linewidth=2.4)
         panel.plot(v, v, color=PALETTE["vermilion"], linewidth=1, linestyle=DASHED)
         panel.set_title(f"query temperature {query:g}\nkey temperature {key:g}", fontsize=8.5)
         panel.set(xlabel="key's coordinate", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         panel.grid(False)
         frames.append(
-            pd.DataFrame({"query_temperature": query, "key_temperature": key, "v": v, "best": best})
+            pd.DataFrame({"query_temperature": query, "key_temperature": key, "v": v.numpy(), "best": best})
         )
     axes[0].set_ylabel("query's coordinate")
     figure.colorbar(shown, ax=axes, label="dot product", pad=0.02)

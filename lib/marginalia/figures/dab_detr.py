@@ -68,7 +68,7 @@ def temperature_maps(temperatures: Sequence[float] = (1, 10, 20, 10000)):
     point = torch.tensor([0.06, 0.4], dtype=torch.float64)  # near a border, so that a period shows
     delta = torch.linspace(0, 1, 101, dtype=torch.float64)
     row, column = np.indices((32, 32)).reshape(2, -1)
-    maps, kernel = pd.DataFrame({"row": row, "column": column}), pd.DataFrame({"delta": delta})
+    maps, kernel = pd.DataFrame({"row": row, "column": column}), pd.DataFrame({"delta": delta.numpy()})
     figure = plt.figure(figsize=(WIDTH["page"], 4.4), layout="constrained")
     grid = figure.add_gridspec(2, len(temperatures), height_ratios=(1, 0.95))
     below = figure.add_subplot(grid[1, :])
@@ -77,13 +77,13 @@ def temperature_maps(temperatures: Sequence[float] = (1, 10, 20, 10000)):
         weights = (unprojected_logits(query, 32, 32, temperature) * SCALE).flatten().softmax(0)
         omega = sine_frequencies(MODEL_WIDTH, temperature, torch.float64)  # (F,)
         name = f"temperature_{temperature:g}"
-        maps[name] = weights
-        kernel[name] = (2 * torch.pi * delta[:, None] * omega).cos().sum(-1)
+        maps[name] = weights.numpy()
+        kernel[name] = (2 * torch.pi * delta[:, None] * omega).cos().sum(-1).numpy()
 
         panel = figure.add_subplot(grid[0, k])
         map_over(panel, weights.unflatten(0, (32, 32)), point=point)
         panel.set_title(f"temperature {temperature:g}\nS = {float((omega**2).sum()):.2f}", loc="center")
-        below.plot(delta, kernel[name], color=CYCLE[k], label=f"temperature {temperature:g}")
+        below.plot("delta", name, data=kernel, color=CYCLE[k], label=f"temperature {temperature:g}")
     below.axhline(0, color=NEUTRAL, linewidth=0.8)
     below.set(xlim=(0, 1), xlabel="difference δ of one coordinate (image side = 1)", ylabel="Σ cos(2π ω δ)")
     below.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(temperatures))
