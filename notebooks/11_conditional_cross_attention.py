@@ -357,14 +357,11 @@ first = watch_layer(model, pixels, layer=0)
 five = first_layer_terms(first, heads)
 assert first["f"].abs().max() == 0 and (first["c_q"] - first["c_q"][:1, :1]).abs().max() < 1e-5
 assert torch.allclose(sum(five.values()).softmax(-1), maps.combined[0].flatten(-2), atol=1e-5)
-size = torch.stack(
-    [term.std(-1).expand(len(found), -1, -1).mT[found] for term in five.values()]
-)  # (5, found, H)
+# standard deviation over the cells for each term, query that counts and head
+size = torch.stack([term.std(-1).expand(len(found), -1, -1).mT[found] for term in five.values()])
 low, median, high = size.flatten(1).quantile(torch.tensor([0.05, 0.5, 0.95]), dim=1).numpy()
 data = pd.DataFrame({"term": list(five), "low": low, "median": median, "high": high})
-each = pd.DataFrame(
-    size.quantile(0.5, dim=1).numpy(), index=list(five), columns=[f"head {h}" for h in range(heads)]
-)
+each = pd.DataFrame(size.quantile(0.5, dim=1).numpy(), pd.Index(five, name="term")).add_prefix("head ")
 print("varies most:", ", ".join(f"{head} {term}" for head, term in each.idxmax().items()))
 figure, (left, right) = plots.panels(2, 2, height=2.4)
 plots.intervals(left, data, "median", "term", reference=None)
@@ -374,7 +371,7 @@ right.set(title="median of each head", xlabel="head")
 figure.supxlabel("standard deviation over the cells (scaled logits)", fontsize=9)
 figures.save(figure, "extra/conditional-first-layer", {"": data, "heads": each})
 if ours:
-    assert data["median"].idxmax() == 4 and (each.iloc[4] > 0.8).sum() == 5
+    assert data["median"].idxmax() == 4 and (each.idxmax() == "p_q · p_k").sum() == 5
     assert each["head 1"].idxmax() == "c_q · c_k"
 figure
 
