@@ -46,7 +46,7 @@ data: $(READY)
 
 # The README's list of figures, from notebooks/figures.yml.
 gallery: $(READY)
-	@$(PY) -c "from marginalia.catalogue import write_gallery; write_gallery('README.md')"
+	@$(PY) -m tools.gallery
 
 # Lines of code by room, beside their budgets.
 size: $(READY)
