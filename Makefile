@@ -5,34 +5,36 @@ READY := .venv/.ready
 BROKEN := .venv/.installing
 
 .DEFAULT_GOAL := notebooks
-.PHONY: notebooks outputs test lab site measure train bench data moved
+.PHONY: notebooks outputs pairs test lab measure train bench data gallery size moved
 
-# Every notebook, run top to bottom into build/: executed notebooks, HTML, figures.
+# Every notebook, run top to bottom into build/: executed notebooks, figures, and html/ with the pages.
 notebooks: $(READY)
-	@$(PY) -m marginalia notebooks
+	@$(PY) -m tools.run
 
 # Committed outputs of the notebooks whose source, library or data changed.
 outputs: $(READY)
-	@$(PY) -m marginalia outputs
+	@$(PY) -m tools.refresh
 
+# Each .ipynb from its .py, with the outputs that it had.
+pairs: $(READY)
+	@$(PY) -m tools.pair
+
+# Browser tests come last, alone in one process. Both parts run, and one that fails is enough; 5 means that there were none.
 test: $(READY)
-	@$(PY) -m pytest -n 2 --dist loadgroup
+	@red=0; $(PY) -m pytest -n 2 --dist worksteal -m "not browser" || red=1; \
+	$(PY) -m pytest -m browser tests || [ $$? -eq 5 ] || red=1; exit $$red
 
 # As root, in a container say, JupyterLab starts only when told that this is meant.
 lab: $(READY)
 	@$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root )notebooks/00_tour.ipynb
 
-# build/site: the executed notebooks as plain pages behind one index; runs those whose page is missing or old.
-site: $(READY)
-	@$(PY) -m marginalia site
-
 # Tables of data/measured from the real data sets, where they are here.
 measure: $(READY)
-	@$(PY) -m marginalia measure
+	@$(PY) data/recipes/measure.py
 
 # Trainings of the detectors whose rows are missing from data/measured/detection: hours, and it can be broken off.
 train: $(READY)
-	@$(PY) -m marginalia train
+	@$(PY) data/recipes/train.py
 
 # Timings against the peers, side by side.
 bench: $(READY)
@@ -41,6 +43,14 @@ bench: $(READY)
 # COCO 2017 annotations, from the official address into the cache.
 data: $(READY)
 	@$(PY) -m marginalia data
+
+# The README's list of figures, from notebooks/figures.yml.
+gallery: $(READY)
+	@$(PY) -m tools.gallery
+
+# Lines of code by room, beside their budgets.
+size: $(READY)
+	@$(PY) tools/size.py
 
 # An editable install points at a folder: one that was renamed or copied here is installed again.
 ifneq ($(wildcard $(READY)),)

@@ -1,4 +1,4 @@
-"""Write the README's table of figures from notebooks/figures.yml: `python tools/gallery.py`."""
+"""Write the README's table of figures from notebooks/figures.yml: `make gallery`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from marginalia.boxes.table import BoxTable
 from marginalia.detection.detector import Detector, build
 from marginalia.detection.losses import RECIPES, set_loss
 from marginalia.detection.matching import gather_targets, match, matched_iou
-from marginalia.detection.predicting import predict_table
+from marginalia.detection import predict_table
 from marginalia.detection.scenes import SceneBatch, as_boxes, make_scenes
 
 

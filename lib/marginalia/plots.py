@@ -128,10 +128,10 @@ def times_uniform(weights: Float[np.ndarray, "h w"]) -> str:
     return f"{times:.0f}×" if times >= 99.5 else f"{times:.2g}×"
 
 
-def joined(axes: Sequence[Axes], signs: Sequence[str]) -> None:
-    """Signs (×, +, =, ∝) between neighbouring panels, one fewer than panels."""
+def joined(axes: Sequence[Axes], signs: Sequence[str], at: float = 1.06) -> None:
+    """Signs (×, +, =, ∝) between neighbouring panels, one fewer than panels; at: in widths of a panel."""
     for panel, sign in zip(axes, signs, strict=False):
-        panel.text(1.06, 0.5, sign, transform=panel.transAxes, ha="center", va="center", fontsize=13)
+        panel.text(at, 0.5, sign, transform=panel.transAxes, ha="center", va="center", fontsize=13)
 
 
 # --- numbers

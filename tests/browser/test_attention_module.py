@@ -16,7 +16,7 @@ from marginalia.explorers import AttentionExplorer
 from marginalia.explorers.attention import KINDS
 from marginalia.explorers.base import STATIC
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 PARTS = ("canvas.js", "attention_maths.js", "attention_drawing.js", "attention.js")
 LOAD = """async (source) => {

@@ -11,7 +11,7 @@ import pytest
 
 from marginalia.explorers import BoxExplorer
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 SIZE = (384, 303)
 BOXES = [[30, 20, 70, 60], [150, 30, 60, 90], [260, 60, 80, 50], [60, 150, 90, 70], [220, 170, 50, 50.5]]

@@ -14,7 +14,7 @@ from marginalia.explorers import BoxExplorer
 from marginalia.explorers.base import STATIC
 from marginalia.style import CYCLE
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 LOAD = """async (source) => {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));

@@ -9,7 +9,7 @@ import pytest
 
 from marginalia.explorers import BoxExplorer
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 BOXES = [[20, 20, 60, 40], [120, 30, 50, 70], [40, 110, 90, 50], [170, 120, 50, 50.5]]
 LABELS = ["</script><b>0", "", "tall", ""]

@@ -40,46 +40,46 @@ def draw():
     return lambda *shape, dtype=torch.float32: torch.randn(*shape, generator=generator, dtype=dtype)
 
 
-def kernel(point, h, w, temperature=10000.0, dtype=torch.float32, query=lambda code: code):
-    """Unscaled logits (h, w) of a point's code against the cells', without projections."""
-    cells = positional_encoding(cell_positions(h, w, dtype), WIDTH, temperature)
-    code = query(positional_encoding(torch.tensor(point, dtype=dtype), WIDTH, temperature))
-    return (cells @ code).reshape(h, w)
+def kernel(point, h, w, temperature=10000.0, dtype=torch.float32, query=lambda encoding: encoding):
+    """Unscaled logits (h, w) of a point's positional encoding against the cells', without projections."""
+    key_encoding = positional_encoding(cell_positions(h, w, dtype), WIDTH, temperature)
+    encoding = query(positional_encoding(torch.tensor(point, dtype=dtype), WIDTH, temperature))
+    return (key_encoding @ encoding).reshape(h, w)
 
 
 @given(unit, unit, st.sampled_from([2.0, 20.0, 10000.0]))
 @settings(max_examples=30, deadline=None)
-def test_codes_of_all_points_have_the_same_length(x, y, temperature):
-    code = positional_encoding(torch.tensor([x, y], dtype=torch.float64), WIDTH, temperature)
-    assert code.shape == (WIDTH,)
-    assert code @ code == pytest.approx(WIDTH / 2, abs=1e-9)
+def test_encodings_of_all_points_have_the_same_length(x, y, temperature):
+    encoding = positional_encoding(torch.tensor([x, y], dtype=torch.float64), WIDTH, temperature)
+    assert encoding.shape == (WIDTH,)
+    assert encoding @ encoding == pytest.approx(WIDTH / 2, abs=1e-9)
 
 
-def test_sine_code_is_as_defined_with_y_first():
+def test_encoding_is_as_defined_with_y_first():
     x, y = 0.3, 0.8
-    code = positional_encoding(torch.tensor([x, y], dtype=torch.float64), 8, temperature=20.0)
+    encoding = positional_encoding(torch.tensor([x, y], dtype=torch.float64), 8, temperature=20.0)
     slow = 20.0 ** (-2 / 4)  # the second of two frequencies
     angles = [2 * math.pi * v * omega for v in (y, x) for omega in (1.0, slow)]
     expected = [f(angle) for angle in angles for f in (math.sin, math.cos)]
-    np.testing.assert_allclose(code, expected, atol=1e-12)
+    np.testing.assert_allclose(encoding, expected, atol=1e-12)
     np.testing.assert_allclose(sine_frequencies(8, 20.0, torch.float64), [1.0, slow], atol=1e-12)
 
 
-def test_changing_x_leaves_the_first_half_of_the_code_fixed():
+def test_changing_x_leaves_the_first_half_of_the_encoding_fixed():
     one, other = positional_encoding(torch.tensor([[0.2, 0.7], [0.9, 0.7]]), WIDTH)
     assert torch.equal(one[:128], other[:128])
     assert not torch.equal(one[128:], other[128:])
 
 
-def test_code_of_a_box_is_that_of_its_centre_and_then_width_and_height():
+def test_encoding_of_a_box_is_that_of_its_centre_and_then_width_and_height():
     box = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    code = positional_encoding(box, WIDTH)
-    assert torch.equal(code[:WIDTH], positional_encoding(box[:2], WIDTH))
-    assert torch.equal(code[WIDTH:], positional_encoding(box[[3, 2]], WIDTH))  # w before h
+    encoding = positional_encoding(box, WIDTH)
+    assert torch.equal(encoding[:WIDTH], positional_encoding(box[:2], WIDTH))
+    assert torch.equal(encoding[WIDTH:], positional_encoding(box[[3, 2]], WIDTH))  # w before h
 
 
 @pytest.mark.parametrize(("shape", "width"), [((3, 2), 6), ((3, 3), 8)])
-def test_codes_that_cannot_be_made_are_refused(shape, width):
+def test_encodings_that_cannot_be_made_are_refused(shape, width):
     with pytest.raises(ValueError, match="positional_encoding"):
         positional_encoding(torch.zeros(shape), width)
 
@@ -134,9 +134,11 @@ def test_padded_cells_weigh_nothing(draw):
         torch.testing.assert_close(field[:, 1][..., valid[1]].sum(-1), torch.ones(1, 3, 6))
 
 
-def test_maps_of_another_size_are_refused(draw):
-    with pytest.raises(ValueError, match=r"4 \* 4 cells"):
-        AttentionMaps.from_logits(draw(1, 1, 1, 1, 20), draw(1, 1, 1, 1, 20), 4, 4)
+def test_combined_logits_stand_in_for_the_sum(draw):
+    content, spatial, combined = draw(3, 1, 1, 2, 3, 20)
+    maps = AttentionMaps.from_logits(content, spatial, 4, 5, combined_logits=combined)
+    assert torch.equal(maps.combined.flatten(-2), combined.softmax(-1))
+    assert torch.equal(maps.spatial_logits.flatten(-2), spatial)
 
 
 @pytest.mark.parametrize("temperature", [20.0, 10000.0])
@@ -161,11 +163,13 @@ def test_moving_the_reference_moves_the_map(draw, dtype, tolerance):
     i, j = 4, 5
     here, there = [(j + 1) / w, (i + 1) / h], [(j + 1 + a) / w, (i + 1 + b) / h]
     paired = draw(WIDTH // 2, dtype=dtype).repeat_interleave(2)
-    for query in (lambda code: code, lambda code: code * paired):
+    for query in (lambda encoding: encoding, lambda encoding: encoding * paired):
         one, other = (kernel(point, h, w, dtype=dtype, query=query) for point in (here, there))
         torch.testing.assert_close(one[:-b, :-a], other[b:, a:], atol=tolerance, rtol=0)
     free = draw(WIDTH, dtype=dtype)
-    one, other = (kernel(point, h, w, dtype=dtype, query=lambda code: code * free) for point in (here, there))
+    one, other = (
+        kernel(point, h, w, dtype=dtype, query=lambda encoding: encoding * free) for point in (here, there)
+    )
     assert (one[:-b, :-a] - other[b:, a:]).abs().max() > 1
 
 
@@ -179,11 +183,13 @@ def test_identity_map_is_an_outer_product():
 @pytest.mark.parametrize("temperature", [2.0, 20.0, 10000.0])
 def test_unprojected_logits_are_the_cosines_of_the_difference(temperature):
     h, w, x, y = 6, 9, 0.37, 0.81
-    code = positional_encoding(torch.tensor([[x, y]], dtype=torch.float64), WIDTH, temperature)
+    encoding = positional_encoding(torch.tensor([[x, y]], dtype=torch.float64), WIDTH, temperature)
     frequencies = 2 * math.pi * sine_frequencies(WIDTH, temperature, torch.float64)
     difference = cell_positions(h, w, torch.float64) - torch.tensor([x, y], dtype=torch.float64)
     expected = (difference[..., None] * frequencies).cos().sum((-2, -1)).reshape(h, w)
-    torch.testing.assert_close(unprojected_logits(code, h, w, temperature)[0], expected, atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        unprojected_logits(encoding, h, w, temperature)[0], expected, atol=1e-10, rtol=0
+    )
 
 
 def test_marginal_product_is_the_map_itself_where_rows_and_columns_are_independent(draw):
@@ -220,21 +226,28 @@ def test_a_constant_on_all_keys_changes_no_map_but_one_on_queries_does(draw):
 
 def test_four_terms_of_detr_sum_to_its_logits(draw):
     heads, width = 4, 64
-    content, learned, memory, cells = (
+    content, learned, memory, key_encoding = (
         draw(2, 5, width),
         draw(1, 5, width),
         draw(2, 9, width),
         draw(1, 9, width),
     )
-    query, key = (draw(width, width), draw(width)), (draw(width, width), draw(width))
-    terms = detr_logits(content, learned, memory, cells, query, key, heads)
-    queries = torch.nn.functional.linear(content + learned, *query)
-    keys = torch.nn.functional.linear(memory + cells, *key)
+    matrices, biases = draw(2, width, width), draw(2, width)
+
+    def query(x):
+        return x @ matrices[0] + biases[0]
+
+    def key(x):
+        return x @ matrices[1] + biases[1]
+
+    terms, combined = detr_logits(content, learned, memory, key_encoding, query, key, heads)
+    queries, keys = query(content + learned), key(memory + key_encoding)
     logits = split_heads(queries, heads) @ split_heads(keys, heads).mT / 4
     size = logits.abs().max()
+    assert torch.equal(combined, logits)
     torch.testing.assert_close(sum(terms) / size, logits / size, atol=1e-6, rtol=0)
     torch.testing.assert_close((terms.content + terms.spatial) / size, logits / size, atol=1e-6, rtol=0)
-    bare = detr_logits(content, learned * 0, memory, cells * 0, query, key, heads)
+    bare, _ = detr_logits(content, learned * 0, memory, key_encoding * 0, query, key, heads)
     assert bare.content_content.abs().max() > 1
     assert not any(term.any() for term in bare[1:])
 
@@ -244,17 +257,19 @@ def test_width_below_the_anchors_widens_x_only():
     h, w = 25, 34
     cells = cell_positions(h, w)
     keys = positional_encoding(cells, WIDTH, 20.0)
-    code = positional_encoding(torch.tensor([[[0.5, 0.5]]]), WIDTH, 20.0)
+    encoding = positional_encoding(torch.tensor([[[0.5, 0.5]]]), WIDTH, 20.0)
     spreads = {}
     for factor in (3.0, 1.0, 1 / 3):
         size, wished = torch.tensor([[[0.2, 0.4]]]), torch.tensor([[[0.2 * factor, 0.4]]])
-        attention = (keys @ modulate(code, size, wished)[0, 0] / 8).softmax(0)
+        attention = (keys @ modulate(encoding, size, wished)[0, 0] / 8).softmax(0)
         mean = attention @ cells
         spreads[factor] = (attention @ (cells - mean) ** 2).sqrt()
     assert [float(spreads[f][0]) for f in (3.0, 1.0, 1 / 3)] == pytest.approx([0.081, 0.149, 0.230], abs=1e-3)
     for spread in spreads.values():
         assert spread[1] == pytest.approx(0.149, abs=1e-3)
-    assert torch.equal(modulate(code, size, size), code)  # equal sizes: Conditional DETR's spatial query
+    assert torch.equal(
+        modulate(encoding, size, size), encoding
+    )  # equal sizes: Conditional DETR's spatial query
 
 
 def test_temperature_20_gives_a_narrower_kernel_than_10000():

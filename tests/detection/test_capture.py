@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 import torch
 
-from marginalia.detection.attention import AttentionMaps, combine_maps, split_heads
-from marginalia.detection.capture import capture_attention, crop_to_valid, reported_attention
+from marginalia.detection.attention import AttentionMaps, combine_maps, conditional_logits, split_heads
+from marginalia.detection.capture import CONDITIONAL_PROJECTIONS, capture_attention, crop_to_valid
 from marginalia.detection.detector import KINDS, DetectorConfig, build
-from marginalia.detection.hooks import ConditionalHooks, DetrHooks, cross_attentions
+from marginalia.record import record
 
 torch.set_num_threads(1)
 PUBLISHED = ("Detr", "ConditionalDetr", "DabDetr")
@@ -32,6 +32,14 @@ def published(kind: str, **changes):
     return perturbed(getattr(transformers, f"{kind}ForObjectDetection")(config).eval())
 
 
+def reported(model, pixels, mask=None):
+    """The weights, (L, B, H, Q, K), that a model of transformers says it used: what `combined` must equal."""
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        output = model(pixel_values=pixels, pixel_mask=mask, output_attentions=True)
+    return torch.stack(tuple(output.cross_attentions))
+
+
 def perturbed(model, amount=0.2):
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -47,7 +55,7 @@ def pixels():
 
 @pytest.fixture
 def mask():
-    """Two pictures padded below and to the right: 2 x 4 and 3 x 3 of 3 x 4 cells."""
+    """Two images padded below and to the right: 2 x 4 and 3 x 3 of 3 x 4 cells."""
     mask = torch.ones(2, 96, 128, dtype=torch.bool)
     mask[0, 60:] = False
     mask[1, :, 90:] = False
@@ -61,11 +69,13 @@ def test_combined_is_what_the_model_reports(kind, padded, pixels, mask):
     model.set_attn_implementation("eager")
     mask = mask if padded else None
     maps = capture_attention(model, pixels, mask)
-    reported = reported_attention(model, pixels, mask)
+    expected = reported(model, pixels, mask)
     assert maps.combined.shape == (3, 2, 4, 5, 3, 4)
     # float32: the logits are sums in another order
-    torch.testing.assert_close(maps.combined.flatten(-2), reported, atol=1e-6, rtol=0)
-    assert reported.max() > 2 / 12  # twice a flat map's weight: there is something to compare
+    torch.testing.assert_close(maps.combined.flatten(-2), expected, atol=1e-6, rtol=0)
+    assert expected.max() > 2 / 12  # twice a uniform map's weight: there is something to compare
+    # the parts add up, but for rounding: logits reach 30
+    assert maps.remainder.shape == (3,) and maps.remainder.max() < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["Detr", "ConditionalDetr"])
@@ -78,12 +88,6 @@ def test_sdpa_and_eager_give_the_same_maps(kind, pixels, mask):
     for field in ("content", "spatial", "combined", "content_logits", "spatial_logits"):
         # the kernels round differently, layer upon layer (hooked tensors differ by 2.5e-6, sheet 9.18)
         torch.testing.assert_close(getattr(fused, field), getattr(plain, field), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("kind", ["Detr", "ConditionalDetr"])
-def test_weights_asked_for_under_sdpa_are_an_error_and_not_an_empty_plot(kind, pixels):
-    with pytest.raises(ValueError, match=r'set_attn_implementation\("eager"\).*capture_attention'):
-        reported_attention(published(kind), pixels)
 
 
 @pytest.mark.parametrize("kind", PUBLISHED)
@@ -104,42 +108,92 @@ def test_combined_is_the_product_of_content_and_spatial(kind, pixels):
     torch.testing.assert_close(product, maps.combined, atol=5e-6, rtol=0)  # float32; sharp maps reach 9e-7
 
 
-@pytest.mark.parametrize("kind", ["ConditionalDetr", "DabDetr"])
-def test_first_layer_needs_its_extra_terms(kind, pixels, monkeypatch):
+class LowRank(torch.nn.Module):
+    """A projection with an adapter of rank 2 beside it, as LoRA has it; there is no `weight` to be read."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base = base
+        generator = torch.Generator().manual_seed(4)
+        self.down, self.up = (torch.randn(*size, generator=generator) for size in ((2, 32), (32, 2)))
+
+    def forward(self, x, *args, **kwargs):
+        return self.base(x, *args, **kwargs) + 0.1 * x @ self.down.T @ self.up.T
+
+
+@pytest.mark.parametrize("kind", ["Detr", "ConditionalDetr"])
+def test_adapters_take_part(kind, pixels):
+    model = published(kind)
+    before = reported(model, pixels)
+    for layer in model.model.decoder.layers:
+        attention = layer.encoder_attn
+        for name in ("q_proj", "k_proj") if kind == "Detr" else ("q_content_proj", "k_pos_proj"):
+            setattr(attention, name, LowRank(getattr(attention, name)))
+    maps, expected = capture_attention(model, pixels), reported(model, pixels)
+    assert (expected - before).abs().max() > 0.1
+    torch.testing.assert_close(maps.combined.flatten(-2), expected, atol=1e-6, rtol=0)
+    product = combine_maps(maps.content, maps.spatial)
+    torch.testing.assert_close(product, maps.combined, atol=5e-6, rtol=0)
+    assert maps.remainder.max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+@pytest.mark.filterwarnings("ignore:.*quantiz")  # torch moves this to another package
+def test_weights_of_eight_bits_are_read_and_what_does_not_add_up_is_told(kind, pixels, mask):
     model = published(kind)
     model.set_attn_implementation("eager")
-    reported = reported_attention(model, pixels)
+    model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    maps = capture_attention(model, pixels, mask)
+    torch.testing.assert_close(maps.combined.flatten(-2), reported(model, pixels, mask), atol=1e-6, rtol=0)
+    logits = maps.content_logits + maps.spatial_logits
+    if kind == "Detr":  # each call rounds its input to 8 bits by itself, so parts and sum differ
+        assert (maps.remainder > 1e-3).all()
+        assert (maps.remainder < 0.1 * logits.abs().amax((1, 2, 3, 4, 5))).all()
+        padding = ~maps.valid[None, :, None, None]
+        other = logits.masked_fill(padding, -torch.inf).flatten(-2).softmax(-1)
+        assert (other - maps.combined.flatten(-2)).abs().max() > 1e-4
+    else:  # what the projections gave is what is multiplied
+        assert (maps.remainder == 0).all()
+
+
+@pytest.mark.parametrize(
+    "kind, attention, names",
+    [
+        ("ConditionalDetr", "encoder_attn", CONDITIONAL_PROJECTIONS[1]),
+        ("DabDetr", "cross_attn", CONDITIONAL_PROJECTIONS[2]),
+    ],
+)
+def test_first_layer_needs_its_extra_terms(kind, attention, names, pixels):
+    model = published(kind)
+    expected = reported(model, pixels)
     assert capture_attention(model, pixels).content_terms == (FIRST, LATER, LATER)
-    monkeypatch.setattr(ConditionalHooks, "first", False)
-    without = capture_attention(model, pixels).combined.flatten(-2)
-    assert (without[0] - reported[0]).abs().max() > 1e-3
-    torch.testing.assert_close(without[1:], reported[1:], atol=1e-6, rtol=0)
+    for index, layer in enumerate(model.model.decoder.layers):
+        with record(getattr(layer, attention), names[:4]) as seen, torch.no_grad():
+            model(pixels)
+        cq, ck, sq, sk = (seen[name][0].output for name in names[:4])
+        without = sum(conditional_logits(cq, ck, sq, sk, heads=4)).softmax(-1)
+        assert ((without - expected[index]).abs().max() > 1e-3) == (index == 0)
 
 
 def test_dab_with_kept_query_positions_has_the_extra_terms_in_all_layers(pixels):
     model = published("DabDetr", keep_query_pos=True)
     maps = capture_attention(model, pixels)
     assert maps.content_terms == (FIRST, FIRST, FIRST)
-    torch.testing.assert_close(
-        maps.combined.flatten(-2), reported_attention(model, pixels), atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(maps.combined.flatten(-2), reported(model, pixels), atol=1e-6, rtol=0)
 
 
 def test_detr_spatial_part_is_the_whole_query_against_positions_only(pixels):
     model = published("Detr")
-    sites = cross_attentions(model, heads=4)
-    assert all(isinstance(site, DetrHooks) for site in sites) and len(sites) == 3
     maps = capture_attention(model, pixels)
+    assert len(maps.content_terms) == 3  # one for each decoder layer
     assert maps.content_terms[0] == "(c_q + o_q) . c_k" and maps.spatial_terms[0] == "(c_q + o_q) . p_k"
-    seen = {}
     attention = model.model.decoder.layers[2].encoder_attn
-    handle = attention.register_forward_pre_hook(lambda m, a, kwargs: seen.update(kwargs), with_kwargs=True)
-    with torch.no_grad():
+    with record(attention) as calls, torch.no_grad():
         model(pixels)
+        seen = calls[""][0].inputs
         query = attention.q_proj(seen["hidden_states"] + seen["position_embeddings"])
         key = attention.k_proj(seen["encoder_position_embeddings"]) - attention.k_proj.bias
         logits = split_heads(query, 4) @ split_heads(key, 4).mT / 8**0.5
-    handle.remove()
     torch.testing.assert_close(maps.spatial_logits[2].flatten(-2), logits, atol=1e-5, rtol=1e-6)
     # the keys' bias is the same for all cells, so the map does not depend on where it is counted
     with_bias = split_heads(query, 4) @ split_heads(key + attention.k_proj.bias, 4).mT / 8**0.5
@@ -183,7 +237,7 @@ def test_queries_are_those_of_the_maps(kind, pixels, mask):
 
 
 @pytest.mark.parametrize("kind", ["ConditionalDetr", "Detr"])
-def test_crop_leaves_the_picture_alone(kind, pixels, mask):
+def test_crop_leaves_the_image_alone(kind, pixels, mask):
     model = published(kind)
     maps = capture_attention(model, pixels, mask)
     for image, (h, w) in enumerate([(2, 4), (3, 3)]):
@@ -215,24 +269,21 @@ def test_own_detector_attends_with_the_captured_maps(kind, padded):
     pixels = torch.rand(2, 1, 32, 48, generator=torch.Generator().manual_seed(3))
     mask = torch.ones(2, 32, 48, dtype=torch.bool)
     mask[1, 20:] = mask[1, :, 40:] = False
-    attended = {}
-    for index, layer in enumerate(model.decoder.layers):
-        attention = layer.cross_attention
-        attention.value.register_forward_hook(lambda m, a, out, i=index: attended.update({(i, "value"): out}))
-        attention.register_forward_hook(lambda m, a, out, i=index: attended.update({(i, "output"): out}))
-    maps = capture_attention(model, pixels, mask if padded else None)
+    with record(model, "decoder.layers.*.cross_attention*") as seen:
+        maps = capture_attention(model, pixels, mask if padded else None)
     assert maps.combined.shape == (2, 2, 4, 5, 8, 12)
     for index, layer in enumerate(model.decoder.layers):
-        value = split_heads(attended[index, "value"], 4)  # (B, H, K, D)
+        name = f"decoder.layers.{index}.cross_attention"
+        value = split_heads(seen[f"{name}.value"][0].output, 4)  # (B, H, K, D)
         with torch.no_grad():
             gathered = (maps.combined[index].flatten(-2) @ value).transpose(1, 2).flatten(-2)
             output = layer.cross_attention.output(gathered)
-        torch.testing.assert_close(output, attended[index, "output"], atol=1e-5, rtol=1e-5)  # float32
+        torch.testing.assert_close(output, seen[name][0].output, atol=1e-5, rtol=1e-5)  # float32
     if padded:
         assert (maps.combined * ~maps.valid[None, :, None, None] == 0).all()
         assert crop_to_valid(maps, 1).combined.shape[-2:] == (5, 10)
-    split = kind in ("conditional", "dab")
-    assert maps.content_terms == ((FIRST, LATER) if split else ("(c_q + o_q) . c_k",) * 2)
+    conditional = kind in ("conditional", "dab")
+    assert maps.content_terms == ((FIRST, LATER) if conditional else ("(c_q + o_q) . c_k",) * 2)
     assert maps.queries.references.shape == (2, 2, 5, 4 if kind == "dab" else 2)
     assert maps.queries.scores.shape == maps.queries.labels.shape == (2, 5)
     assert maps.queries.labels.max() < 10
@@ -259,16 +310,17 @@ def test_half_precision_models_give_full_precision_maps(pixels):
 
 
 def test_other_models_are_refused_by_name(pixels):
-    model = published("Detr")
-    with pytest.raises(TypeError, match=r"DetrModel has no box head.*ConditionalDetrForObjectDetection"):
-        capture_attention(model.model, pixels)
-    with pytest.raises(TypeError, match="Linear has no box head"):
-        capture_attention(torch.nn.Linear(2, 2), pixels)
-    model.model.decoder = torch.nn.Identity()
-    with pytest.raises(TypeError, match="DetrForObjectDetection has no dense cross-attention"):
-        capture_attention(model, pixels)
-    with pytest.raises(TypeError, match="Detector reports no weights"):
-        reported_attention(build(DetectorConfig(width=48)), pixels)
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    yolos = transformers.YolosForObjectDetection(transformers.YolosConfig(image_size=[32, 32], **sizes))
+    for model in (yolos, published("Detr").model, torch.nn.Linear(2, 2)):
+        name = type(model).__name__
+        with pytest.raises(TypeError, match=rf"ConditionalDetrForObjectDetection.*not of {name}$"):
+            capture_attention(model, pixels)
+    changed = published("Detr")
+    changed.model.decoder = torch.nn.Identity()
+    with pytest.raises(TypeError, match="DetrForObjectDetection has no cross-attention with names"):
+        capture_attention(changed, pixels)
 
 
 def test_wrong_shapes_are_told(pixels, mask):
@@ -277,5 +329,15 @@ def test_wrong_shapes_are_told(pixels, mask):
         capture_attention(model, pixels[0])
     with pytest.raises(ValueError, match=r"mask must be \(2, 96, 128\).*not \(2, 3, 96, 128\)"):
         capture_attention(model, pixels, mask[:, None].expand(-1, 3, -1, -1))
-    with pytest.raises(ValueError, match="nothing but padding"):
-        capture_attention(model, pixels, mask & torch.tensor([True, False])[:, None, None])
+
+
+@pytest.mark.parametrize("kind", [*PUBLISHED, "own"])
+def test_an_image_without_a_valid_cell_is_told(kind, pixels, mask):
+    model = build(DetectorConfig(in_channels=3, width=48, stride=32)) if kind == "own" else published(kind)
+    empty = mask & torch.tensor([True, False])[:, None, None]  # nothing but padding
+    narrow = mask.clone()
+    narrow[1] = False
+    narrow[1, 40:60, 50:60] = True  # between the pixels that stand for cells
+    for wrong in (empty, narrow):
+        with pytest.raises(ValueError, match="mask: leaves no cell of image 1 of the batch valid"):
+            capture_attention(model, pixels, wrong)

@@ -115,7 +115,7 @@ def shaken(model):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["whole", "padded"])
 def inputs(request):
-    """Memory, valid cells and width of a batch in which, when padded, the second picture is smaller."""
+    """Memory, valid cells and width of a batch in which, when padded, the second image is smaller."""
     valid = torch.ones(BATCH, HEIGHT, WIDTH, dtype=torch.bool)
     if request.param:
         valid[1, 3:] = valid[1, :, 4:] = False
@@ -150,17 +150,17 @@ def test_detr(inputs):
     theirs = shaken(transformers.DetrForObjectDetection(config))
     queries = theirs.model.query_position_embeddings.weight
     decoder = ours("detr", DETR, theirs, queries)
-    cells = positional_encoding(valid_positions(inputs.valid), 64)
+    key_encoding = positional_encoding(valid_positions(inputs.valid), 64)
     position = queries.expand(BATCH, -1, -1)
     expected = theirs.model.decoder(
         inputs_embeds=torch.zeros_like(position),
         encoder_hidden_states=inputs.memory,
         encoder_attention_mask=inputs.keys,
-        spatial_position_embeddings=cells,
+        spatial_position_embeddings=key_encoding,
         object_queries_position_embeddings=position,
         output_hidden_states=True,
     )
-    hidden, references = decoder(inputs.memory, cells, inputs.keys)
+    hidden, references = decoder(inputs.memory, key_encoding, inputs.keys)
     close(hidden[:-1], decoder.norm(torch.stack(expected.hidden_states[1:-1])))  # the last is normed already
     close(hidden[-1], expected.last_hidden_state)
     assert (references == 0.5).all()
@@ -176,17 +176,17 @@ def test_conditional_detr(inputs):
     theirs = shaken(transformers.ConditionalDetrForObjectDetection(config))
     queries = theirs.model.query_position_embeddings.weight
     decoder = ours("conditional", CONDITIONAL, theirs, queries, temperature=10000.0)
-    cells = positional_encoding(valid_positions(inputs.valid), 64)
+    key_encoding = positional_encoding(valid_positions(inputs.valid), 64)
     position = queries.expand(BATCH, -1, -1)
     expected = theirs.model.decoder(
         inputs_embeds=torch.zeros_like(position),
         encoder_hidden_states=inputs.memory,
         encoder_attention_mask=inputs.keys,
-        spatial_position_embeddings=cells,
+        spatial_position_embeddings=key_encoding,
         object_queries_position_embeddings=position,
         output_hidden_states=True,
     )
-    hidden, references = decoder(inputs.memory, cells, inputs.keys)
+    hidden, references = decoder(inputs.memory, key_encoding, inputs.keys)
     close(hidden[:-1], decoder.norm(torch.stack(expected.hidden_states[1:-1])))  # the last is normed already
     close(hidden[-1], expected.last_hidden_state)
     points = expected.reference_points.transpose(0, 1)  # theirs is (Q, B, 2)
@@ -213,17 +213,19 @@ def test_dab_detr(inputs, key_temperature):
     options = {"temperature": float(key_temperature), "query_temperature": 10000.0}
     decoder = ours("dab", DAB, theirs, anchors, **options)
     position = theirs.model.backbone.position_embedding(inputs.memory, inputs.valid)
-    cells = positional_encoding(valid_positions(inputs.valid), 64, key_temperature)
+    key_encoding = positional_encoding(valid_positions(inputs.valid), 64, key_temperature)
     # compared only where attention can see it
-    torch.testing.assert_close(cells[inputs.keys], position.flatten(2).mT[inputs.keys], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        key_encoding[inputs.keys], position.flatten(2).mT[inputs.keys], atol=1e-6, rtol=0
+    )
     expected = theirs.model.decoder(
         inputs_embeds=torch.zeros(BATCH, 9, 64),
         query_position_embeddings=anchors.expand(BATCH, -1, -1),
-        object_queries=cells,
+        object_queries=key_encoding,
         encoder_hidden_states=inputs.memory,
         memory_key_padding_mask=inputs.keys,
     )
-    hidden, references = decoder(inputs.memory, cells, inputs.keys)
+    hidden, references = decoder(inputs.memory, key_encoding, inputs.keys)
     close(hidden, expected.intermediate_hidden_states)
     close(hidden[-1], expected.last_hidden_state)
     close(references, expected.reference_points)
@@ -233,7 +235,7 @@ def test_dab_detr(inputs, key_temperature):
 
 
 @pytest.mark.parametrize("coordinates", [2, 4])
-def test_sine_code_equals_that_of_transformers(coordinates):
+def test_encoding_equals_that_of_transformers(coordinates):
     from transformers.models.conditional_detr import modeling_conditional_detr as module
 
     points = torch.rand(3, 5, coordinates, generator=torch.Generator().manual_seed(0))
@@ -241,16 +243,16 @@ def test_sine_code_equals_that_of_transformers(coordinates):
     assert torch.equal(positional_encoding(points, 256), theirs)
 
 
-def test_key_code_equals_that_of_transformers(inputs):
+def test_key_encoding_equals_that_of_transformers(inputs):
     from transformers.models.conditional_detr import modeling_conditional_detr as module
 
     position = module.ConditionalDetrSinePositionEmbedding(128, normalize=True)
     shape, device = (BATCH, 64, HEIGHT, WIDTH), torch.device("cpu")
     theirs = position(shape=shape, device=device, dtype=torch.float32, mask=inputs.valid)
-    code = positional_encoding(valid_positions(inputs.valid), 256)
-    assert torch.equal(code, theirs.flatten(2).mT)
+    encoding = positional_encoding(valid_positions(inputs.valid), 256)
+    assert torch.equal(encoding, theirs.flatten(2).mT)
     if inputs.valid.all():
-        assert torch.equal(positional_encoding(cell_positions(HEIGHT, WIDTH), 256), code[0])
+        assert torch.equal(positional_encoding(cell_positions(HEIGHT, WIDTH), 256), encoding[0])
 
 
 @torch.no_grad()

@@ -11,10 +11,18 @@ import torch
 
 from marginalia.boxes.evaluation import evaluate
 from marginalia.detection.attention import AttentionMaps, conditional_logits, detr_logits
-from marginalia.detection.detector import KINDS, DetectorConfig, DetectorOutput, build, parameters
+from marginalia.detection.detector import (
+    KINDS,
+    DetectorConfig,
+    DetectorOutput,
+    build,
+    parameters,
+    predict_table,
+    top_k,
+)
 from marginalia.detection.layers import inverse_sigmoid
-from marginalia.detection.predicting import best, predict, predict_table
 from marginalia.detection.queries import POINTS, SPATIAL_QUERIES, TRANSFORMS
+from marginalia.record import record
 
 torch.set_num_threads(1)
 
@@ -152,7 +160,7 @@ def test_inverse_sigmoid_round_trip():
 
 
 @pytest.mark.parametrize("reference", POINTS)
-def test_references_of_points_are_the_same_in_every_picture_and_layer(reference, pixels):
+def test_references_of_points_are_the_same_in_every_image_and_layer(reference, pixels):
     references = shake(build(replace(SMALL, reference=reference)))(pixels).references
     assert torch.equal(references, references[:1, :1].expand_as(references))
     spread = references[0, 0].std(0)
@@ -168,7 +176,7 @@ def test_offset_regression_is_independent_of_the_losses(pixels):
             assert model.class_head.out_features == (6 if kind == "detr" else 5)
 
 
-def test_anchors_move_with_the_picture_only_after_the_first_layer(pixels):
+def test_anchors_move_with_the_image_only_after_the_first_layer(pixels):
     model = build(replace(SMALL, kind="dab"))
     still = model(pixels).references
     torch.testing.assert_close(still, still[:1, :1].expand_as(still), atol=1e-6, rtol=0)
@@ -194,46 +202,43 @@ def test_gradient_of_anchors(pixels):
 # --- attention as the model computes it
 
 
-def recorded(model, pixels, *parts):
-    """Outputs of named parts of every decoder layer's cross-attention, and what went into it."""
-    seen = {}
-    hooks = []
-    for index, layer in enumerate(model.decoder.layers):
-        cross = layer.cross_attention
-        hooks.append(cross.register_forward_pre_hook(lambda m, args, i=index: seen.update({(i, "in"): args})))
-        for name in parts:
-            if (part := getattr(cross, name)) is not None:
-                keep = lambda m, args, out, key=(index, name): seen.update({key: out})  # noqa: E731
-                hooks.append(part.register_forward_hook(keep))
-        keep = lambda m, args, i=index: seen.update({(i, "heads"): args[0]})  # noqa: E731
-        hooks.append(cross.output.register_forward_pre_hook(keep))
-    with torch.no_grad():
+@torch.no_grad()
+def attentions(model, pixels):
+    """Of each decoder layer: what entered its cross-attention, left its parts, and entered `output`."""
+    with record(model, "decoder.layers.*.cross_attention*") as seen:
         model(pixels)
-    for hook in hooks:
-        hook.remove()
-    return seen
+    layers = []
+    for index in range(len(model.decoder.layers)):
+        name = f"decoder.layers.{index}.cross_attention"
+        calls = {
+            part.removeprefix(name).lstrip("."): calls
+            for part, calls in seen.items()
+            if part.startswith(name)
+        }
+        left = {part: one[0].output for part, one in calls.items() if one}
+        layers.append((calls[""][0].inputs, left, calls["output"][0].inputs["input"]))
+    return layers
 
 
-PARTS = ("content_query", "content_key", "spatial_query", "spatial_key", "object_query", "value")
+PARTS = ("content_query", "content_key", "spatial_query", "spatial_key", "value")
 
 
 @pytest.mark.parametrize("kind", ["conditional", "dab"])
 def test_content_and_spatial_logits_rebuild_the_attention(kind, pixels):
     """The softmax of their sum gives what the layer computed; in the first layer with the extra terms."""
     model = shake(build(replace(SMALL, kind=kind)))
-    seen = recorded(model, pixels, *PARTS)
-    for index in range(3):
-        cq, ck, sq, sk, value = (seen[index, name] for name in PARTS if name != "object_query")
+    for index, (_, left, joined) in enumerate(attentions(model, pixels)):
+        cq, ck, sq, sk, value = (left[name] for name in PARTS)
         bare = conditional_logits(cq, ck, sq, sk, 4)
         if index == 0:
-            full = conditional_logits(cq + seen[0, "object_query"], ck + sk, sq, sk, 4)
+            full = conditional_logits(cq + left["object_query"], ck + sk, sq, sk, 4)
             assert (attended(*full, value) - attended(*bare, value)).abs().max() > 1e-2
         else:
             full = bare
-            assert (index, "object_query") not in seen
-        torch.testing.assert_close(attended(*full, value), seen[index, "heads"], atol=1e-5, rtol=0)
+            assert "object_query" not in left
+        torch.testing.assert_close(attended(*full, value), joined, atol=1e-5, rtol=0)
         wrong = attended(*(logits * 2**0.5 for logits in full), value)  # 1 / sqrt(D)
-        assert (wrong - seen[index, "heads"]).abs().max() > 1e-3
+        assert (wrong - joined).abs().max() > 1e-3
 
 
 def attended(content, spatial, value):
@@ -244,13 +249,12 @@ def attended(content, spatial, value):
 
 def test_four_terms_rebuild_detrs_attention(pixels):
     model = shake(build(replace(SMALL, kind="detr-focal")))
-    seen = recorded(model, pixels, "value")
-    for index, layer in enumerate(model.decoder.layers):
-        content, position, _, memory, cells, _ = seen[index, "in"]
-        query, key = ((p.weight, p.bias) for p in (layer.cross_attention.query, layer.cross_attention.key))
-        terms = detr_logits(content, position, memory, cells, query, key, 4)
-        result = attended(terms.content, terms.spatial, seen[index, "value"])
-        torch.testing.assert_close(result, seen[index, "heads"], atol=1e-5, rtol=0)
+    for layer, (entered, left, joined) in zip(model.decoder.layers, attentions(model, pixels), strict=True):
+        vectors = (entered[name] for name in ("content", "position", "memory", "key_encoding"))
+        with torch.no_grad():
+            terms, combined = detr_logits(*vectors, layer.cross_attention.query, layer.cross_attention.key, 4)
+        for content, spatial in ((terms.content, terms.spatial), (combined, torch.zeros_like(combined))):
+            torch.testing.assert_close(attended(content, spatial, left["value"]), joined, atol=1e-5, rtol=0)
 
 
 def test_padding_changes_nothing(kind):
@@ -278,8 +282,7 @@ def test_a_mask_of_ones_is_no_mask(kind, pixels):
 def spatial_queries(config, pixels, seed=0):
     """p_q of every layer, before projection."""
     model = build(config, seed)
-    seen = recorded(model, pixels)
-    return model, [seen[index, "in"][2] for index in range(3)]
+    return model, [entered["spatial"] for entered, _, _ in attentions(model, pixels)]
 
 
 def test_first_layer_has_no_transformation(pixels):
@@ -290,7 +293,7 @@ def test_first_layer_has_no_transformation(pixels):
         shake(model.decoder.queries.spatial_query)
         reference = build(replace(config, transform="identity"))
         reference.load_state_dict(model.state_dict(), strict=False)
-        first, expected = (recorded(m, pixels)[0, "in"][2] for m in (model, reference))
+        first, expected = (attentions(m, pixels)[0][0]["spatial"] for m in (model, reference))
         assert torch.equal(first, expected)
     assert torch.equal(plain[0], plain[2])
 
@@ -305,12 +308,12 @@ def test_identity_is_csq_p_bit_for_bit(pixels):
 
 def test_what_the_spatial_query_is_made_of(pixels):
     made = {name: spatial_queries(replace(SMALL, spatial_query=name), pixels) for name in SPATIAL_QUERIES}
-    code = made["csq-p"][1][0]
-    torch.testing.assert_close(code.square().sum(-1), torch.full((3, 6), 16.0))  # width / 2
+    encoding = made["csq-p"][1][0]
+    torch.testing.assert_close(encoding.square().sum(-1), torch.full((3, 6), 16.0))  # width / 2
     for name in ("csq", "csq-i"):
-        assert torch.equal(made[name][1][0], made[name][1][0][:1].expand_as(code))
-        assert (made[name][1][1][0] - made[name][1][1][1]).abs().max() > 1e-4  # depends on the picture
-    assert all(torch.equal(p, code) for p in made["csq-p"][1])
+        assert torch.equal(made[name][1][0], made[name][1][0][:1].expand_as(encoding))
+        assert (made[name][1][1][0] - made[name][1][1][1]).abs().max() > 1e-4  # depends on the image
+    assert all(torch.equal(p, encoding) for p in made["csq-p"][1])
     assert (made["csq-t"][1][0] == 1).all()
     assert (made["csq-c"][1][0] == 0).all()
     csq, csq_i = made["csq"][0], made["csq-i"][0]
@@ -319,19 +322,21 @@ def test_what_the_spatial_query_is_made_of(pixels):
 
 
 def test_diagonal_scales_channels_and_the_other_forms_agree_with_matrices():
-    f, code = torch.randn(2, 6, 32), torch.randn(2, 6, 32)
+    f, encoding = torch.randn(2, 6, 32), torch.randn(2, 6, 32)
     for name, blocks in (("full", 1), ("block", 4)):
         transform = TRANSFORMS[name](32, 4)
         parts = transform.head(f).unflatten(-1, (blocks, 32 // blocks, 32 // blocks))
         for b in range(2):
             for q in range(6):
                 matrix = torch.block_diag(*parts[b, q])
-                torch.testing.assert_close(transform(f, code)[b, q], matrix @ code[b, q], atol=1e-5, rtol=0)
+                torch.testing.assert_close(
+                    transform(f, encoding)[b, q], matrix @ encoding[b, q], atol=1e-5, rtol=0
+                )
     diagonal, single = TRANSFORMS["diagonal"](32, 4), TRANSFORMS["single"](32, 4)
     assert diagonal.head(f).shape == f.shape
     assert single.head(f).shape == (2, 6, 1)
-    torch.testing.assert_close(single(f, code), single.head(f) * code)
-    assert TRANSFORMS["identity"](32, 4)(f, code) is code
+    torch.testing.assert_close(single(f, encoding), single.head(f) * encoding)
+    assert TRANSFORMS["identity"](32, 4)(f, encoding) is encoding
 
 
 def test_dab_without_modulation_has_conditional_detrs_spatial_query():
@@ -357,44 +362,39 @@ def test_query_temperature_is_its_own(pixels):
 # --- predictions
 
 
-def test_best_of_sigmoid_and_softmax_heads():
+def test_top_k_of_sigmoid_and_softmax_heads():
     logits = torch.tensor([[[2.0, 1.0, -9.0], [0.0, -1.0, 5.0]]])  # two queries
-    scores, labels, query = best(logits, focal=True, keep=4)
+    scores, labels, query = top_k(logits, focal=True, k=4)
     assert labels.tolist() == [[2, 0, 1, 0]]
     assert query.tolist() == [[1, 0, 0, 1]]
     torch.testing.assert_close(scores, torch.tensor([[5.0, 2.0, 1.0, 0.0]]).sigmoid())
-    scores, labels, query = best(logits, focal=False, keep=4)  # the third class is no-object
+    scores, labels, query = top_k(logits, focal=False, k=4)  # the third class is no-object
     assert labels.tolist() == [[0, 0]]
     assert query.tolist() == [[0, 1]]
     torch.testing.assert_close(scores[0], logits.softmax(-1)[0, :, 0])
 
 
-def test_predictions_as_coco_results_and_as_table(kind, pixels):
+NAMES = {c: str(c) for c in range(5)}
+
+
+def test_predictions_as_a_table(kind, pixels):
     model = build(replace(SMALL, kind=kind))
     sizes = np.array([[48, 48], [96, 24], [10, 20]])
-    table = predict_table(model, pixels, ["a", "b", "c"], sizes, keep=5)
-    results = predict(model, pixels, ["a", "b", "c"], sizes, keep=5)
-    assert len(results) == len(table) == 15
-    assert table.image_ids == ("a", "b", "c")
-    assert [r["image_id"] for r in results[4:6]] == ["a", "b"]
-    assert [r["score"] for r in results] == table.score.tolist()
-    assert [r["category_id"] for r in results] == table.category.tolist()
-    np.testing.assert_array_equal([r["bbox"] for r in results], table.xywh)
+    table = predict_table(model, pixels, ["a", "b", "c"], sizes, NAMES, k=5)
+    assert len(table) == 15 and table.image_ids == ("a", "b", "c")
+    assert table.image.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     output = model(pixels)
-    _, _, query = best(output.logits[-1], model.config.focal, 5)
+    scores, labels, query = top_k(output.logits[-1], model.config.focal, 5)
+    np.testing.assert_allclose(table.score, scores.detach().flatten(), atol=1e-6)
+    assert table.category.tolist() == labels.flatten().tolist()
     cx, cy, w, h = output.boxes[-1, 1, query[1, 0]].detach().double().numpy()
     np.testing.assert_allclose(
         table.xywh[5], [(cx - w / 2) * 96, (cy - h / 2) * 24, w * 96, h * 24], atol=1e-4
     )
 
 
-def test_predictions_of_the_truth_are_perfect(pixels):
+def test_predictions_as_ground_truth_are_perfect(pixels):
     """A table of predictions fits the evaluation: scored against itself it is perfect."""
-    table = predict_table(build(SMALL), pixels, keep=4)
+    table = predict_table(build(SMALL), pixels, range(3), np.full((3, 2), 48), NAMES, k=4)
     ground_truth = replace(table, score=None)
     assert evaluate(ground_truth, table)["AP"] == pytest.approx(1)
-
-
-def test_predictions_with_the_wrong_number_of_ids_are_refused(pixels):
-    with pytest.raises(ValueError, match="3 pictures, 2 image_ids, 3 sizes"):
-        predict_table(build(SMALL), pixels, [0, 1])

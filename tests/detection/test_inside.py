@@ -80,7 +80,7 @@ def test_departures_are_zero_without_projections_and_with_lambda_one():
     assert room.shape == (5,)
 
 
-def test_departures_of_projected_codes(model):
+def test_departures_of_projected_encodings(model):
     measures, _ = kernel_departures(model, PIXELS, 1, (8, 8))
     assert measures["shift"].shape == measures["row sums"].shape == (2, 4, 5)
     assert measures["shift"].median() > 0.1 and measures["row sums"].median() > 0.01
@@ -95,5 +95,5 @@ def test_other_models_are_refused(other):
 
 
 def test_a_layer_that_is_not_there_is_refused(model):
-    with pytest.raises(ValueError, match="layer must be 0 to 2, not 3"):
+    with pytest.raises(ValueError, match=r"no module is called 'decoder\.layers\.3'"):
         watch_layer(model, PIXELS, 3)

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import batch_norm, conv2d, max_pool2d
 
 from marginalia import store, training
-from marginalia.detection.capture import capture_attention
+from marginalia.detection.capture import capture_attention, crop_to_valid
 from marginalia.detection.detector import DetectorConfig, build
 from marginalia.detection.loading import load, prepare
 from marginalia.detection.resnet_names import (
@@ -380,6 +380,47 @@ def test_images_are_prepared_as_the_checkpoint_says(tmp_path):
         prepare(build(DetectorConfig(width=48)), [white])
 
 
+@pytest.mark.parametrize(
+    "size, usual, halved",  # height and width of an image of 60 x 80 pixels
+    [
+        ({"shortest_edge": 96, "longest_edge": 120}, (90, 120), (45, 60)),
+        ({"shortest_edge": 96}, (96, 128), (48, 64)),
+        ({"longest_edge": 96}, (72, 96), (36, 48)),
+        ({"height": 96, "width": 144}, (96, 144), (48, 72)),
+        ({"max_height": 96, "max_width": 96}, (72, 96), (36, 48)),
+        (96, (96, 128), (48, 64)),  # older: the shorter edge, and at most 1333
+    ],
+    ids=str,
+)
+def test_every_form_of_size_can_be_asked_for_smaller(tmp_path, size, usual, halved):
+    settings = {"image_processor_type": "DetrImageProcessor", "size": size}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    model = small_model("detr", "resnet18")
+    model.config.name_or_path = str(tmp_path)
+    grey = np.full((60, 80, 3), 128, np.uint8)
+    assert prepare(model, [grey])[0].shape[-2:] == usual
+    pixels, mask = prepare(model, [grey], size=48)
+    assert pixels.shape[-2:] == halved and mask.all()
+    # a fixed size to be padded to is changed with it
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps(settings | {"pad_size": {"height": 160, "width": 160}})
+    )
+    for length, side in ((None, 160), (48, 80), (192, 320)):
+        pixels, mask = prepare(model, [grey], size=length)
+        assert pixels.shape[-2:] == (side, side) and mask.sum() == mask.any(1).sum() * mask.any(2).sum()
+
+
+def test_checkpoint_whose_size_is_a_bound(shared_data):
+    folder = shared_data.parent / "cases" / "ckpt_cond_mh"
+    if not folder.is_dir():
+        pytest.skip("cases not here")
+    model = load(folder)
+    pixels, mask = prepare(model, [np.zeros((60, 80, 3), np.uint8)], size=96)
+    assert pixels.shape[-2:] == (96, 96) and mask.sum() == 72 * 96
+    maps = crop_to_valid(capture_attention(model, pixels, mask), 0)
+    torch.testing.assert_close(maps.combined.sum((-1, -2)), torch.ones(maps.combined.shape[:-2]))
+
+
 # --- models trained here, the hub ---------------------------------------------------------------------------
 
 
@@ -387,6 +428,7 @@ def test_models_trained_here(tmp_path, monkeypatch):
     config = DetectorConfig(kind="dab", width=48, decoder_layers=2, queries=4)
     model = build(config, seed=3).half().float().eval()  # weights are stored in 16 bits
     file = tmp_path / "weights" / "detection" / "small-dab.safetensors"
+    training.save(torch.nn.Linear(1, 1), file.with_name("backbone-48.safetensors"), {})  # is no detector
     card = {"detector": vars(config), "seed": 3}
     training.save(model, file, card)
     monkeypatch.setenv("MARGINALIA_DATA", str(tmp_path))
@@ -397,7 +439,7 @@ def test_models_trained_here(tmp_path, monkeypatch):
         with torch.no_grad():
             assert torch.equal(opened(scenes).boxes, model(scenes).boxes)
     with pytest.raises(
-        FileNotFoundError, match=r"'small-dap' is no folder, no model trained here \(near it: small-dab"
+        FileNotFoundError, match=r"'small-dap' is no folder, no model trained here \(near it: small-dab\)"
     ):
         load("small-dap")
     with pytest.raises(FileNotFoundError, match=r"no .*missing\.safetensors"):

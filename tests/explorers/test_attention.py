@@ -6,11 +6,13 @@ import base64
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 import traitlets
+from matplotlib.text import Text
 
 from marginalia.detection.attention import AttentionMaps
 from marginalia.detection.capture import CapturedAttention, Queries, capture_attention
@@ -41,6 +43,7 @@ def invented(layers=2, batch=1, heads=3, queries=5, h=4, w=6, valid=None, sharp=
         **vars(maps),
         content_terms=("(c_q + o_q) . (c_k + p_k)",) + ("c_q . c_k",) * (layers - 1),
         spatial_terms=("p_q . p_k",) * layers,
+        remainder=torch.zeros(layers),
         queries=found,
     )
 
@@ -51,13 +54,13 @@ def captured():
 
 
 @pytest.fixture
-def picture(rng):
+def pixels(rng):
     return rng.integers(0, 256, (40, 60), dtype=np.uint8)
 
 
 @pytest.fixture
-def explorer(captured, picture):
-    return AttentionExplorer(captured, picture, names=NAMES)
+def explorer(captured, pixels):
+    return AttentionExplorer(captured, pixels, names=NAMES)
 
 
 def sent(explorer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,10 +87,10 @@ def test_maps_go_to_the_browser_within_half_a_level(explorer, captured):
 
 
 @pytest.mark.parametrize("sharp", [1.0, 200.0])
-def test_product_over_overlap_is_combined(picture, sharp):
+def test_product_over_overlap_is_combined(pixels, sharp):
     """Also where both maps are so sharp that their product underflows in single precision."""
     captured = invented(sharp=sharp)
-    explorer = AttentionExplorer(captured, picture)
+    explorer = AttentionExplorer(captured, pixels)
     overlaps = sent(explorer)[2].astype(float)
     kept = list(explorer.kept)
     content, spatial = (
@@ -102,7 +105,7 @@ def test_product_over_overlap_is_combined(picture, sharp):
     np.testing.assert_allclose(product, combined, atol=1e-6 * max(1, 8 * sharp))
 
 
-def test_the_first_choice_is_the_best_query_the_last_layer_and_the_sharpest_head(explorer, captured):
+def test_the_first_choice_is_the_highest_score_the_last_layer_and_the_sharpest_head(explorer, captured):
     assert (explorer.query, explorer.layer, explorer.kind) == (4, 1, "combined")
     assert explorer.head == captured.combined[1, 0, :, 4].amax((-1, -2)).argmax()
     assert torch.equal(torch.tensor(explorer.weights), captured.combined[1, 0, explorer.head, 4])
@@ -129,8 +132,8 @@ def test_choices_that_are_not_there_are_refused(explorer, name, bad, told):
     assert getattr(explorer, name) == before
 
 
-def test_the_best_queries_are_kept_and_the_others_counted(captured, picture):
-    explorer = AttentionExplorer(captured, picture, queries=2)
+def test_queries_with_the_highest_scores_are_kept_and_the_others_counted(captured, pixels):
+    explorer = AttentionExplorer(captured, pixels, queries=2)
     assert explorer.kept == (4, 3)
     assert explorer.facts["left_out"] == 3
     assert explorer.facts["best_left_out"] == pytest.approx(0.5)
@@ -173,37 +176,37 @@ def test_all_kinds_of_detectors(kind):
     assert base64.b64decode(explorer._repr_mimebundle_()[0]["image/png"]).startswith(b"\x89PNG")
 
 
-def test_padding_is_cut_off(picture):
+def test_padding_is_cut_off(pixels):
     valid = torch.zeros(2, 4, 6, dtype=torch.bool)
     valid[0] = True
     valid[1, :3, :5] = True
     captured = invented(batch=2, valid=valid)
-    explorer = AttentionExplorer(captured, picture, image=1)
+    explorer = AttentionExplorer(captured, pixels, image=1)
     assert explorer.facts["shape"][3:] == [3, 5]
     np.testing.assert_allclose(explorer.weights.sum(), 1, atol=1e-6)  # float32
     with pytest.raises(ValueError, match="image 2 of a batch of 2"):
-        AttentionExplorer(captured, picture, image=2)
+        AttentionExplorer(captured, pixels, image=2)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), [[0, 1]]])
-def test_other_pictures_are_refused(captured, picture):
+@pytest.mark.parametrize("pixels", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), [[0, 1]]])
+def test_other_pixels_are_refused(captured, pixels):
     with pytest.raises(ValueError, match="pixels: expected"):
-        AttentionExplorer(captured, picture)
+        AttentionExplorer(captured, pixels)
 
 
-def test_names_and_numbers_that_cannot_be(captured, picture):
+def test_names_and_numbers_that_cannot_be(captured, pixels):
     with pytest.raises(ValueError, match="names: class 2 has no name"):
-        AttentionExplorer(captured, picture, names=NAMES[:2])
+        AttentionExplorer(captured, pixels, names=NAMES[:2])
     with pytest.raises(ValueError, match="queries: expected 1 or more"):
-        AttentionExplorer(captured, picture, queries=0)
-    assert AttentionExplorer(captured, picture, names={0: "a", 1: "b", 2: "c"}).facts["names"][0] == "b"
+        AttentionExplorer(captured, pixels, queries=0)
+    assert AttentionExplorer(captured, pixels, names={0: "a", 1: "b", 2: "c"}).facts["names"][0] == "b"
 
 
 def test_the_output_is_a_sentence_and_a_picture(explorer):
     data, _ = explorer._repr_mimebundle_()
     told = (
         r"Attention explorer: query 4 \('spoon', score 0\.90\), layer 1, head \d: combined attention peaks "
-        r"at 0\.\d+ = \d[\d.]*× an even spread over 24 cells; 5 of 5 queries kept"
+        r"at 0\.\d+ = \d[\d.]*× the uniform weight over 24 cells; 5 of 5 queries kept"
     )
     assert re.fullmatch(told, data["text/plain"])
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
@@ -216,6 +219,30 @@ def test_showing_leaves_the_reader_s_style_alone(explorer):
     before = dict(mpl.rcParams)
     explorer.static()
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_nothing_runs_together_in_the_drawing(explorer, layer):
+    """Captions of neighbouring maps stay apart, titles inside the figure; the first layer's are longest."""
+    explorer.layer = layer
+    figure = explorer.static()
+    figure.draw_without_rendering()
+    captions = [axes.xaxis.label.get_window_extent() for axes in figure.axes[-3:]]
+    assert all(a.x1 < b.x0 for a, b in pairwise(captions)) and captions[-1].x1 < figure.bbox.x1
+    for part in figure.findobj(lambda one: getattr(one, "_suptitle", None) is not None):
+        assert part._suptitle.get_window_extent().x1 < figure.bbox.x1
+    assert min(text.get_fontsize() for text in figure.findobj(Text)) >= 7
+
+
+def test_the_drawing_has_the_boxes_of_all_kept_queries_and_names_a_place_once(explorer, captured):
+    image = explorer.static().axes[0]
+    drawn = {tuple(np.round(patch.get_bbox().bounds, 6)) for patch in image.patches}
+    x, y, w, h = captured.queries.boxes[0].double().T
+    assert drawn == {
+        tuple(np.round(box, 6)) for box in torch.stack((x - w / 2, y - h / 2, w, h), -1).tolist()
+    }
+    places = [tuple(np.round(text.get_position(), 1)) for text in image.texts if text.get_text()]
+    assert len(places) == len(set(places)) and "spoon" in {text.get_text() for text in image.texts}
 
 
 def test_a_saved_page_holds_everything(explorer, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nbformat import NotebookNode, v4
+
 FIRST = """\
 # %% [markdown]
 # # A small notebook
@@ -46,3 +48,9 @@ def write_notebook(root: Path, name: str, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def one_cell(*outputs, source="1 + 1", metadata=None, **state) -> NotebookNode:
+    """A notebook of one code cell that ran, with the given outputs."""
+    cell = v4.new_code_cell(source, outputs=list(outputs), execution_count=1, metadata=metadata or {})
+    return v4.new_notebook(cells=[cell], metadata=state)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from marginalia.notebooks import find
-from marginalia.notebooks.checks import check
+from tools.pair import ROOT, find
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = find(root=ROOT)
+from .checks import check
+
+SOURCES = find()
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])

@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "detr_logits",
             "positional_encoding",
         ],
-        "detector": ["KINDS", "Detector", "DetectorConfig", "DetectorOutput", "build"],
+        "detector": ["KINDS", "Detector", "DetectorConfig", "DetectorOutput", "build", "predict_table"],
         "matching": ["Targets", "gather_targets", "match"],
         "losses": ["RECIPES", "set_loss"],
         "capture": ["capture_attention"],

@@ -8,6 +8,7 @@ never given as their sum only: what they are the sum of is the point.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,12 +20,10 @@ CELL_EPS = 1e-6  # added to the number of valid rows and columns before dividing
 
 
 def sine_frequencies(width: int, temperature: float = 10000.0, dtype=torch.float32) -> Float[Tensor, " F"]:
-    """Frequencies omega_i of the code of one coordinate, F = width / 4 of them, the fastest (1) first.
+    """Frequencies omega_i in the positional encoding of a coordinate, F = width / 4, the fastest (1) first.
 
-    omega_i = temperature^(-2 i / (width / 2)); `width` is that of a point's code, half of it a coordinate's.
+    omega_i = temperature^(-2 i / (width / 2)); `width` is that of a point, half of it that of a coordinate.
     """
-    if width % 4:
-        raise ValueError(f"sine_frequencies: width must be a multiple of 4 (sine, cosine, y, x), not {width}")
     return 1 / _periods(width, temperature, torch.device("cpu"), dtype)
 
 
@@ -37,34 +36,39 @@ def _periods(width: int, temperature: float, device: torch.device, dtype: torch.
 def positional_encoding(
     points: Float[Tensor, "... P"], width: int, temperature: float = 10000.0
 ) -> Float[Tensor, "... P*width/2"]:
-    """Sinusoidal code of points (x, y) or boxes (x, y, w, h) in [0, 1]; `width` / 2 channels a coordinate.
+    """Sines and cosines of points (x, y) or boxes (x, y, w, h) in [0, 1]; `width` / 2 channels a coordinate.
 
     Channels 2i and 2i + 1 of a coordinate v are sin(2 pi v omega_i) and cos(2 pi v omega_i); the coordinates
-    follow each other as y, x, w, h: *y comes first*, although the input begins with x. A point's code has
-    squared length width / 2 wherever the point is. Conditional DETR, code (sheet 2.1); DAB-DETR, sheet 5.1.
+    follow each other as y, x, w, h: *y comes first*, although the input begins with x. A point's encoding has
+    squared length width / 2 wherever the point is. Conditional DETR (sheet 2.1), DAB-DETR (sheet 5.1).
+    ValueError for another number of coordinates, or a width that is no multiple of 4.
+
+    >>> positional_encoding(torch.tensor([1 / 12, 0.0]), width=4)  # sine and cosine of y = 0, then x
+    tensor([0.0000, 1.0000, 0.5000, 0.8660])
     """
     if width % 4 or points.shape[-1] not in (2, 4):
         raise ValueError(
-            f"positional_encoding: needs points (..., 2) or boxes (..., 4) and a width that is a multiple of 4, "
-            f"not {tuple(points.shape)} and {width}"
+            f"positional_encoding: needs points (..., 2) or boxes (..., 4) and a width that is a "
+            f"multiple of 4, not {tuple(points.shape)} and {width}"
         )
     order = [1, 0, 2, 3][: points.shape[-1]]
     periods = _periods(width, temperature, points.device, points.dtype)
     angles = points[..., order, None] * (2 * math.pi) / periods  # (..., P, F)
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)  # (..., P * 2F)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)  # (..., P * 2F), sine beside cosine
 
 
 def shift_encoding(
-    code: Float[Tensor, "... width"], step: Float[Tensor, "... 2"], temperature: float = 10000.0
+    encoding: Float[Tensor, "... width"], step: Float[Tensor, "... 2"], temperature: float = 10000.0
 ) -> Float[Tensor, "... width"]:
-    """The code of a point moved by `step` = (dx, dy), from the code alone: a rotation for each frequency.
+    """Positional encoding of a point moved by `step` = (dx, dy): for each frequency a rotation.
 
     The angle is 2 pi omega_i times the step. Scaling channels, which is what a diagonal transformation does,
     cannot do this by itself.
     """
-    width = code.shape[-1]
-    angles = step[..., [1, 0], None] * (2 * math.pi) / _periods(width, temperature, code.device, code.dtype)
-    sine, cosine = code.unflatten(-1, (2, width // 4, 2)).unbind(-1)  # (..., 2, F) each
+    width = encoding.shape[-1]
+    periods = _periods(width, temperature, encoding.device, encoding.dtype)
+    angles = step[..., [1, 0], None] * (2 * math.pi) / periods  # (..., 2, F), y first as in the encoding
+    sine, cosine = encoding.unflatten(-1, (2, width // 4, 2)).unbind(-1)  # (..., 2, F) each
     turned = sine * angles.cos() + cosine * angles.sin(), cosine * angles.cos() - sine * angles.sin()
     return torch.stack(turned, dim=-1).flatten(-3)
 
@@ -83,7 +87,7 @@ def cell_positions(h: int, w: int, dtype=torch.float32, device=None) -> Float[Te
 
 
 def valid_positions(valid: Bool[Tensor, "B h w"], dtype=torch.float32) -> Float[Tensor, "B h*w 2"]:
-    """As `cell_positions`, for padded pictures: the part that is not padding runs from 0 to 1."""
+    """As `cell_positions`, for padded images: the part that is not padding runs from 0 to 1."""
     counted = valid.to(dtype)
     down, across = counted.cumsum(1), counted.cumsum(2)
     y, x = down / (down[:, -1:, :] + CELL_EPS), across / (across[:, :, -1:] + CELL_EPS)
@@ -118,6 +122,11 @@ def conditional_logits(
 
     Both are divided by sqrt(2 D), the width of a head after concatenation; attention is the softmax of their
     sum. In the first layer o_q and p_k belong to the content vectors. Conditional DETR, sheet 2.3.
+
+    >>> c_q, c_k, p_q, p_k = torch.ones(4, 1, 1, 8)  # one query, one key, width 8
+    >>> content, spatial = conditional_logits(c_q, c_k, 2 * p_q, p_k, heads=2)
+    >>> content.flatten(), spatial.flatten()  # 4 / sqrt(8) and 8 / sqrt(8), for each head
+    (tensor([1.4142, 1.4142]), tensor([2.8284, 2.8284]))
     """
     scale = (2 * content_query.shape[-1] // heads) ** -0.5
     content = split_heads(content_query, heads) @ split_heads(content_key, heads).mT
@@ -148,36 +157,42 @@ def detr_logits(
     content_query: Float[Tensor, "B Q width"],
     object_query: Float[Tensor, "B Q width"],
     content_key: Float[Tensor, "B K width"],
-    position_key: Float[Tensor, "B K width"],
-    query_projection: tuple[Float[Tensor, "width width"], Float[Tensor, " width"]],
-    key_projection: tuple[Float[Tensor, "width width"], Float[Tensor, " width"]],
+    key_encoding: Float[Tensor, "B K width"],
+    project_query: Callable[[Tensor], Tensor],
+    project_key: Callable[[Tensor], Tensor],
     heads: int,
-) -> DetrTerms:
-    """DETR's logits (c_q + o_q)^T (c_k + p_k) / sqrt(D) as four terms; they sum to the model's logits.
+) -> tuple[DetrTerms, Float[Tensor, "B H Q K"]]:
+    """DETR's logits (c_q + o_q)^T (c_k + p_k) / sqrt(D): as four terms, and as the model has them.
 
-    The vectors are those *before* projection, a projection is (weight, bias). Each bias is counted once, with
-    the content vectors. Conditional DETR eq. 2.
+    The vectors are those *before* projection; the projections are called, so that adapters and weights of 8
+    bits take part. The four terms sum to the logits as far as the projections are linear. Each bias is
+    counted once, with the content vectors. Conditional DETR eq. 2.
     """
-    (query_weight, query_bias), (key_weight, key_bias) = query_projection, key_projection
-    linear = torch.nn.functional.linear
-    queries = linear(content_query, query_weight, query_bias), linear(object_query, query_weight)
-    keys = linear(content_key, key_weight, key_bias), linear(position_key, key_weight)
     scale = (content_query.shape[-1] // heads) ** -0.5
-    return DetrTerms(
-        *(split_heads(q, heads) @ split_heads(k, heads).mT * scale for q in queries for k in keys)
-    )
+
+    def logits(
+        query: Float[Tensor, "B Q width"], key: Float[Tensor, "B K width"]
+    ) -> Float[Tensor, "B H Q K"]:
+        return split_heads(query, heads) @ split_heads(key, heads).mT * scale
+
+    # the projection of zeros is the bias: without it o_q and p_k are projected by the matrix alone
+    objects = project_query(object_query) - project_query(torch.zeros_like(object_query))
+    positions = project_key(key_encoding) - project_key(torch.zeros_like(key_encoding))
+    queries, keys = (project_query(content_query), objects), (project_key(content_key), positions)
+    terms = DetrTerms(*(logits(q, k) for q in queries for k in keys))
+    return terms, logits(project_query(content_query + object_query), project_key(content_key + key_encoding))
 
 
 def modulate(
-    code: Float[Tensor, "B Q width"], size: Float[Tensor, "B Q 2"], wished: Float[Tensor, "B Q 2"]
+    encoding: Float[Tensor, "B Q width"], size: Float[Tensor, "B Q 2"], wished: Float[Tensor, "B Q 2"]
 ) -> Float[Tensor, "B Q width"]:
-    """DAB-DETR's modulation of a point's code: the x half times w_ref / w, the y half times h_ref / h.
+    """DAB-DETR's modulation of a positional encoding: the x half times w_ref / w, the y half times h_ref / h.
 
     `size` is the anchor's (w, h) and `wished` the predicted (w_ref, h_ref), both in (0, 1). A factor below
     one flattens the logits along that axis, which widens the map (sheet 5.1).
     """
-    factor = (wished / size)[..., [1, 0]]  # (B, Q, 2), y first as in the code
-    return (code.unflatten(-1, (2, -1)) * factor[..., None]).flatten(-2)
+    factor = (wished / size)[..., [1, 0]]  # (B, Q, 2), y first as in the encoding
+    return (encoding.unflatten(-1, (2, -1)) * factor[..., None]).flatten(-2)
 
 
 def unprojected_logits(
@@ -189,8 +204,8 @@ def unprojected_logits(
     delta along y: at most width / 2, where the point is. `temperature` is that of the keys (sheet 2.1).
     """
     positions = cell_positions(h, w, spatial_query.dtype, spatial_query.device)
-    cells = positional_encoding(positions, spatial_query.shape[-1], temperature)  # (K, width)
-    return (spatial_query @ cells.mT).unflatten(-1, (h, w))
+    key_encoding = positional_encoding(positions, spatial_query.shape[-1], temperature)  # (K, width)
+    return (spatial_query @ key_encoding.mT).unflatten(-1, (h, w))
 
 
 def marginal_product(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... h w"]:
@@ -207,6 +222,9 @@ def combine_maps(
     """The normalised product of two maps: what attention is, since logits add where maps multiply.
 
     Taken in log space, because the plain product of two sharp maps can be 0 everywhere.
+
+    >>> combine_maps(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.2, 0.8]]))  # a uniform map changes nothing
+    tensor([[0.2000, 0.8000]])
     """
     product = (content.log() + spatial.log()).flatten(-2)
     return product.softmax(-1).unflatten(-1, content.shape[-2:])
@@ -235,15 +253,18 @@ class AttentionMaps:
         h: int,
         w: int,
         valid: Bool[Tensor, "B h w"] | None = None,
+        combined_logits: Float[Tensor, "L B H Q K"] | None = None,
     ) -> AttentionMaps:
-        """Maps from scaled logits; a padded cell weighs exactly 0 in all three."""
-        if content_logits.shape != spatial_logits.shape or content_logits.shape[-1] != h * w:
-            raise ValueError(
-                f"AttentionMaps: content logits {tuple(content_logits.shape)} and spatial logits "
-                f"{tuple(spatial_logits.shape)} must both end with {h} * {w} cells"
-            )
-        padding = None if valid is None else ~valid.flatten(1)[None, :, None, None, :]  # (1, B, 1, 1, K)
-        parts = content_logits, spatial_logits, content_logits + spatial_logits
-        hidden = parts if padding is None else [part.masked_fill(padding, -torch.inf) for part in parts]
-        fields = [part.softmax(-1) for part in hidden] + [content_logits, spatial_logits]
-        return cls(*(field.unflatten(-1, (h, w)) for field in fields), valid)
+        """Maps from scaled logits; a padded cell weighs exactly 0 in all three.
+
+        combined_logits: in place of the sum of the two.
+        """
+        if combined_logits is None:
+            combined_logits = content_logits + spatial_logits
+        # softmax over the cells that are not padding
+        parts = content_logits, spatial_logits, combined_logits
+        if valid is not None:
+            padding = ~valid.flatten(1)[None, :, None, None, :]  # (1, B, 1, 1, K)
+            parts = [part.masked_fill(padding, -torch.inf) for part in parts]
+        fields = [part.softmax(-1) for part in parts] + [content_logits, spatial_logits]
+        return cls(*(field.unflatten(-1, (h, w)) for field in fields), valid)  # K becomes h, w

@@ -1,33 +1,64 @@
 """Attention maps of a detector taken apart: of this project's models and of Hugging Face's transformers.
 
-Nothing is asked of the model but one forward pass. Hooks keep what goes into the dot products of each decoder
-cross-attention, and the maps are computed from that, so that it does not matter which kernel ran, `eager` or
-`sdpa`, although only the first reports weights.
+The way is: one forward pass, in which `record` keeps what enters the dot products of each decoder
+cross-attention; content and spatial logits from that; a softmax. So it does not matter which kernel ran,
+`eager` or `sdpa`, although only the first reports weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from .attention import AttentionMaps
+from ..record import Call, record
+from .attention import AttentionMaps, conditional_logits, detr_logits
 from .detector import Detector
-from .hooks import ConditionalHooks, DetrHooks, cross_attentions
 
-TRANSFORMERS_MODELS = "DetrForObjectDetection, ConditionalDetrForObjectDetection, DabDetrForObjectDetection"
+Seen = dict[str, list[Call]]  # what `record` kept
+
+TRANSFORMERS_MODELS = (
+    "DetrForObjectDetection",
+    "ConditionalDetrForObjectDetection",
+    "DabDetrForObjectDetection",
+)
+# Projections of c_q, c_k, p_q, p_k and, in the first layer only, o_q: here, then in transformers' Conditional
+# DETR and DAB-DETR. An attention is known by them, because its place has changed before (sheet 6.3).
+CONDITIONAL_PROJECTIONS = (
+    ("content_query", "content_key", "spatial_query", "spatial_key", "object_query"),
+    ("q_content_proj", "k_content_proj", "q_pos_sine_proj", "k_pos_proj", "q_pos_proj"),
+    (
+        "cross_attn_query_content_proj",
+        "cross_attn_key_content_proj",
+        "cross_attn_query_pos_sine_proj",
+        "cross_attn_key_pos_proj",
+        "cross_attn_query_pos_proj",
+    ),
+)
+# DETR's, by name, because self-attention has the same two projections; then its inputs c_q, o_q, c_k and p_k.
+DETR_ATTENTIONS = {
+    "cross_attention": ("query", "key", ("content", "position", "memory", "key_encoding")),
+    "encoder_attn": (
+        "q_proj",
+        "k_proj",
+        ("hidden_states", "position_embeddings", "key_value_states", "encoder_position_embeddings"),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Queries:
     """What the queries found in a captured pass, in the order of the maps; P: 2 for points, 4 for anchors."""
 
-    references: Float[Tensor, "L B Q P"]  # where a layer looks from, (x, y[, w, h]); DETR: the middle
-    boxes: Float[Tensor, "B Q 4"]  # of the last layer, (cx, cy, w, h) as parts of the picture without padding
+    references: Float[Tensor, "L B Q P"]  # where a layer starts from, (x, y[, w, h]); DETR: the middle
+    boxes: Float[Tensor, "B Q 4"]  # of the last layer, cxcywh, normalised to the image without its padding
     scores: Float[Tensor, "B Q"]  # probability of the likeliest class, no-object left out
     labels: Int[Tensor, "B Q"]  # that class
 
@@ -38,6 +69,7 @@ class CapturedAttention(AttentionMaps):
 
     content_terms: tuple[str, ...]  # formula of the content logits of each layer: the first may hold more
     spatial_terms: tuple[str, ...]
+    remainder: Float[Tensor, " L"]  # largest |combined - (content + spatial)| of the logits
     queries: Queries
 
 
@@ -49,65 +81,61 @@ def capture_attention(
     """Content, spatial and combined attention of all decoder layers, heads and queries, (L, B, H, Q, h, w).
 
     `model` is this project's `Detector`, or DETR, Conditional DETR or DAB-DETR for object detection of
-    transformers. `pixels` and `mask` (True or 1 where a picture is, False where it was padded) are what the
-    model's forward takes. Logits have the model's own scale; `combined` is the weight it attends with, and
-    padded cells weigh exactly 0. Spatial attention of DETR is (o_q + c_q) against positions only. The pass
-    runs in evaluation mode without gradients and leaves the model as it was. Conditional DETR section 3.4.
+    transformers, also with adapters or quantised weights. `pixels` and `mask` (True or 1 where an image is,
+    False where it was padded) are what the model's forward takes. Logits have the model's own scale;
+    `combined` is the weight it attends with, and padded cells weigh exactly 0. Spatial attention of DETR is
+    (o_q + c_q) against positions only. DETR's projections are called on the parts and on their sum; between
+    the two lies `remainder`, rounding as a rule, more where a projection is not linear (weights of 8 bits).
+    The pass runs in evaluation mode without gradients and leaves the model as it was. Conditional DETR
+    section 3.4.
 
-    TypeError for another model, ValueError for pixels or a mask of a wrong shape.
+    TypeError for another model, ValueError for pixels or a mask of a wrong shape, or an image without a cell.
+
+    >>> from marginalia.detection import DetectorConfig, build
+    >>> model = build(DetectorConfig(width=32, heads=4, queries=5, decoder_layers=2))  # untrained
+    >>> maps = capture_attention(model, torch.rand(1, 1, 32, 32))
+    >>> maps.spatial.shape, maps.content_terms
+    (torch.Size([2, 1, 4, 5, 8, 8]), ('(c_q + o_q) . (c_k + p_k)', 'c_q . c_k'))
     """
-    sites = _sites(model)
-    _check_input(pixels, mask)
-    run = _run_own if isinstance(model, Detector) else _run_transformers
-    with ExitStack() as hooks, _evaluating(model):
-        for site in sites:
-            for handle in site.listen():
-                hooks.callback(handle.remove)
-        (h, w), valid, queries = run(model, pixels, mask, len(sites))
-        logits = [site.logits() for site in sites]
-    content, spatial = (torch.stack(part) for part in zip(*logits, strict=True))  # (L, B, H, Q, K)
-    maps = AttentionMaps.from_logits(content, spatial, h, w, valid)
-    content_terms, spatial_terms = zip(*(site.terms() for site in sites), strict=True)
+    adapter = _adapter(model)
+    mask = _checked(pixels, mask)
+    layers = _cross_attentions(model)  # name -> how to get logits
+    with _evaluating(model):
+        # one pass, in which we keep what enters and leaves the cross-attentions and their projections
+        run = adapter.run([pattern for name in layers for pattern in (name, f"{name}.*")], pixels, mask)
+        # their logits; DETR's projections are called again, on the parts
+        parts = [logits(run.seen, adapter.heads) for logits in layers.values()]
+    if run.valid is not None and not (some := run.valid.flatten(1).any(1)).all():
+        raise ValueError(f"mask: leaves no cell of image {some.int().argmin()} of the batch valid")
+    # logits of all layers, then a softmax over the cells that are not padding
+    *logits, content_terms, spatial_terms = zip(*parts, strict=True)
+    content, spatial, combined = (torch.stack(part) for part in logits)  # (L, B, H, Q, K)
+    maps = AttentionMaps.from_logits(content, spatial, *run.grid, run.valid, combined)
     return CapturedAttention(
-        **vars(maps), content_terms=content_terms, spatial_terms=spatial_terms, queries=queries
+        **vars(maps),
+        content_terms=content_terms,
+        spatial_terms=spatial_terms,
+        remainder=(combined - (content + spatial)).abs().amax((1, 2, 3, 4)),
+        queries=run.queries,
     )
 
 
-def reported_attention(
-    model: nn.Module, pixels: Float[Tensor, "B channels S S"], mask: Bool[Tensor, "B S S"] | None = None
-) -> Float[Tensor, "L B H Q K"]:
-    """The weights that a model of transformers says it used: what `combined` must be equal to.
-
-    TypeError for another model, ValueError when it computes attention in a way that has no weights to report.
-    """
-    _sites(model)
-    _check_input(pixels, mask)
-    if isinstance(model, Detector):
-        raise TypeError("Detector reports no weights; use capture_attention, which needs none")
-    with _evaluating(model):
-        weights = model(pixel_values=pixels, pixel_mask=mask, output_attentions=True).cross_attentions
-    if not weights:
-        raise ValueError(
-            f"{type(model).__name__} attends by {model.config._attn_implementation!r}, which has no "
-            'weights to report. Call model.set_attn_implementation("eager"), or use capture_attention'
-        )
-    return torch.stack(tuple(weights))
-
-
 def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
-    """Maps of one picture of the batch without its padding, (L, 1, H, Q, h', w'), to lay over the picture.
+    """Maps of one image of the batch without its padding, (L, 1, H, Q, h', w'), to lay over the image.
 
-    Column j belongs on [j, j + 1] / w' of the picture, row i on [i, i + 1] / h'. The maps still sum to 1.
+    Column j belongs on [j, j + 1] / w' of the image, row i on [i, i + 1] / h'. The maps still sum to 1.
     ValueError when the valid cells are no rectangle.
     """
     if not 0 <= image < maps.combined.shape[1]:
         raise ValueError(f"crop_to_valid: image {image} of a batch of {maps.combined.shape[1]}")
+    # the smallest rectangle of cells around the valid ones
     grid = maps.combined.shape[-2:]
     valid = torch.ones(grid, dtype=torch.bool) if maps.valid is None else maps.valid[image]
     rows, columns = valid.any(1).nonzero()[:, 0], valid.any(0).nonzero()[:, 0]
     inside = slice(rows[0].item(), rows[-1].item() + 1), slice(columns[0].item(), columns[-1].item() + 1)
     if not valid[inside].all():
         raise ValueError(f"crop_to_valid: the valid cells of image {image} are not a rectangle")
+    # every field of this image and these cells
     one = slice(image, image + 1)
     fields = ("content", "spatial", "combined", "content_logits", "spatial_logits")
     cut = {field: getattr(maps, field)[:, one, ..., *inside] for field in fields}
@@ -119,29 +147,29 @@ def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
     return replace(maps, valid=None, **cut)
 
 
-def _sites(model: nn.Module) -> list[ConditionalHooks | DetrHooks]:
-    """Where queries meet the memory; TypeError when the model is not one that can be read."""
-    own = isinstance(model, Detector)
-    readable = own or (hasattr(model, "bbox_predictor") and hasattr(model.model, "input_projection"))
-    if readable:
-        heads = model.config.heads if own else model.config.decoder_attention_heads
-        if sites := cross_attentions(model, heads):
-            return sites
-    why = "no dense cross-attention in its decoder" if readable else "no box head over a decoder"
-    raise TypeError(
-        f"{type(model).__name__} has {why} that is known here; attention maps can be had of this project's "
-        f"Detector and, of transformers, {TRANSFORMERS_MODELS}"
-    )
+# --- from the image to what passes through the model
 
 
-def _check_input(pixels: Tensor, mask: Tensor | None) -> None:
+def _checked(pixels: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask as booleans, if its shape and that of the pixels are right."""
     if pixels.ndim != 4:
         raise ValueError(f"pixels must be a batch (B, channels, height, width), not {tuple(pixels.shape)}")
     expected = (len(pixels), *pixels.shape[-2:])
     if mask is not None and tuple(mask.shape) != expected:
         raise ValueError(f"mask must be {expected}, a value for each pixel, not {tuple(mask.shape)}")
-    if mask is not None and not mask.flatten(1).any(1).all():
-        raise ValueError("mask: a picture of the batch is nothing but padding; True (or 1) means picture")
+    return None if mask is None else mask.bool()
+
+
+def _adapter(model: nn.Module) -> OwnAdapter | TransformersAdapter:
+    """What can run this model; TypeError for another one."""
+    if isinstance(model, Detector):
+        return OwnAdapter(model)
+    if any(one.__name__ in TRANSFORMERS_MODELS for one in type(model).__mro__):
+        return TransformersAdapter(model)
+    raise TypeError(
+        f"attention maps can be had of this project's Detector and, of transformers, "
+        f"{', '.join(TRANSFORMERS_MODELS)}, not of {type(model).__name__}"
+    )
 
 
 @contextmanager
@@ -157,54 +185,117 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@contextmanager
-def _outputs(**modules: nn.Module) -> Iterator[dict[str, object]]:
-    """What the named modules return in the passes made meanwhile."""
-    seen: dict[str, object] = {}
+class Run(NamedTuple):
+    """What an adapter returns from one forward pass."""
 
-    def keep(name: str) -> Callable[..., None]:
-        return lambda module, given, output: seen.update({name: output})
-
-    with ExitStack() as hooks:
-        for name, module in modules.items():
-            hooks.callback(module.register_forward_hook(keep(name)).remove)
-        yield seen
+    seen: Seen
+    grid: tuple[int, int]  # h, w of the feature map
+    valid: Bool[Tensor, "B h w"] | None  # its cells that are not padding, chosen as the model chooses them
+    queries: Queries
 
 
-def _run_own(model: Detector, pixels: Tensor, mask: Tensor | None, layers: int):
-    """Size of the feature map, its valid cells, and the queries."""
-    mask = None if mask is None else mask.bool()
-    with _outputs(features=model.backbone) as seen:
-        output = model(pixels, mask)
-    stride = model.config.stride
-    valid = None if mask is None else mask[:, ::stride, ::stride]  # as the model chooses
-    scores, labels = _scores(output.logits[-1], softmax=not model.config.focal)
-    return seen["features"].shape[-2:], valid, Queries(output.references, output.boxes[-1], scores, labels)
+class OwnAdapter:
+    """A `Detector` of this project."""
+
+    def __init__(self, model: Detector):
+        self.model, self.heads = model, model.config.heads
+
+    def run(self, names: Sequence[str], pixels: Tensor, mask: Tensor | None) -> Run:
+        """One forward pass in which the calls of the modules `names` are recorded."""
+        with record(self.model, ["backbone", *names]) as seen:
+            output = self.model(pixels, mask)
+        stride = self.model.config.stride
+        scores, labels = _top_class(output.logits[-1], softmax=not self.model.config.focal)
+        return Run(
+            seen,
+            seen["backbone"][-1].output.shape[-2:],
+            None if mask is None else mask[:, ::stride, ::stride],
+            Queries(output.references, output.boxes[-1], scores, labels),
+        )
 
 
-def _run_transformers(model: nn.Module, pixels: Tensor, mask: Tensor | None, layers: int):
-    """Size of the feature map, its valid cells, and the queries."""
-    decoder = model.model.decoder
-    pointed = hasattr(decoder, "ref_point_head")  # DETR has no references
-    points = {"points": decoder.ref_point_head} if pointed else {}
-    with _outputs(features=model.model.input_projection, decoded=decoder, **points) as seen:
-        output = model(pixel_values=pixels, pixel_mask=mask, return_dict=True)
-    h, w = seen["features"].shape[-2:]
-    # the choice of pixels that the models make, so that the cells agree
-    valid = None if mask is None else nn.functional.interpolate(mask[None].float(), size=(h, w))[0].bool()
-    batch, count = output.pred_boxes.shape[:2]
-    if hasattr(model.model, "query_refpoint_embeddings"):  # anchors, which the layers move
-        references = seen["decoded"].reference_points  # (L, B, Q, 4)
-    elif pointed:  # the field `reference_points` of Conditional DETR has its axes permuted (sheet 7.9)
-        references = seen["points"].sigmoid().expand(layers, batch, count, 2)
-    else:
-        references = output.pred_boxes.new_full((layers, batch, count, 2), 0.5)
-    scores, labels = _scores(output.logits, softmax=not pointed)
-    return (h, w), valid, Queries(references, output.pred_boxes, scores, labels)
+class TransformersAdapter:
+    """A model of transformers whose class is one of TRANSFORMERS_MODELS."""
+
+    def __init__(self, model: nn.Module):
+        self.model, self.heads = model, model.config.decoder_attention_heads
+
+    def run(self, names: Sequence[str], pixels: Tensor, mask: Tensor | None) -> Run:
+        """As `OwnAdapter.run`."""
+        points = "model.decoder.ref_point_head"
+        pointed = hasattr(self.model.model.decoder, "ref_point_head")  # not in DETR
+        ours = ["model.input_projection", "model.decoder", *([points] if pointed else [])]
+        with record(self.model, [*ours, *names]) as seen:
+            output = self.model(pixel_values=pixels, pixel_mask=mask, return_dict=True)
+        h, w = seen["model.input_projection"][-1].output.shape[-2:]
+        valid = None if mask is None else interpolate(mask[None].float(), size=(h, w))[0].bool()
+        batch, count = output.pred_boxes.shape[:2]
+        layers = self.model.config.decoder_layers
+        if hasattr(self.model.model, "query_refpoint_embeddings"):  # DAB-DETR: anchors, which the layers move
+            references = seen["model.decoder"][-1].output.reference_points  # (L, B, Q, 4)
+        elif pointed:  # Conditional DETR; its field `reference_points` has its axes permuted (sheet 7.9)
+            references = seen[points][-1].output.sigmoid().expand(layers, batch, count, 2)
+        else:
+            references = output.pred_boxes.new_full((layers, batch, count, 2), 0.5)
+        scores, labels = _top_class(output.logits, softmax=not pointed)
+        return Run(seen, (h, w), valid, Queries(references, output.pred_boxes, scores, labels))
 
 
-def _scores(logits: Float[Tensor, "B Q C"], softmax: bool) -> tuple[Float[Tensor, "B Q"], Int[Tensor, "B Q"]]:
-    """Probability of the best class, and that class; the last class of a softmax is no-object."""
+def _top_class(
+    logits: Float[Tensor, "B Q C"], softmax: bool
+) -> tuple[Float[Tensor, "B Q"], Int[Tensor, "B Q"]]:
+    """Probability of the likeliest class, and that class; the last class of a softmax is no-object."""
     probabilities = logits.softmax(-1)[..., :-1] if softmax else logits.sigmoid()
-    scores, labels = probabilities.max(-1)
-    return scores, labels
+    return tuple(probabilities.max(-1))
+
+
+# --- from there to the logits of each layer
+
+
+class Layer(NamedTuple):
+    """Scaled logits of one cross-attention, (B, H, Q, K), and both parts as formulas."""
+
+    content: Tensor
+    spatial: Tensor
+    combined: Tensor
+    content_terms: str
+    spatial_terms: str
+
+
+def _cross_attentions(model: nn.Module) -> dict[str, Callable[[Seen, int], Layer]]:
+    """Where queries meet the memory: names in the order of the layers, and how to get logits there."""
+    found = {}
+    for name, module in model.named_modules():
+        for projections in CONDITIONAL_PROJECTIONS:
+            if all(hasattr(module, projection) for projection in projections[:4]):
+                found[name] = partial(_conditional_layer, name, projections)
+        for ending, (query, key, inputs) in DETR_ATTENTIONS.items():
+            if name.endswith(ending) and hasattr(module, query):
+                found[name] = partial(_detr_layer, name, inputs, getattr(module, query), getattr(module, key))
+    if not found:
+        raise TypeError(f"{type(model).__name__} has no cross-attention with names that are known here")
+    return found
+
+
+def _conditional_layer(name: str, projections: Sequence[str], seen: Seen, heads: int) -> Layer:
+    """Conditional and DAB-DETR: content and spatial vectors have projections of their own."""
+    content_query, content_key, spatial_query, spatial_key = (
+        seen[f"{name}.{projection}"][-1].output.float() for projection in projections[:4]
+    )
+    # where the object query was projected, it and p_k went into the content half
+    first = seen.get(f"{name}.{projections[4]}")
+    if first:
+        content_query = content_query + first[-1].output.float()
+        content_key = content_key + spatial_key
+    content, spatial = conditional_logits(content_query, content_key, spatial_query, spatial_key, heads)
+    terms = "(c_q + o_q) . (c_k + p_k)" if first else "c_q . c_k"
+    return Layer(content, spatial, content + spatial, terms, "p_q . p_k")
+
+
+def _detr_layer(
+    name: str, inputs: Sequence[str], query: nn.Module, key: nn.Module, seen: Seen, heads: int
+) -> Layer:
+    """DETR: positions are added before one projection; spatial is (c_q + o_q) . p_k (section 3.1)."""
+    vectors = (seen[name][-1].inputs[argument] for argument in inputs)
+    terms, combined = detr_logits(*vectors, lambda x: query(x).float(), lambda x: key(x).float(), heads)
+    return Layer(terms.content, terms.spatial, combined, "(c_q + o_q) . c_k", "(c_q + o_q) . p_k")

@@ -50,12 +50,12 @@ class DecoderLayer(nn.Module):
         position: Float[Tensor, "#B Q width"],
         spatial: Callable[[Tensor, Tensor], Tensor | None],
         memory: Float[Tensor, "B K width"],
-        cells: Float[Tensor, "#B K width"],
+        key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None,
     ) -> Float[Tensor, "B Q width"]:
         """`spatial(f, c_q)` makes the spatial query; one ablation needs c_q, which only the layer knows."""
         content = self.self_norm(f + self.self_attention(f, position))  # c_q
-        attended = self.cross_attention(content, position, spatial(f, content), memory, cells, valid)
+        attended = self.cross_attention(content, position, spatial(f, content), memory, key_encoding, valid)
         found = self.cross_norm(content + attended)
         return self.final_norm(found + self.feed_forward(found))
 
@@ -68,7 +68,7 @@ class Decoded(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Layers that let queries look at the memory, and the box head, because anchors are moved by it."""
+    """Layers that let queries attend to the memory, and the box head, because anchors are moved by it."""
 
     def __init__(self, queries: nn.Module, layers: Iterable[DecoderLayer], box_head: BoxHead, width: int):
         super().__init__()
@@ -79,16 +79,16 @@ class Decoder(nn.Module):
     def forward(
         self,
         memory: Float[Tensor, "B K width"],
-        cells: Float[Tensor, "#B K width"],
+        key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Decoded:
-        """Embeddings and references of all layers; `cells` is p_k, `valid` is False for padded cells."""
+        """Embeddings and references of all layers; `key_encoding` is p_k, `valid` False on padded cells."""
         reported = entering = self.queries.start(len(memory))  # (B, Q, P)
         f = memory.new_zeros(*entering.shape[:2], self.width)
         hidden, references = [], []
         for index, layer in enumerate(self.layers):
             spatial = partial(self.queries.spatial, entering, index == 0)
-            f = layer(f, self.queries.position(entering), spatial, memory, cells, valid)
+            f = layer(f, self.queries.position(entering), spatial, memory, key_encoding, valid)
             hidden.append(self.norm(f))
             references.append(reported)
             reported, entering = self.queries.refine(entering, f, self.box_head)

@@ -1,11 +1,11 @@
 """The detectors: a record of sizes, and the parts that each kind is put together from.
 
-| kind        | attention | reference               | classes                | published as     |
-|-------------|-----------|-------------------------|------------------------|------------------|
-| detr        | joint     | none (s = 0)            | softmax with no-object | DETR             |
-| detr-focal  | joint     | point from o_q          | sigmoid, prior 0.01    | Table 4, OR + FL |
-| conditional | split     | point from o_q          | sigmoid, prior 0.01    | Conditional DETR |
-| dab         | split     | anchor, moved by layers | sigmoid, prior 0.01    | DAB-DETR         |
+| kind        | cross-attention  | reference               | classes                | published as     |
+|-------------|------------------|-------------------------|------------------------|------------------|
+| detr        | DETR             | none (s = 0)            | softmax with no-object | DETR             |
+| detr-focal  | DETR             | point from o_q          | sigmoid, prior 0.01    | Table 4, OR + FL |
+| conditional | Conditional DETR | point from o_q          | sigmoid, prior 0.01    | Conditional DETR |
+| dab         | Conditional DETR | anchor, moved by layers | sigmoid, prior 0.01    | DAB-DETR         |
 
 Beside the papers: no dropout, group norm in the backbone, no rescaling of positions in DAB-DETR's encoder.
 The backbone did not learn from ImageNet: `pretraining` has what stands in for that.
@@ -14,14 +14,17 @@ The backbone did not learn from ImageNet: `pretraining` has what stands in for t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
+from ..boxes.geometry import cxcywh_to_xywh
+from ..boxes.table import BoxTable
 from .attention import cell_positions, positional_encoding, valid_positions
 from .decoder import BoxHead, Decoder, DecoderLayer
 from .encoder import Backbone, Encoder, EncoderLayer, standardise
@@ -36,6 +39,7 @@ from .queries import POINTS, SPATIAL_QUERIES, TRANSFORMS, AnchorQueries, Learned
 
 KINDS = ("detr", "detr-focal", "conditional", "dab")
 PRIOR = 0.01  # what a focal head gives every class before training
+BATCH = 64  # images at a time in `predict_table`
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ class DetectorConfig:
     queries: int = 16
     classes: int = 10
     in_channels: int = 1
-    stride: int = 4  # pixels a cell: 64-pixel pictures give 16 x 16 cells
+    stride: int = 4  # pixels a cell: 64-pixel images give 16 x 16 cells
     temperature: float = (
-        20.0  # of the positional encoding of the keys, and of the queries unless the next line says else
+        20.0  # of the keys' positional encoding, and of the queries' unless the next line says else
     )
     query_temperature: float | None = None  # 10000 beside 20 is the mixture in DAB-DETR's code
     reference: str | None = None  # a name of POINTS in place of the kind's own; dab has anchors instead
@@ -69,8 +73,8 @@ class DetectorConfig:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
         if self.width % self.heads or self.width % 8:
             raise ValueError(
-                f"DetectorConfig: width must be a multiple of heads and of 8 (group norm, positional encoding), "
-                f"not {self.width} with {self.heads} heads"
+                f"DetectorConfig: width must be a multiple of heads and of 8 (group norm, positional "
+                f"encoding), not {self.width} with {self.heads} heads"
             )
 
     @property
@@ -112,26 +116,34 @@ class Detector(nn.Module):
         pixels: Float[Tensor, "B channels S S"] | UInt8[Tensor, "B channels S S"],
         mask: Bool[Tensor, "B S S"] | None = None,
     ) -> DetectorOutput:
-        """Predictions for pictures with values in [0, 1], or bytes; `mask` is False on padding."""
+        """Predictions for images with values in [0, 1], or bytes; `mask` is False on padding."""
+        # image to cells
         features = self.backbone(standardise(pixels))  # (B, width, h, w)
         h, w = features.shape[-2:]
         memory = features.flatten(2).mT.contiguous()  # (B, K, width)
+        # where the cells are
         if mask is None:
             valid, positions = None, cell_positions(h, w, memory.dtype, memory.device)[None]
         else:
-            # a cell counts as picture where the pixel at its upper left corner does
+            # a cell is valid where the pixel at its upper left corner is
             grid = mask[:, :: self.config.stride, :: self.config.stride]
             valid, positions = grid.flatten(1), valid_positions(grid, memory.dtype)
-        cells = positional_encoding(
-            positions, self.config.width, self.config.temperature
-        )  # p_k, (1 or B, K, width)
-        hidden, references = self.decoder(self.encoder(memory, cells, valid), cells, valid)
+        key_encoding = positional_encoding(positions, self.config.width, self.config.temperature)  # p_k
+        # cells among themselves, then queries against cells, then boxes beside the references
+        memory = self.encoder(memory, key_encoding, valid)
+        hidden, references = self.decoder(memory, key_encoding, valid)
         boxes = self.decoder.box_head(hidden, references)
         return DetectorOutput(self.class_head(hidden), boxes, hidden, references)
 
 
 def build(config: DetectorConfig, seed: int = 0) -> Detector:
-    """A detector with seeded initial weights; torch's own generator is left as it was."""
+    """A detector with seeded initial weights; torch's own generator is left as it was.
+
+    >>> model = build(DetectorConfig(kind="dab", width=32, heads=4, queries=5))
+    >>> output = model(torch.rand(2, 1, 32, 32))
+    >>> output.logits.shape, output.boxes.shape  # of each decoder layer
+    (torch.Size([3, 2, 5, 10]), torch.Size([3, 2, 5, 4]))
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = _assemble(config, decoder_ffn(config))
@@ -204,3 +216,54 @@ def _initialise(detector: Detector) -> None:
         last = detector.decoder.box_head.offset[-1]
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+
+
+# --- from outputs to detections
+
+
+def top_k(
+    logits: Float[Tensor, "B Q C"], focal: bool, k: int
+) -> tuple[Float[Tensor, "B R"], Int[Tensor, "B R"], Int[Tensor, "B R"]]:
+    """Scores, labels and query numbers of a layer's surest predictions, in that order; R is at most k.
+
+    Sigmoid heads: of all Q * C pairs, so that a query may answer with two classes. Softmax heads: each query
+    once, with its likeliest class beside no-object (the last).
+    """
+    if focal:
+        scores, pair = logits.sigmoid().flatten(1).sort(dim=1, descending=True, stable=True)
+        classes = logits.shape[-1]
+        return scores[:, :k], pair[:, :k] % classes, pair[:, :k] // classes
+    scores, labels = logits.softmax(-1)[..., :-1].max(-1)  # (B, Q)
+    scores, query = scores.sort(dim=1, descending=True, stable=True)
+    return scores[:, :k], labels.gather(1, query)[:, :k], query[:, :k]
+
+
+@torch.inference_mode()
+def predict_table(
+    model: Detector,
+    pixels: Shaped[Tensor, "B channels S S"],
+    image_ids: Sequence[int | str],
+    sizes: Float[np.ndarray, "B 2"],
+    names: Mapping[int, str],
+    k: int = 100,
+) -> BoxTable:
+    """Detections of the last layer with scores, in pixels of images of `sizes` (w, h); at most k each."""
+    # the surest predictions of every image
+    device, found = next(model.parameters()).device, []
+    for batch in pixels.split(BATCH):
+        output = model(batch.to(device))
+        scores, labels, query = top_k(output.logits[-1], model.config.focal, k)  # (B, R) each
+        boxes = output.boxes[-1].gather(1, query[..., None].expand(-1, -1, 4))  # (B, R, 4)
+        found.append((scores.cpu(), labels.cpu(), boxes.cpu()))
+    scores, labels, boxes = (torch.cat(part) for part in zip(*found, strict=True))
+    # from normalised boxes to pixels, then one row a prediction
+    scale = np.tile(sizes, 2)[:, None]  # (B, 1, 4): width, height, width, height
+    return BoxTable(
+        xywh=(cxcywh_to_xywh(boxes.double().numpy()) * scale).reshape(-1, 4),
+        image=np.repeat(np.arange(len(pixels)), scores.shape[1]),
+        image_ids=tuple(image_ids),
+        sizes=sizes,
+        category=labels.flatten().numpy(),
+        names=names,
+        score=scores.flatten().double().numpy(),
+    )

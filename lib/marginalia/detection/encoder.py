@@ -1,4 +1,4 @@
-"""From a picture to the memory that queries look at: a small convolutional backbone and DETR's encoder."""
+"""From an image to the memory that queries attend to: a small convolutional backbone and DETR's encoder."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class EncoderLayer(nn.Module):
     def forward(
         self,
         memory: Float[Tensor, "B K width"],
-        cells: Float[Tensor, "#B K width"],
+        key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B K width"]:
-        memory = self.self_norm(memory + self.self_attention(memory, cells, valid))
+        memory = self.self_norm(memory + self.self_attention(memory, key_encoding, valid))
         return self.final_norm(memory + self.feed_forward(memory))
 
 
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, memory, cells, valid=None) -> Float[Tensor, "B K width"]:
+    def forward(self, memory, key_encoding, valid=None) -> Float[Tensor, "B K width"]:
         for layer in self.layers:
-            memory = layer(memory, cells, valid)
+            memory = layer(memory, key_encoding, valid)
         return memory

@@ -51,7 +51,7 @@ class Glyphs:
     ) -> tuple[tuple[slice, slice], Float[np.ndarray, "h w"]]:
         """Rows and columns around a glyph at `place`, and how far inside the stroke their centres lie.
 
-        The glyph fills `place`: xywh in pixels of a picture of side x side, with the glyph's aspect. The
+        The glyph fills `place`: xywh in pixels of an image of side x side, with the glyph's aspect. The
         distance to the outline in pixels, positive inside, is taken to first order: (spline - level) /
         |gradient|.
         """
@@ -73,14 +73,17 @@ def load_glyphs() -> Glyphs:
     from scipy.ndimage import spline_filter1d
     from sklearn.datasets import load_digits
 
+    # a spline through each digit
     source = load_digits()
     padded = np.pad(source.images, ((0, 0), (_PAD, _PAD), (_PAD, _PAD)))
     splines = spline_filter1d(spline_filter1d(padded, axis=1), axis=2)  # cubic
+    # the level whose contour is the outline; digits without one are left out
     coarse, fine = (_cubic(np.arange(-0.5, 8.5, 1 / n) + 0.5 / n) for n in (5, 20))
     fields = coarse @ splines @ coarse.T  # five points a cell are enough to count pieces and holes
     pairs = zip(fields, source.target, strict=True)
     levels = np.array([_outline(field, _HOLES[digit]) for field, digit in pairs])
     good = np.flatnonzero(np.isfinite(levels))
+    # the box around the stroke
     corners = np.empty((len(good), 4))
     for n, k in enumerate(good):
         x, y, w, h = around(fine @ splines[k] @ fine.T > levels[k])

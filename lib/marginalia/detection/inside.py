@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
+from ..record import record
 from .attention import concatenate_halves, conditional_logits, positional_encoding, split_heads
 from .detector import Detector
-from .queries import Scaling, SpatialQuery
+
+STEP = 2  # cells by which `kernel_departures` moves reference points
 
 
+@torch.no_grad()
 def watch_layer(
     model: Detector, pixels: Float[Tensor, "B channels S S"], layer: int = 1
 ) -> dict[str, Tensor]:
@@ -27,64 +26,50 @@ def watch_layer(
 
     ValueError for a model of another kind, or a layer that it does not have.
     """
-    decoder = model.decoder
-    _check(model, layer)
-    seen: dict[str, Tensor] = {}
-    with ExitStack() as hooks, torch.no_grad():
-        for handle in _listen(decoder.layers[layer], seen):
-            hooks.callback(handle.remove)
-        model(pixels)
-    queries, heads = decoder.queries, model.config.heads
-    with torch.no_grad():
-        seen["s"] = queries.point(queries.object_query)[None]
-        seen["p_s"] = positional_encoding(seen["s"].sigmoid(), model.config.width, queries.temperature)
-        transform = queries.spatial_query.transform.head
-        seen["lambda_q"] = transform(seen["f"]) if layer else torch.ones_like(seen["f"])
-    content_query = seen["q_c"] + seen["q_o"] if layer == 0 else seen["q_c"]
-    content_key = seen["k_c"] + seen["k_s"] if layer == 0 else seen["k_c"]
-    spatial_key = seen["k_s"].expand_as(content_key)
-    seen["q"] = concatenate_halves(content_query, seen["q_s"], heads)  # (B, H, Q, 2D)
-    seen["k"] = concatenate_halves(content_key, spatial_key, heads)  # (B, H, K, 2D)
-    seen["v"] = split_heads(seen["v"], heads)  # (B, H, K, D)
-    logits = conditional_logits(content_query, content_key, seen["q_s"], spatial_key, heads)
-    seen["attention"] = sum(logits).softmax(-1)  # (B, H, Q, K)
-    return seen
-
-
-def _check(model: Detector, layer: int) -> None:
-    queries = model.decoder.queries
-    query = getattr(queries, "spatial_query", None)
-    if not hasattr(queries, "object_query") or type(query) is not SpatialQuery:
+    parts = model.config.kind, model.config.spatial_query, model.config.transform
+    if parts != ("conditional", "csq", "diagonal"):
         raise ValueError(
-            f"model: needs a conditional detector with the spatial query csq, not "
-            f"{model.config.kind} with {model.config.spatial_query}"
+            f"model: needs a conditional detector with csq and the transform diagonal, not {', '.join(parts)}"
         )
-    if not isinstance(query.transform, Scaling):
-        raise ValueError(f"model: needs the transform diagonal, not {model.config.transform}")
-    if not 0 <= layer < len(model.decoder.layers):
-        raise ValueError(f"layer must be 0 to {len(model.decoder.layers) - 1}, not {layer}")
+    place = f"decoder.layers.{layer}"
+    cross = f"{place}.cross_attention"
+    with record(model, [place, f"{place}.self_norm", cross, f"{cross}.*"]) as seen:
+        model(pixels)
 
+    def output(name: str) -> Tensor:
+        return seen[name][0].output
 
-def _listen(layer: nn.Module, seen: dict[str, Tensor]) -> Iterator[RemovableHandle]:
-    """Register hooks that put what passes through a layer into `seen`."""
+    # what enters the layer, and the halves of the cross-attention before and after projection
+    entered = seen[place][0].inputs
+    x = {
+        "f": entered["f"],
+        "o_q": entered["position"],
+        "c_k": entered["memory"],
+        "p_k": entered["key_encoding"],
+    }
+    x["c_q"], x["p_q"] = output(f"{place}.self_norm"), seen[cross][0].inputs["spatial"]
+    x["q_c"], x["q_s"] = output(f"{cross}.content_query"), output(f"{cross}.spatial_query")
+    x["k_c"], x["k_s"] = output(f"{cross}.content_key"), output(f"{cross}.spatial_key")
+    if layer == 0:
+        x["q_o"] = output(f"{cross}.object_query")
 
-    def keep(name: str):
-        return lambda module, given, output: seen.update({name: output})
+    # what p_q is made of: p_q = lambda_q p_s, and p_s is the positional encoding of the reference point s
+    queries, heads = model.decoder.queries, model.config.heads
+    x["s"] = queries.point(queries.object_query)[None]  # (1, Q, 2)
+    x["p_s"] = positional_encoding(x["s"].sigmoid(), model.config.width, queries.temperature)
+    x["lambda_q"] = queries.spatial_query.transform.head(x["f"]) if layer else torch.ones_like(x["f"])
 
-    def keep_inputs(module, given):
-        f, position, _, memory, cells, _ = given
-        seen.update({"f": f, "o_q": position, "c_k": memory, "p_k": cells})
-
-    cross = layer.cross_attention
-    yield layer.register_forward_pre_hook(keep_inputs)
-    yield layer.register_forward_hook(keep("f_next"))
-    yield layer.self_norm.register_forward_hook(keep("c_q"))
-    yield cross.register_forward_hook(keep("attended"))
-    yield cross.spatial_query.register_forward_pre_hook(lambda module, given: seen.update({"p_q": given[0]}))
-    parts = {"q_c": "content_query", "q_s": "spatial_query", "k_c": "content_key", "k_s": "spatial_key"}
-    parts |= {"v": "value"} | ({"q_o": "object_query"} if cross.object_query is not None else {})
-    for name, part in parts.items():
-        yield getattr(cross, part).register_forward_hook(keep(name))
+    # the dot product, per head
+    content_query, content_key = x["q_c"], x["k_c"]
+    if layer == 0:
+        content_query, content_key = content_query + x["q_o"], content_key + x["k_s"]
+    spatial_key = x["k_s"].expand_as(content_key)
+    x["q"] = concatenate_halves(content_query, x["q_s"], heads)  # (B, H, Q, 2D)
+    x["k"] = concatenate_halves(content_key, spatial_key, heads)  # (B, H, K, 2D)
+    x["v"] = split_heads(output(f"{cross}.value"), heads)  # (B, H, K, D)
+    logits = conditional_logits(content_query, content_key, x["q_s"], spatial_key, heads)
+    x["attention"] = sum(logits).softmax(-1)  # (B, H, Q, K)
+    return x | {"attended": output(cross), "f_next": output(place)}
 
 
 def first_layer_terms(tensors: dict[str, Tensor], heads: int) -> dict[str, Float[Tensor, "#B H Q K"]]:
@@ -101,36 +86,37 @@ def first_layer_terms(tensors: dict[str, Tensor], heads: int) -> dict[str, Float
     return terms
 
 
+@torch.no_grad()
 def kernel_departures(
     model: Detector,
     pixels: Float[Tensor, "B channels S S"],
     layer: int,
     grid: tuple[int, int],
-    cells: int = 2,
 ) -> tuple[dict[str, Float[Tensor, "B H Q"]], Bool[Tensor, " Q"]]:
-    """How far a layer's spatial maps depart from two properties of the code that is not projected.
+    """How far a layer's spatial maps depart from two properties of positional encodings without projections.
 
-    Every query keeps its lambda_q and has its reference point moved by `cells` of the `grid` (h, w).
+    Every query keeps its lambda_q and has its reference point moved by two cells of the `grid` (h, w).
     - shift: moved right and down, the standard deviation over the cells of (new logits - old logits moved
       along) over that of the old; 0 if the map moves with its point. Only cells that both maps have count.
     - row sums: moved right only, the share of the map's weight that changes rows; 0 without projections.
 
-    Also returns which queries have room for the move inside the picture. Raises as `watch_layer`.
+    Also returns which queries have room for the move inside the image. Raises as `watch_layer`.
     """
     seen, heads = watch_layer(model, pixels, layer), model.config.heads
     cross = model.decoder.layers[layer].cross_attention
-    right, down = cells / grid[1], cells / grid[0]
+    right, down = STEP / grid[1], STEP / grid[0]
     key = split_heads(seen["k_s"], heads).mT * (2 * model.config.width // heads) ** -0.5
 
     def logits(dx: float, dy: float) -> Float[Tensor, "B H Q h w"]:
         points = seen["s"].sigmoid() + torch.tensor([dx, dy])
-        code = positional_encoding(points, model.config.width, model.decoder.queries.temperature)
-        with torch.no_grad():
-            query = cross.spatial_query(seen["lambda_q"] * code)
+        encoding = positional_encoding(points, model.config.width, model.decoder.queries.temperature)
+        query = cross.spatial_query(seen["lambda_q"] * encoding)
         return (split_heads(query, heads) @ key).unflatten(-1, grid)
 
     here, there, beside = logits(0, 0), logits(right, down), logits(right, 0)
-    old, new = here[..., :-cells, :-cells].flatten(-2), there[..., cells:, cells:].flatten(-2)
+    # the old logits moved along lie under the new ones, but for the cells that one of the two lacks
+    old, new = here[..., :-STEP, :-STEP].flatten(-2), there[..., STEP:, STEP:].flatten(-2)
+    # weight of every row, before and after the move
     rows = [part.flatten(-2).softmax(-1).unflatten(-1, grid).sum(-1) for part in (here, beside)]
     measures = {"shift": (new - old).std(-1) / old.std(-1), "row sums": (rows[0] - rows[1]).abs().sum(-1) / 2}
     return measures, (seen["s"].sigmoid()[0] + torch.tensor([right, down]) < 1).all(-1)

@@ -1,7 +1,7 @@
 """The blocks that encoder and decoders are made of; each projection that maps are rebuilt from has a name.
 
-A forward hook on `content_query`, `spatial_query`, `content_key` and `spatial_key` (for joint attention: a
-pre-hook on the module) sees all that `attention` needs. No weights are returned, so fused kernels can serve.
+`record` on `content_query`, `spatial_query`, `content_key` and `spatial_key` (for DETR's attention: on the
+module itself) gives all that `attention` needs. No weights are returned, so fused kernels can serve.
 """
 
 from __future__ import annotations
@@ -29,11 +29,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, activation: nn.Module):
         super().__init__()
-        self.widen, self.activation, self.narrow = (
-            nn.Linear(width, hidden),
-            activation,
-            nn.Linear(hidden, width),
-        )
+        self.widen = nn.Linear(width, hidden)
+        self.activation = activation
+        self.narrow = nn.Linear(hidden, width)
 
     def forward(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N width"]:
         return self.narrow(self.activation(self.widen(tokens)))
@@ -83,8 +81,8 @@ class ConditionalSelfAttention(nn.Module):
 class DetrCrossAttention(nn.Module):
     """DETR's cross-attention: (c_q + o_q) against (c_k + p_k), one dot product a head, scale 1 / sqrt(D).
 
-    Takes the same arguments as `ConditionalCrossAttention`, so that one decoder layer serves both; there is no
-    spatial query here.
+    Takes the same arguments as `ConditionalCrossAttention`, so that one decoder layer serves both; `spatial`
+    is None.
     """
 
     def __init__(self, width: int, heads: int):
@@ -99,11 +97,11 @@ class DetrCrossAttention(nn.Module):
         position: Float[Tensor, "#B Q width"],
         spatial: None,
         memory: Float[Tensor, "B K width"],
-        cells: Float[Tensor, "#B K width"],
+        key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q width"]:
-        query, key, value = self.query(content + position), self.key(memory + cells), self.value(memory)
-        q, k, v = (split_heads(t, self.heads) for t in (query, key, value))
+        query, key = self.query(content + position), self.key(memory + key_encoding)
+        q, k, v = (split_heads(t, self.heads) for t in (query, key, self.value(memory)))
         return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
 
 
@@ -111,7 +109,7 @@ class ConditionalCrossAttention(nn.Module):
     """Conditional DETR's cross-attention: c_q . c_k + p_q . p_k, projected apart, scale 1 / sqrt(2 D).
 
     `first`: the first decoder layer, where decoder embeddings are still empty, also adds the projected object
-    query and cell positions to the content half; later layers have no such projection (sheet 2.3).
+    query and p_k to the content half; later layers have no such projection (sheet 2.3).
     """
 
     def __init__(self, width: int, heads: int, first: bool):
@@ -128,15 +126,16 @@ class ConditionalCrossAttention(nn.Module):
         position: Float[Tensor, "#B Q width"],
         spatial: Float[Tensor, "B Q width"],
         memory: Float[Tensor, "B K width"],
-        cells: Float[Tensor, "#B K width"],
+        key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q width"]:
+        # project content and place apart
         content_query, content_key = self.content_query(content), self.content_key(memory)
-        spatial_query, spatial_key = self.spatial_query(spatial), self.spatial_key(cells)
-        if self.object_query is not None:
+        spatial_query, spatial_key = self.spatial_query(spatial), self.spatial_key(key_encoding)
+        if self.object_query is not None:  # the first layer
             content_query = content_query + self.object_query(position)
             content_key = content_key + spatial_key
-        # without padding all pictures share the key positional encoding; (1, K, width) becomes (B, K, width) only here
+        # without padding all images share p_k: (1, K, width) becomes (B, K, width) only here
         q = concatenate_halves(content_query, spatial_query, self.heads)  # (B, H, Q, 2D)
         k = concatenate_halves(content_key, spatial_key.expand_as(content_key), self.heads)  # (B, H, K, 2D)
         v = split_heads(self.value(memory), self.heads)  # (B, H, K, D)
@@ -147,9 +146,9 @@ def _key_mask(valid: Bool[Tensor, "B K"] | None) -> Bool[Tensor, "B 1 1 K"] | No
     return None if valid is None else valid[:, None, None, :]
 
 
-def inverse_sigmoid(p: Float[Tensor, ...], eps: float = 1e-5) -> Float[Tensor, ...]:
-    """log(p / (1 - p)) with both parts at least `eps`, so that |result| <= 11.5.
+def inverse_sigmoid(p: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """log(p / (1 - p)) with both parts at least 1e-5, so that |result| <= 11.5.
 
-    1e-5 is the value of Conditional DETR and of all transformers ports; the official DAB-DETR clamps at 1e-3.
+    That is the value of Conditional DETR and of all transformers ports; the official DAB-DETR clamps at 1e-3.
     """
-    return torch.log(p.clamp(min=eps) / (1 - p).clamp(min=eps))
+    return torch.log(p.clamp(min=1e-5) / (1 - p).clamp(min=1e-5))

@@ -27,14 +27,18 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+WEIGHTS = (
+    "weights/detection"  # in the data folder: the detectors trained here, and the backbones they began with
+)
 MODELS = {  # `model_type` of a config.json -> class of transformers
     "detr": "DetrForObjectDetection",
     "conditional_detr": "ConditionalDetrForObjectDetection",
     "dab-detr": "DabDetrForObjectDetection",
 }
-CONFIG, PROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-OLD_WEIGHTS = "pytorch_model.bin"
-OWN_WEIGHTS = "weights/detection"  # in the data folder
+# Of a checkpoint; the second file of weights is the older one.
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+UNBOUNDED = 10**6  # pixels
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # What in a configuration is about timm.
 TIMM_FIELDS = (
@@ -68,7 +72,7 @@ def load(name: str | Path) -> nn.Module:
         return _open_own(path)
     shipped = _shipped()
     if str(name) in shipped:
-        return _open_own(store.data_path(f"{OWN_WEIGHTS}/{name}.safetensors"))
+        return _open_own(store.data_path(f"{WEIGHTS}/{name}.safetensors"))
     if HUB_NAME.fullmatch(str(name)):
         return _open_folder(_hub_folder(str(name)))
     known = store.near(str(name), shipped) if shipped else "there are none"
@@ -80,11 +84,13 @@ def load(name: str | Path) -> nn.Module:
 def prepare(
     model: nn.Module, images: Sequence[Image | np.ndarray], size: int | None = None
 ) -> tuple[Float[Tensor, "B 3 S S"], Bool[Tensor, "B S S"]]:
-    """Pixels and mask of pictures (Pillow, or arrays (h, w, 3) of bytes) for a checkpoint of transformers.
+    """Pixels and mask of images (Pillow, or arrays (h, w, 3) of bytes) for a checkpoint of transformers.
 
     Resized, normalised and padded to one size by transformers' Pillow processor, as the checkpoint's folder
-    says; the mask is True where a picture is. `size`: another length for the shorter side than the usual 800,
-    to save time. TypeError for this project's models, which take scenes as they are.
+    says; the mask is True where an image is. `size`: another length for the shorter side than the usual 800,
+    to save time. Where the folder says {height, width} or gives bounds instead, the smaller of its numbers
+    becomes `size`, and the others keep their proportion. TypeError for this project's models, which take
+    scenes as they are.
     """
     from PIL import Image
 
@@ -93,19 +99,27 @@ def prepare(
             "prepare is for checkpoints of transformers; a Detector takes pixels in [0, 1] or bytes"
         )
     processor = _processor(Path(model.config.name_or_path))
-    asked = {}
+    # the folder's {shortest_edge, longest_edge}, one of the two, {height, width} or {max_height, max_width}
+    said = {"size": processor.size, "pad_size": processor.pad_size}
+    asked = {field: dict(lengths) for field, lengths in said.items() if lengths}
     if size is not None:
-        long = round(size * processor.size["longest_edge"] / processor.size["shortest_edge"])
-        asked = {"size": {"shortest_edge": size, "longest_edge": long}}
-    pictures = [image if isinstance(image, Image.Image) else Image.fromarray(image) for image in images]
-    batch = processor([picture.convert("RGB") for picture in pictures], return_tensors="pt", **asked)
+        usual = min(asked["size"].values())
+        for lengths in asked.values():
+            lengths.update({edge: round(length * size / usual) for edge, length in lengths.items()})
+    # the processor knows no edge alone: the other one is unbounded, or both sides are bounded by the longest
+    if set(asked["size"]) == {"shortest_edge"}:
+        asked["size"]["longest_edge"] = UNBOUNDED
+    elif set(asked["size"]) == {"longest_edge"}:
+        asked["size"] = dict.fromkeys(("max_height", "max_width"), asked["size"]["longest_edge"])
+    opened = [image if isinstance(image, Image.Image) else Image.fromarray(image) for image in images]
+    batch = processor([image.convert("RGB") for image in opened], return_tensors="pt", **asked)
     return batch["pixel_values"], batch["pixel_mask"].bool()
 
 
 def _shipped() -> list[str]:
     """Names of the detectors in the data folder; none where there is no data folder."""
     try:
-        names = {path.stem for path in (store.root() / OWN_WEIGHTS).glob("*.safetensors")}
+        names = [path.stem for path in (store.root() / WEIGHTS).glob("*.safetensors")]
     except FileNotFoundError:
         return []
     return sorted(name for name in names if not name.startswith("backbone"))
@@ -141,24 +155,25 @@ def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = [CONFIG, PROCESSOR, WEIGHTS]
+    wanted = [CONFIG, PROCESSOR, SAFETENSORS]
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+        if (folder / CONFIG).is_file() and (folder / SAFETENSORS).is_file():
             return folder
     except LocalEntryNotFoundError:
         pass  # not in the cache yet
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted))
-        if not (folder / WEIGHTS).is_file():  # some older models have this file only
-            snapshot_download(name, allow_patterns=[OLD_WEIGHTS])
+        if not (folder / SAFETENSORS).is_file():  # some older models have this file only
+            snapshot_download(name, allow_patterns=[PICKLE])
     except Exception as error:  # of many kinds, by how the connection failed
         why = "no connection to the hub, or HF_HUB_OFFLINE is set"
         if isinstance(error, HfHubHTTPError):
             why = f"the hub answered {error.response.status_code}"
         raise store.DownloadError(
-            f"load: {name} is not in the hub's cache and could not be downloaded: {why}. Without a "
-            f"connection, save {CONFIG}, {PROCESSOR} and {WEIGHTS} of the model in a folder, and load that"
+            f"load: {name} is not in the hub's cache and could not be downloaded: {why}. Without "
+            f"a connection, save {CONFIG}, {PROCESSOR} and {SAFETENSORS} of the model in a folder, and load "
+            "that"
         ) from error
     return folder
 
@@ -167,7 +182,7 @@ def _open_folder(folder: Path) -> nn.Module:
     """A checkpoint of transformers from its files."""
     transformers = _transformers()
     if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"load: no {CONFIG} in {folder}; a checkpoint is that file and {WEIGHTS}")
+        raise FileNotFoundError(f"load: no {CONFIG} in {folder}; a checkpoint is that file and {SAFETENSORS}")
     entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     kind = entries.get("model_type")
     if kind not in MODELS:
@@ -202,20 +217,20 @@ def _timm_backbone(entries: Mapping[str, Any]) -> tuple[str | None, bool]:
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint; nothing that a pickle may hold beside them is made."""
-    if (folder / WEIGHTS).is_file():
+    if (folder / SAFETENSORS).is_file():
         from safetensors.torch import load_file
 
-        return load_file(folder / WEIGHTS)
-    pickles = sorted(folder.glob(OLD_WEIGHTS)) or sorted(folder.glob("*.pth"))
+        return load_file(folder / SAFETENSORS)
+    pickles = sorted(folder.glob(PICKLE)) or sorted(folder.glob("*.pth"))
     if len(pickles) != 1:
         found = ", ".join(path.name for path in pickles) or "no weights"
-        raise FileNotFoundError(f"load: {folder} must hold {WEIGHTS} or one .pth file; there is {found}")
+        raise FileNotFoundError(f"load: {folder} must hold {SAFETENSORS} or one .pth file; there is {found}")
     try:
         weights = torch.load(pickles[0], map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{pickles[0]} holds more than tensors and is not opened, because that could run somebody's "
-            f"code; use {WEIGHTS} instead"
+            f"code; use {SAFETENSORS} instead"
         ) from error
     return weights.get("model", weights)  # training scripts often keep the optimiser beside the model
 

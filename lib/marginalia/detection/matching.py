@@ -1,7 +1,7 @@
 """Which query answers for which box: the Hungarian matching of DETR, Conditional DETR and DAB-DETR.
 
 Axes: L decoder layers, B images, Q queries, C classes, N boxes of the whole batch, M boxes in its fullest
-image. Boxes are `cxcywh` in parts of the image. Sheet of Conditional DETR, section 2.5.
+image. Boxes are `cxcywh`, normalised to the image. Sheet of Conditional DETR, section 2.5.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ALPHA, GAMMA = 0.25, 2.0  # of the focal loss and of the cost made after it
 
 @dataclass(frozen=True)
 class Targets:
-    """The true boxes of a batch, one image after the other; an image may have none."""
+    """The ground-truth boxes of a batch, one image after the other; an image may have none."""
 
     boxes: Float[Tensor, "N 4"]  # cxcywh in [0, 1]
     labels: Int[Tensor, " N"]  # class index, 0 to C - 1
@@ -77,7 +77,7 @@ def gather_targets(
 
 
 def focal_cost(logits: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
-    """Focal loss of calling the query each class, less that of not calling it so; sigmoid classes."""
+    """Focal loss of giving the query each class, minus that of not giving it; sigmoid classes."""
     p, eps = logits.sigmoid(), 1e-8  # eps keeps the logarithm finite where a probability is 0 or 1
     wanted = ALPHA * (1 - p) ** GAMMA * -(p + eps).log()
     unwanted = (1 - ALPHA) * p**GAMMA * -(1 - p + eps).log()
@@ -87,34 +87,6 @@ def focal_cost(logits: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
 def softmax_cost(logits: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
     """Minus the probability of each class; the last class is "no object" and is never a target."""
     return -logits.softmax(-1)
-
-
-def cost_matrix(
-    logits: Float[Tensor, "L B Q C"],
-    boxes: Float[Tensor, "L B Q 4"],
-    targets: Targets,
-    class_cost: ClassCost,
-    weights: Weights,
-) -> Float[Tensor, "L B Q M"]:
-    """What it costs to give each query each box of its image: class, L1 distance and minus GIoU, weighted.
-
-    Images with fewer than M boxes are filled up with columns that `match` never looks at.
-    """
-    pad = _columns(targets)  # (B, M)
-    ground_truth = targets.boxes[pad]  # (B, M, 4)
-    label = targets.labels[pad][None, :, None].expand(*logits.shape[:3], -1)  # (L, B, Q, M)
-    by_class = class_cost(logits).gather(-1, label)  # (L, B, Q, M)
-    distance = (boxes[..., None, :] - ground_truth[:, None]).abs().sum(-1)  # (L, B, Q, M)
-    overlap = giou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(ground_truth).expand(len(boxes), -1, -1, -1))
-    return weights.classes * by_class + weights.l1 * distance - weights.giou * overlap
-
-
-def _columns(targets: Targets) -> Int[Tensor, "B M"]:
-    """Index of the m-th box of each image; past an image's last box, any valid index."""
-    counts = torch.tensor(targets.counts)
-    first = counts.cumsum(0) - counts
-    column = first[:, None] + torch.arange(max(targets.counts))
-    return column.clamp(max=len(targets.boxes) - 1).to(targets.boxes.device)
 
 
 @torch.no_grad()
@@ -129,22 +101,48 @@ def match(
 
     Where an image has more boxes than queries, the boxes that cost most stay without one. Pairs come sorted
     by layer, image and query. ValueError when the costs are not finite or the targets are of another batch.
+
+    >>> targets = gather_targets([[[0.2, 0.2, 0.1, 0.1], [0.8, 0.8, 0.1, 0.1]]], [[0, 0]])  # of one image
+    >>> boxes = torch.tensor([[0.8, 0.8, 0.1, 0.1], [0.5, 0.5, 0.1, 0.1], [0.2, 0.3, 0.1, 0.1]])
+    >>> pairs = match(torch.zeros(1, 1, 3, 1), boxes[None, None], targets, focal_cost, Weights(2, 5, 2))
+    >>> pairs.query, pairs.box  # queries 0 and 2 are taken
+    (tensor([0, 2]), tensor([1, 0]))
     """
     if len(targets.counts) != logits.shape[1]:
         raise ValueError(f"match: targets of {len(targets.counts)} images, logits of {logits.shape[1]}")
-    pairs: list[np.ndarray] = []
-    if len(targets.boxes):
-        costs = cost_matrix(logits, boxes, targets, class_cost, weights).cpu().numpy()
-        if not np.isfinite(costs).all():
-            raise ValueError("match: the costs are not all finite; has the training diverged?")
-        first = np.cumsum((0, *targets.counts))
-        for layer, of_layer in enumerate(costs):
-            for image, count in enumerate(targets.counts):
-                query, box = linear_sum_assignment(of_layer[image, :, :count])
-                where = np.broadcast_to([layer, image], (len(query), 2)).T
-                pairs.append(np.stack([*where, query, first[image] + box]))
-    found = np.concatenate(pairs, 1) if pairs else np.zeros((4, 0), np.int64)
-    return Matches(*torch.from_numpy(found.astype(np.int64)).to(logits.device))
+    if not len(targets.boxes):
+        return Matches(*torch.zeros(4, 0, dtype=torch.int64, device=logits.device))
+
+    # Gather the m-th box of every image. Past an image's last box any box will do: it is never looked at.
+    counts = np.array(targets.counts)
+    first = counts.cumsum() - counts
+    column = (first[:, None] + np.arange(counts.max())).clip(max=len(targets.boxes) - 1)
+    column = torch.from_numpy(column).to(boxes.device)  # (B, M)
+    true_boxes, true_labels = targets.boxes[column], targets.labels[column]  # (B, M, 4), (B, M)
+
+    # First cost: the class. What it costs each query to give its own class to each box.
+    label = true_labels[None, :, None].expand(*logits.shape[:3], -1)  # (L, B, Q, M)
+    by_class = class_cost(logits).gather(-1, label)  # (L, B, Q, M)
+
+    # Second cost: the L1 distance between the four numbers of the boxes.
+    distance = (boxes[..., None, :] - true_boxes[:, None]).abs().sum(-1)  # (L, B, Q, M)
+
+    # Third cost: minus GIoU, which unlike the distance does not grow with the boxes.
+    corners = cxcywh_to_xyxy(true_boxes).expand(len(boxes), -1, -1, -1)  # (L, B, M, 4)
+    overlap = giou(cxcywh_to_xyxy(boxes), corners)  # (L, B, Q, M)
+
+    # Combine.
+    costs = weights.classes * by_class + weights.l1 * distance - weights.giou * overlap  # (L, B, Q, M)
+    costs = costs.cpu().numpy()
+    if not np.isfinite(costs).all():
+        raise ValueError("match: the costs are not all finite; has the training diverged?")
+
+    # Solve each layer and image by itself, on the columns of its own boxes.
+    pairs = []
+    for layer, image in np.ndindex(costs.shape[:2]):
+        query, box = linear_sum_assignment(costs[layer, image, :, : counts[image]])
+        pairs += [(layer, image, q, b) for q, b in zip(query, first[image] + box, strict=True)]
+    return Matches(*torch.tensor(np.array(pairs).T, device=logits.device))
 
 
 def matched_iou(boxes: Float[Tensor, "L B Q 4"], targets: Targets, matches: Matches) -> Float[Tensor, " R"]:

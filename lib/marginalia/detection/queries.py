@@ -41,7 +41,7 @@ class LearnedPoint(nn.Module):
 
 
 class FixedPoint(nn.Module):
-    """s = 0, the middle of the picture, for every query: DETR's boxes have no reference."""
+    """s = 0, the middle of the image, for every query: DETR's boxes have no reference."""
 
     def __init__(self, queries: int, width: int):
         super().__init__()
@@ -52,7 +52,7 @@ class FixedPoint(nn.Module):
 
 POINTS = {"predicted": PredictedPoint, "learned": LearnedPoint, "fixed": FixedPoint}
 
-# --- T: how an embedding f transforms the code p_s (Figure 5)
+# --- T: how an embedding f transforms the positional encoding p_s (Figure 5)
 
 
 class Scaling(nn.Module):
@@ -63,9 +63,9 @@ class Scaling(nn.Module):
         self.head = mlp(width, width, factors)
 
     def forward(
-        self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]
+        self, f: Float[Tensor, "B Q width"], encoding: Float[Tensor, "B Q width"]
     ) -> Float[Tensor, "B Q width"]:
-        return self.head(f) * code
+        return self.head(f) * encoding
 
 
 class Mixing(nn.Module):
@@ -77,20 +77,20 @@ class Mixing(nn.Module):
         self.head = mlp(width, width, width * width // blocks)
 
     def forward(
-        self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]
+        self, f: Float[Tensor, "B Q width"], encoding: Float[Tensor, "B Q width"]
     ) -> Float[Tensor, "B Q width"]:
-        side = code.shape[-1] // self.blocks
+        side = encoding.shape[-1] // self.blocks
         matrices = self.head(f).unflatten(-1, (self.blocks, side, side))  # (B, Q, blocks, side, side)
-        return (matrices @ code.unflatten(-1, (self.blocks, side, 1))).flatten(-3)
+        return (matrices @ encoding.unflatten(-1, (self.blocks, side, 1))).flatten(-3)
 
 
 class Unchanged(nn.Module):
     """T is the identity."""
 
     def forward(
-        self, f: Float[Tensor, "B Q width"], code: Float[Tensor, "B Q width"]
+        self, f: Float[Tensor, "B Q width"], encoding: Float[Tensor, "B Q width"]
     ) -> Float[Tensor, "B Q width"]:
-        return code
+        return encoding
 
 
 TRANSFORMS = {
@@ -112,36 +112,36 @@ class SpatialQuery(nn.Module):
         self.transform = transform
 
     def forward(
-        self, f: Float[Tensor, "B Q width"], content: Float[Tensor, "B Q width"], code: Tensor, first: bool
+        self, f: Float[Tensor, "B Q width"], content: Tensor, encoding: Tensor, first: bool
     ) -> Float[Tensor, "B Q width"]:
-        return code if first else self.transform(f, code)
+        return encoding if first else self.transform(f, encoding)
 
 
 class SpatialQueryFromContent(SpatialQuery):
     """CSQ-I, p_q = T(c_q) p_s: the transformation comes from the same layer's self-attention output."""
 
-    def forward(self, f, content, code, first):
-        return code if first else self.transform(content, code)
+    def forward(self, f, content, encoding, first):
+        return encoding if first else self.transform(content, encoding)
 
 
 class SpatialQueryWithoutPoint(SpatialQuery):
     """CSQ-T, p_q = T(f) 1: the diagonal alone, the reference point unused. All ones in the first layer."""
 
-    def forward(self, f, content, code, first):
-        return super().forward(f, content, torch.ones_like(code), first)
+    def forward(self, f, content, encoding, first):
+        return super().forward(f, content, torch.ones_like(encoding), first)
 
 
 class SpatialQueryOfPoint(nn.Module):
     """CSQ-P, p_q = p_s."""
 
-    def forward(self, f, content, code, first):
-        return code
+    def forward(self, f, content, encoding, first):
+        return encoding
 
 
 class SpatialQueryOfEmbedding(nn.Module):
     """CSQ-C, p_q = f. Zero in the first layer, where there is no f: its spatial map is flat."""
 
-    def forward(self, f, content, code, first):
+    def forward(self, f, content, encoding, first):
         return f
 
 
@@ -157,7 +157,7 @@ SPATIAL_QUERIES = {
 
 
 class LearnedQueries(nn.Module):
-    """DETR: a learned vector o_q, the same for every picture and layer; no spatial query.
+    """DETR: a learned vector o_q, the same for every image and layer; no spatial query.
 
     The reference point serves the box head only; `FixedPoint` is DETR as published.
     """
@@ -185,7 +185,7 @@ class LearnedQueries(nn.Module):
 
 
 class PointQueries(LearnedQueries):
-    """Conditional DETR: o_q as before, and a spatial query for each picture, layer and query (sheet 2.2)."""
+    """Conditional DETR: o_q as before, and a spatial query for each image, layer and query (sheet 2.2)."""
 
     def __init__(
         self, queries: int, width: int, point: nn.Module, spatial_query: nn.Module, temperature: float
@@ -197,8 +197,8 @@ class PointQueries(LearnedQueries):
         self, references: Float[Tensor, "B Q 2"], first: bool, f: Tensor, content: Float[Tensor, "B Q width"]
     ) -> Float[Tensor, "B Q width"]:
         """p_q; `f` is what enters the layer and `content` what leaves its self-attention."""
-        code = positional_encoding(references, f.shape[-1], self.temperature)  # p_s, (B, Q, width)
-        return self.spatial_query(f, content, code, first)
+        encoding = positional_encoding(references, f.shape[-1], self.temperature)  # p_s, (B, Q, width)
+        return self.spatial_query(f, content, encoding, first)
 
 
 class AnchorQueries(nn.Module):
@@ -217,15 +217,15 @@ class AnchorQueries(nn.Module):
         return self.anchor.sigmoid().expand(batch, -1, -1)
 
     def position(self, references: Float[Tensor, "B Q 4"]) -> Float[Tensor, "B Q width"]:
-        """P_q = MLP(code of all four numbers), new in each layer because the anchor is."""
+        """P_q = MLP(positional encoding of all four numbers), new in each layer because the anchor is."""
         return self.position_head(positional_encoding(references, self.width, self.temperature))
 
     def spatial(
         self, references: Float[Tensor, "B Q 4"], first: bool, f: Tensor, content: Float[Tensor, "B Q width"]
     ) -> Float[Tensor, "B Q width"]:
         """As in Conditional DETR, then modulated by width and height, in the first layer too."""
-        code = positional_encoding(references[..., :2], self.width, self.temperature)
-        transformed = self.spatial_query(f, content, code, first)
+        encoding = positional_encoding(references[..., :2], self.width, self.temperature)
+        transformed = self.spatial_query(f, content, encoding, first)
         return modulate(transformed, references[..., 2:], self.size_head(f).sigmoid())
 
     def refine(

@@ -92,8 +92,8 @@ def resnet_config(name: str, channels: int = 3) -> ResNetConfig:
 def dilate_last_stage(resnet: nn.Module) -> None:
     """Make transformers' ResNet, in place, one of stride 16: the "DC5" of published detectors.
 
-    The last stage's stride becomes 1, and the 3x3 convolutions after its first block look twice as far; the
-    first block's look as far as the stage before, as in timm and torchvision. No weight changes.
+    The last stage's stride becomes 1, and the 3x3 convolutions after its first block reach twice as far; the
+    first block's reach as far as the stage before, as in timm and torchvision. No weight changes.
     """
     first, *others = resnet.encoder.stages[-1].layers
     for module in first.modules():

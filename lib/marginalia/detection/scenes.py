@@ -1,21 +1,21 @@
-"""Pictures with handwritten digits on real textures, made from a seed, to train small detectors on.
+"""Images of handwritten digits on real textures, made from a seed, to train small detectors on.
 
 The digits are those of `glyphs`, other ones for training than for validation; the textures are scikit-image's
 brick, grass and gravel, which come with it. Two layouts:
 
-    scattered   heights and places uniform and independent, but for pictures in which two boxes overlap
+    scattered   heights and places uniform and independent, but for images in which two boxes overlap
     arranged    rows, columns and blocks of one height and one gap
 
-so that relations between the boxes of a picture exist in the second. The rule on overlap is a relation too:
-it keeps boxes further apart than chance. Beside boxes permuted between pictures with similar numbers:
+so that relations between the boxes of an image exist in the second. The rule on overlap is a relation too:
+it keeps boxes further apart than chance. Beside boxes permuted between images with similar numbers:
 
                                           scattered   scattered, overlap allowed   arranged
     macroscopic correlation, excess         -.056               -.001                +.034
-    |log h ratio|, within less between       .000                .000                -.232
-    x offset, within less between           +.089               +.005                -.339
+    |log h ratio|, within minus between      .000                .000                -.232
+    x offset, within minus between          +.089               +.005                -.339
 
-(3000 layouts each; `boxes.nulls.excess_correlation`, `boxes.similarity.pair_similarity`). Lengths are in
-parts of the picture's side unless they say pixels.
+(3000 layouts each; `boxes.nulls.excess_correlation`, `boxes.similarity.pair_similarity`). Lengths are
+normalised to the image's side unless they say pixels.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from .glyphs import around, load_glyphs
 
 SPLITS = ("train", "val")
 TEXTURES = ("brick", "grass", "gravel")
-VIEWS = (128, 192, 256)  # pixels of a texture that fill the picture's side
+VIEWS = (128, 192, 256)  # pixels of a texture that fill the image's side
 HEIGHTS = (0.2, 0.45)  # smallest and largest digit
-GAPS = (0.02, 0.04)  # between neighbours of an arranged picture
-OVERLAP = 0.1  # largest IoU of two boxes of a scattered picture
+GAPS = (0.02, 0.04)  # between neighbours of an arranged image
+OVERLAP = 0.1  # largest IoU of two boxes of a scattered image
 NAMES = {digit: str(digit) for digit in range(10)}
 
 _GRIDS = {  # number of digits -> rows and columns to choose from; the last row may be shorter
@@ -52,7 +52,7 @@ _SIDES = (32, 512)  # pixels
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture with its N digits."""
+    """One image with its N digits."""
 
     pixels: UInt8[np.ndarray, "1 S S"]  # grey levels
     boxes: Float[np.ndarray, "N 4"]  # cxcywh in [0, 1], around the pixels whose centre is ink
@@ -61,10 +61,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """B pictures of one size with their digits."""
+    """B images of one size with their digits."""
 
     pixels: UInt8[np.ndarray, "B 1 S S"]  # grey levels
-    boxes: list[Float[np.ndarray, "N 4"]]  # float32, cxcywh in [0, 1]; one array a picture
+    boxes: list[Float[np.ndarray, "N 4"]]  # float32, cxcywh in [0, 1]; one array an image
     labels: list[Int[np.ndarray, " N"]]  # 0 to 9
 
 
@@ -77,9 +77,12 @@ def make_scenes(
     digits: tuple[int, int] = (1, 4),
     first: int = 0,
 ) -> SceneBatch:
-    """Pictures `first` to `first + count - 1`, each as `scene_at` makes it. ValueError as there."""
-    if count < 1:
-        raise ValueError(f"make_scenes: count must be at least 1, not {count}")
+    """Images `first` to `first + count - 1`, each as `scene_at` makes it. ValueError as there.
+
+    >>> scenes = make_scenes(2, "arranged")
+    >>> scenes.pixels.shape, [len(boxes) for boxes in scenes.boxes]
+    ((2, 1, 64, 64), [3, 3])
+    """
     scenes = [scene_at(first + i, layout, split, seed, side, digits) for i in range(count)]
     return SceneBatch(
         pixels=np.stack([scene.pixels for scene in scenes]),
@@ -96,19 +99,28 @@ def scene_at(
     side: int = 64,
     digits: tuple[int, int] = (1, 4),
 ) -> Scene:
-    """One picture of side x side pixels with `digits` (fewest, most) digits, each number equally likely.
+    """One image of side x side pixels with `digits` (fewest, most) digits, each number equally likely.
 
     It depends on the arguments alone, and `side` changes nothing but its resolution. Raises ValueError for
-    unknown names, a negative index or seed, a side outside 32 to 512, and digits outside 1 to 6.
+    unknown names, a side outside 32 to 512, and digits outside 1 to 6.
     """
-    _check(index, layout, split, seed, side, digits)
+    for name, value, known in (("layout", layout, LAYOUTS), ("split", split, SPLITS)):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+    if not _SIDES[0] <= side <= _SIDES[1]:
+        raise ValueError(f"side must be {_SIDES[0]} to {_SIDES[1]} pixels, not {side}")
+    if not 1 <= digits[0] <= digits[1] <= max(_GRIDS):
+        raise ValueError(f"digits must be (fewest, most) within 1 to {max(_GRIDS)}, not {digits}")
+    # which digits, in whose handwriting, and where
     rng = np.random.default_rng([SPLITS.index(split), list(LAYOUTS).index(layout), seed, index])
     labels = rng.integers(10, size=rng.integers(digits[0], digits[1] + 1))
     glyphs, pools = load_glyphs(), _pools(split)
     chosen = np.array([pools[digit][rng.integers(len(pools[digit]))] for digit in labels])
     places = LAYOUTS[layout](glyphs.aspect[chosen], rng) * side  # xywh in pixels
+    # the ground
     ground, roughness, texture = _ground(side, rng)
-    picture = ground + roughness * texture
+    pixels = ground + roughness * texture
+    # one digit after the other
     boxes = np.empty((len(labels), 4))
     for n, (glyph, place) in enumerate(zip(chosen, places, strict=True)):
         window, inside = glyphs.draw(glyph, place, side)
@@ -116,11 +128,12 @@ def scene_at(
         # first the bare ground, one pixel beyond the stroke: two strokes of one colour stay apart
         for reach, paint in ((1, ground + relief), (0, _ink(ground, roughness, rng) + 0.3 * relief)):
             cover = (inside + reach + 0.5).clip(0, 1)
-            picture[window] += cover * (paint - picture[window])
+            pixels[window] += cover * (paint - pixels[window])
+        # its box, around the pixels whose centre is ink
         boxes[n] = around(inside > 0)
         boxes[n, :2] += window[1].start, window[0].start
     return Scene(
-        pixels=picture.clip(0, 255).round().astype(np.uint8)[None],
+        pixels=pixels.clip(0, 255).round().astype(np.uint8)[None],
         boxes=xywh_to_cxcywh(boxes / side).astype(np.float32),
         labels=labels,
     )
@@ -138,19 +151,6 @@ def as_boxes(batch: SceneBatch) -> BoxTable:
         category=np.concatenate(batch.labels),
         names=NAMES,
     )
-
-
-def _check(index: int, layout: str, split: str, seed: int, side: int, digits: tuple[int, int]):
-    for name, value, known in (("layout", layout, LAYOUTS), ("split", split, SPLITS)):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-    for name, value in (("index", index), ("seed", seed)):
-        if value < 0:
-            raise ValueError(f"{name} must not be negative, but is {value}")
-    if not _SIDES[0] <= side <= _SIDES[1]:
-        raise ValueError(f"side must be {_SIDES[0]} to {_SIDES[1]} pixels, not {side}")
-    if len(digits) != 2 or not 1 <= digits[0] <= digits[1] <= max(_GRIDS):
-        raise ValueError(f"digits must be (fewest, most) within 1 to {max(_GRIDS)}, not {digits}")
 
 
 # -- where and how large: xywh of N digits of the given aspects ----------------------------------------
@@ -171,6 +171,7 @@ def _scattered(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Flo
 
 def _arranged(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Float[np.ndarray, "N 4"]:
     """One height (within 3 %), centres on a grid (within 0.005), the same gap between neighbours' cells."""
+    # rows, columns and gap with which the digits are not too small
     grids = _GRIDS[len(aspect)]
     while True:
         rows, columns = grids[rng.integers(len(grids))]
@@ -179,11 +180,13 @@ def _arranged(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Floa
         room = min((1 - (columns - 1) * gap) / (columns * widest), (1 - (rows - 1) * gap) / rows) / 1.03
         if room > HEIGHTS[0]:
             break
+    # the grid's cells, and the grid anywhere in the image
     height = rng.uniform(HEIGHTS[0], min(HEIGHTS[1], room))
     cell = height * np.array([widest, 1])
     block = np.array([columns, rows]) * (cell + gap) - gap
     row, column = np.divmod(np.arange(len(aspect)), columns)
     centre = np.stack([column, row], axis=1) * (cell + gap) + cell / 2 + rng.random(2) * (1 - block)
+    # digits in the middle of their cells, nearly
     heights = height * rng.uniform(0.97, 1.03, len(aspect))
     wh = np.stack([heights * aspect, heights], axis=1)
     corner = centre + rng.uniform(-0.005, 0.005, wh.shape) - wh / 2
@@ -199,6 +202,7 @@ LAYOUTS: dict[str, Callable] = {"scattered": _scattered, "arranged": _arranged}
 def _ground(side: int, rng: np.random.Generator) -> tuple[float, float, Float[np.ndarray, "S S"]]:
     """A grey level, by how many levels a texture departs from it, and a piece of that texture."""
     texture = _texture(TEXTURES[rng.integers(len(TEXTURES))], side, VIEWS[rng.integers(len(VIEWS))])
+    # a piece of it, perhaps turned
     top, left = ((len(texture) - side + 1) * rng.random(2)).astype(int)
     piece = texture[top : top + side, left : left + side]
     turn = rng.random(3) < 0.5
@@ -208,11 +212,11 @@ def _ground(side: int, rng: np.random.Generator) -> tuple[float, float, Float[np
 
 def _ink(ground: float, roughness: float, rng: np.random.Generator) -> float:
     """A grey level that can be told from the ground: darker or brighter by 70 to 150."""
-    least = 50 + 2.5 * roughness
+    contrast = 50 + 2.5 * roughness  # at least
     room = {-1: ground - 10, 1: 245 - ground}  # one of the two is 117 or more
-    signs = [sign for sign in room if room[sign] > least]
+    signs = [sign for sign in room if room[sign] > contrast]
     sign = signs[rng.integers(len(signs))]
-    return ground + sign * rng.uniform(least, min(room[sign], 150))
+    return ground + sign * rng.uniform(contrast, min(room[sign], 150))
 
 
 @lru_cache(maxsize=36)

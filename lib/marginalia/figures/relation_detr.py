@@ -194,8 +194,7 @@ def scene_pair(detector: str = "headline-conditional-0", count: int = 512) -> Pa
     """
     import torch
 
-    from marginalia.detection import as_boxes, load, make_scenes
-    from marginalia.detection.predicting import predict_table
+    from marginalia.detection import as_boxes, load, make_scenes, predict_table
 
     from .conditional_detr import SHARP, drawn_scene
 

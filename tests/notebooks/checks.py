@@ -1,4 +1,4 @@
-"""What a notebook must be like, committed or just run: each check returns its problems as sentences.
+"""What a committed notebook must be like: each check returns its problems as sentences.
 
 The limits are those that keep a notebook readable in one sitting, and GitHub able to show it.
 """
@@ -14,18 +14,17 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from .hashing import stale
-from .pairing import METADATA, read_source
+from tools.hash import stale
+from tools.pair import METADATA, read
+from tools.run import TRACEBACK
 
 CELLS = (20, 35)  # the tour may be shorter
 MEDIAN_LINES = 10  # of a code cell, below
 MOST_LINES = 30  # of a code cell, at most
-GOOD_BYTES, MOST_BYTES = 300_000, 1_000_000
+MOST_BYTES = 1_000_000
 TOUR = "00_tour"
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-TRACEBACK = "Traceback (most recent call last)"
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
 ABSOLUTE = re.compile(
     r"(?<![\w./~<-])/(?:home|root|Users|tmp|var|opt|usr|private|mnt|work|srv)/[\w.][^\s'\",:)<]*|\b[A-Z]:\\\\?[A-Za-z_]\w*"
@@ -50,12 +49,12 @@ def _tree(cell: NotebookNode) -> ast.Module:
 def not_in_sync(source: Path) -> list[str]:
     """Cells in which NN_name.py and NN_name.ipynb differ."""
     path = source.with_suffix(".ipynb")
-    again = "edit the .py, then run `python -m marginalia sync`"
+    again = "edit the .py, then run `python -m tools.pair`"
     if not path.is_file():
         return [f"{path.name} is missing: {again}"]
     if not source.is_file():
         return [f"{source.name} is missing beside {path.name}"]
-    edited, committed = read_source(source).cells, nbformat.read(path, as_version=4).cells
+    edited, committed = read(source).cells, nbformat.read(path, as_version=4).cells
     for number, (a, b) in enumerate(zip(edited, committed, strict=False), 1):
         if (a.cell_type, a.source, a.metadata) != (b.cell_type, b.source, b.metadata):
             return [f"cell {number} differs between {source.name} and {path.name}: {again}"]
@@ -64,33 +63,15 @@ def not_in_sync(source: Path) -> list[str]:
     return []
 
 
-def error_outputs(notebook: NotebookNode) -> list[str]:
-    """Outputs of type error, whether or not the run stopped there."""
-    return [
-        f"cell {number}: error output {output.ename}: {output.evalue}"
-        for number, cell in _code(notebook)
-        for output in cell.outputs
-        if output.output_type == "error"
-    ]
-
-
-def hidden_errors(notebook: NotebookNode) -> list[str]:
-    """Errors that leave a run green: inside the state of Output widgets, or printed as a traceback."""
-    problems = [
-        f"cell {number}: a traceback in its {output.name} stream"
-        for number, cell in _code(notebook)
-        for output in cell.outputs
-        if output.output_type == "stream" and TRACEBACK in output.text
-    ]
-    states = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    for model in states.values():
-        if model.get("model_name") != "OutputModel":
-            continue
-        for output in model["state"].get("outputs", []):
-            if output["output_type"] == "error":
-                problems.append(f"in an Output widget: {output['ename']}: {output['evalue']}")
-            elif TRACEBACK in str(output.get("text", "")):
-                problems.append("in an Output widget: a printed traceback")
+def errors(notebook: NotebookNode) -> list[str]:
+    """Outputs of type error, whether or not the run stopped there, and tracebacks that were only printed."""
+    problems = []
+    for number, cell in _code(notebook):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                problems.append(f"cell {number}: error output {output.ename}: {output.evalue}")
+            elif output.output_type == "stream" and TRACEBACK in output.text:
+                problems.append(f"cell {number}: a traceback in its {output.name} stream")
     return problems
 
 
@@ -150,12 +131,6 @@ def size(path: Path) -> list[str]:
     """More bytes than a page may have."""
     found = path.stat().st_size
     return [f"{found / 1000:.0f} kB, at most {MOST_BYTES // 1000} kB"] if found > MOST_BYTES else []
-
-
-def large(path: Path) -> list[str]:
-    """More bytes than a page should have: worth a look, not a failure."""
-    found = path.stat().st_size
-    return [f"{found / 1000:.0f} kB, about {GOOD_BYTES // 1000} kB is good"] if found > GOOD_BYTES else []
 
 
 def lengths(notebook: NotebookNode, tour: bool = False) -> list[str]:
@@ -227,8 +202,7 @@ def claims(notebook: NotebookNode) -> list[str]:
 
 
 COMMITTED = (
-    error_outputs,
-    hidden_errors,
+    errors,
     widget_state,
     machine_traces,
     not_run_in_order,

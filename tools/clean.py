@@ -1,48 +1,36 @@
-"""Outputs as they may be committed: no widget state, addresses, paths of this machine or progress bars."""
+"""Outputs fit to be committed: no widget state, addresses, paths of this machine or progress bars."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
-import site
 import sys
 import tempfile
 from pathlib import Path
 
 from nbformat import NotebookNode
+from PIL import Image
 
-from marginalia.store import checkout
+from .pair import ROOT
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-DRAWING = 20_000  # colours; with more of them a picture is taken for a photograph
+DRAWING = 20_000  # colours; what has more of them is a photograph
 PANEL = "Interactive panel: run the notebook to use it."
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 REPR = re.compile(r"[A-Za-z_][\w.]*\(")  # `VBox(children=...`: what a widget calls itself
 BAR = re.compile(r"\d+%\||\d+(\.\d+)?[kMG]?(it|B)/s")  # what tqdm and pooch draw
-TEMPORARY = re.compile(r"(?:/private)?(?:/tmp|/var/folders/[^\s:'\"]*?)/ipykernel_\d+/\d+\.py")
-
-
-def _machine_paths() -> list[tuple[str, str]]:
-    """Prefixes that say where this machine keeps things, and what stands for them; longest first."""
-    packages = [*site.getsitepackages(), site.getusersitepackages()]
-    pairs = [(f"{folder}/", "site-packages/") for folder in packages]
-    home = checkout()
-    if home:
-        pairs.append((f"{home}/", ""))
-    pairs += [(f"{prefix}/", "") for prefix in {sys.prefix, sys.base_prefix}]
-    pairs.append((f"{Path.home()}/", "~/"))
-    return sorted(pairs, key=lambda pair: -len(pair[0]))
+CELL = re.compile(r"(?:/private)?(?:/tmp|/var/folders/[^\s:'\"]*?)/ipykernel_\d+/\d+\.py")  # in a warning
+PACKAGES = re.compile(r"/[^\s'\"]*/(?:site|dist)-packages/")
 
 
 def clean_text(text: str) -> str:
     """Text without object addresses and without the places where this machine keeps its files."""
-    text = TEMPORARY.sub("cell", ADDRESS.sub("", text))
-    work = re.escape(tempfile.gettempdir()) + r"/marginalia-\w+/(?:work/|build/)?"
-    text = re.sub(work, "", text)
-    for prefix, name in _machine_paths():
-        text = text.replace(prefix, name)
-    return text
+    text = PACKAGES.sub("site-packages/", CELL.sub("cell", ADDRESS.sub("", text)))
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/marginalia-\w+/(?:work/)?", "", text)
+    for folder in (sys.prefix, sys.base_prefix, ROOT):  # the one inside before the one around it
+        text = text.replace(f"{folder}/", "")
+    return text.replace(f"{Path.home()}/", "~/")
 
 
 def clean_stream(text: str) -> str:
@@ -52,18 +40,16 @@ def clean_stream(text: str) -> str:
 
 
 def smaller_png(encoded: str) -> str:
-    """The same picture in at most 256 colours, base64; a drawing takes a third of the room that way.
+    """The same drawing in at most 256 colours, base64, which takes a third of the room.
 
-    A photograph, which would show bands, and a picture that gains nothing stay as they are.
+    A photograph, which would show bands, and a drawing that gains nothing stay as they are.
     """
-    from PIL import Image
-
     raw = base64.b64decode(encoded)
-    picture = Image.open(io.BytesIO(raw)).convert("RGB")
-    if picture.getcolors(DRAWING) is None:
+    drawing = Image.open(io.BytesIO(raw)).convert("RGB")
+    if drawing.getcolors(DRAWING) is None:
         return encoded
     packed = io.BytesIO()
-    few = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few = drawing.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(packed, "png", optimize=True)
     return base64.b64encode(packed.getvalue()).decode() if packed.tell() < len(raw) else encoded
 

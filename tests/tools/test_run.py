@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty
@@ -13,11 +11,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from marginalia.notebooks import checks, page_missing, run, running
-from marginalia.notebooks.pairing import read_source
-from marginalia.notebooks.running import execute, run_one
-
-from .helpers import FIRST, code_cell, write_notebook
+from tests.notebooks.helpers import FIRST, code_cell, write_notebook
+from tools import pair, run
 
 CALLBACKS = {
     "interactive": """
@@ -44,8 +39,7 @@ button.on_click(clicked)
 button.click()
 out
 """,
-}
-CLEARED = """
+    "cleared widget": """
 import ipywidgets as widgets
 
 out = widgets.Output()
@@ -53,8 +47,8 @@ with out:
     raise ValueError("planted")
 out.clear_output()
 out.close()
-"""
-PLAIN_BUTTON = """
+""",
+    "button without Output": """
 import ipywidgets as widgets
 
 def clicked(_):
@@ -63,34 +57,32 @@ def clicked(_):
 button = widgets.Button()
 button.on_click(clicked)
 button.click()
-"""
+""",
+    "thread": """
+import threading
+
+def work():
+    raise ValueError("planted")
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+""",
+}
 
 
 class PlainClient(NotebookClient):
     """What the usual runners use, in this interpreter and on a connection that does not hang."""
 
-    create_kernel_manager = running._Client.create_kernel_manager
+    create_kernel_manager = run._Client.create_kernel_manager
 
 
 @pytest.mark.parametrize("kind", CALLBACKS)
-def test_error_in_a_callback_leaves_the_plain_client_green_and_is_found(tmp_path, kind):
+def test_error_that_leaves_the_plain_client_green_is_found(tmp_path, kind):
     source = write_notebook(tmp_path, "01_planted", FIRST + code_cell(CALLBACKS[kind]))
-    notebook = read_source(source)
-    PlainClient(notebook).execute(cwd=str(tmp_path))  # does not raise
-    assert checks.error_outputs(notebook) == []
-    assert checks.hidden_errors(notebook) == ["in an Output widget: ValueError: planted"]
-    error = execute(read_source(source), tmp_path)
-    assert error.startswith("cell 2 of 2 (`import ipywidgets as widgets`)")
-    assert error.endswith("ValueError: planted")
-
-
-@pytest.mark.parametrize("code", [CLEARED, PLAIN_BUTTON], ids=["cleared widget", "button without Output"])
-def test_error_that_leaves_no_trace_in_widget_state_is_found(tmp_path, code):
-    source = write_notebook(tmp_path, "01_planted", FIRST + code_cell(code))
-    notebook = read_source(source)
-    error = execute(notebook, tmp_path)
-    assert checks.hidden_errors(notebook) == []
-    assert "cell 2" in error and "ValueError: planted" in error
+    PlainClient(pair.read(source)).execute(cwd=str(tmp_path))  # does not raise
+    _, error = run.execute(pair.read(source), tmp_path, tmp_path)
+    assert error.startswith("cell 2 of 2 (`import ") and error.endswith("ValueError: planted")
 
 
 def test_reply_that_was_not_announced_is_found(monkeypatch):
@@ -103,15 +95,15 @@ def test_reply_that_was_not_announced_is_found(monkeypatch):
             raise Empty
         return {"content": "the reply"}
 
-    monkeypatch.setattr(running.AsyncZMQSocketChannel, "get_msg", get_msg)
-    channel = object.__new__(running._Channel)  # without a socket
+    monkeypatch.setattr(run.AsyncZMQSocketChannel, "get_msg", get_msg)
+    channel = object.__new__(run._Channel)  # without a socket
 
     def ask(timeout):
         with ThreadPoolExecutor() as pool:  # a browser test before this one may leave a loop in this thread
             return pool.submit(asyncio.run, channel.get_msg(timeout)).result()
 
     assert ask(600) == {"content": "the reply"}
-    assert looks == [running.LOOK_AGAIN] * 3
+    assert looks == [run.LOOK_AGAIN] * 3
     looks.clear()
     with pytest.raises(Empty):
         ask(0)
@@ -126,6 +118,10 @@ for kind in ("svg", "png", "pdf", "csv"):
     (folder / f"shape.{kind}").write_text("x")
 pathlib.Path("left-behind.txt").write_text("in the kernel's own folder")
 """
+READ = """
+from marginalia.store import data_path
+path = data_path("published/dab_detr_depth.csv")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +129,8 @@ def ran(tmp_path_factory):
     """A checkout with a notebook that works and one that fails, both run; (root, results, printed lines)."""
     root = tmp_path_factory.mktemp("checkout")
     (root / ".gitignore").write_text("build/\n", encoding="utf-8")
-    good = (
-        FIRST
-        + "# Also $a<b$, $$\\frac{1}{2}$$ and `cost = $5 + $6`; [the other](02_bad.ipynb).\n"
-        + code_cell(FIGURE)
-        + code_cell("'$x$'")
-    )
     sources = [
-        write_notebook(root, "01_good", good),
+        write_notebook(root, "01_good", FIRST + code_cell(FIGURE) + code_cell(READ)),
         write_notebook(root, "02_bad", FIRST + code_cell("x = 1") + code_cell("x / 0\nprint('not here')")),
     ]
     for command in (["init", "-q"], ["add", "."]):
@@ -148,51 +138,36 @@ def ran(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         lines = []
         patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(map(str, words))))
-        results = run(sources, root / "build")
-    return root, results, lines
+        results = dict(run.run(sources, root / "build"))
+    return root, [results[source] for source in sources], lines
 
 
 def test_one_line_for_a_notebook_and_a_failure_stops_no_other(ran):
     _, (good, bad), lines = ran
-    assert good.error is None and good.figures == 1
+    assert good.error is None
     assert bad.error == "cell 3 of 3 (`x / 0`): ZeroDivisionError: division by zero"
     assert sorted(line.split()[:2] for line in lines) == [["FAILED", "02_bad"], ["ok", "01_good"]]
-    assert str(good).endswith("1 figures") and "cell 3 of 3" in str(bad)
+    assert "cell 3 of 3" in str(bad)
+
+
+def test_what_was_read_and_imported_is_known_and_leaves_no_trace(ran):
+    _, (good, _), _ = ran
+    assert good.data == ["published/dab_detr_depth.csv"]
+    assert good.modules == ["marginalia", "marginalia.store"]
+    assert [cell.get("execution_count") for cell in good.notebook.cells] == [None, 1, 2]
+    assert good.notebook.cells[2].outputs == []
 
 
 def test_what_is_left_is_in_the_build_folder(ran):
     root, _, _ = ran
     build = root / "build"
     assert sorted(path.name for path in (build / "notebooks").iterdir()) == ["01_good.ipynb", "02_bad.ipynb"]
-    assert sorted(path.name for path in (build / "html").iterdir()) == ["01_good.html", "02_bad.html"]
     assert len(list((build / "figures" / "paper").iterdir())) == 4
     nbformat.validate(nbformat.read(build / "notebooks" / "01_good.ipynb", as_version=4))
     status = subprocess.run(
         ["git", "status", "--short"], cwd=root, check=True, capture_output=True, text=True
     )
     assert {line[0] for line in status.stdout.splitlines()} == {"A"}  # only what was added before the run
-
-
-def test_page_needs_no_network(ran):
-    page = (ran[0] / "build" / "html" / "01_good.html").read_text(encoding="utf-8")
-    body = page[page.index("<body") :]
-    assert "<script" not in page and "<link" not in page and 'src="http' not in page and "@import" not in page
-    assert body.count("<math") == 2 and 'display="block"' in body
-    assert "cost = $5 + $6" in body and "'$x$'" in body
-    assert "<title>A small notebook</title>" in page
-    assert 'href="02_bad.html"' in page  # which came later
-
-
-def test_page_is_missing_unless_its_run_went_well_and_is_newer_than_everything_behind_it(ran, tmp_path):
-    root, _, _ = ran
-    good, bad = (root / "notebooks" / f"{name}.py" for name in ("01_good", "02_bad"))
-    build = tmp_path / "build"
-    assert page_missing(good, build)
-    shutil.copytree(root / "build", build)
-    page = build / "html" / "01_good.html"
-    assert not page_missing(good, build) and page_missing(bad, build)
-    os.utime(page, (0, good.stat().st_mtime - 1))
-    assert page_missing(good, build)
 
 
 def test_user_kernels_and_start_up_files_do_not_matter(tmp_path, monkeypatch):
@@ -203,16 +178,30 @@ def test_user_kernels_and_start_up_files_do_not_matter(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "nothing"))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     code = "import sys, os\nassert os.environ['MPLBACKEND'].endswith('backend_inline')\nsys.executable"
-    result = run_one(write_notebook(tmp_path, "01_small", code_cell(code)), tmp_path / "build")
-    assert result.error is None
+    source = write_notebook(tmp_path, "01_small", code_cell(code))
+    assert run.execute(pair.read(source), tmp_path, tmp_path) == ([], None)
 
 
 def test_cell_that_takes_too_long(tmp_path):
     source = write_notebook(tmp_path, "01_slow", code_cell("import time\ntime.sleep(60)"))
-    assert "ran longer than 1 s" in execute(read_source(source), tmp_path, timeout=1)
+    assert (
+        "CellTimeoutError: A cell timed out"
+        in run.execute(pair.read(source), tmp_path, tmp_path, timeout=1)[1]
+    )
 
 
 def test_kernel_that_dies(tmp_path):
     source = write_notebook(tmp_path, "01_dead", code_cell("import os\nos._exit(1)"))
-    error = execute(read_source(source), tmp_path)
-    assert error.startswith("cell 1 of 1 (`import os`): the kernel stopped")
+    _, error = run.execute(pair.read(source), tmp_path, tmp_path)
+    assert error.startswith("cell 1 of 1 (`import os`): DeadKernelError")
+
+
+def test_a_notebook_that_fails_or_a_page_with_a_fault_turns_the_command_red(monkeypatch, capsys):
+    good, bad = (run.Result(name, None, 1.0, [], [], error) for name, error in (("a", None), ("b", "no")))
+    for results, wrong, code in (([good], 0, 0), ([good, bad], 0, 1), ([good], 1, 1)):
+        monkeypatch.setattr(
+            run, "run", lambda sources, build, results=results: [(None, one) for one in results]
+        )
+        monkeypatch.setattr(run.site, "build", lambda build, wrong=wrong: wrong)
+        assert run.main([]) == code
+    assert "1 of 2 notebooks ran" in capsys.readouterr().out

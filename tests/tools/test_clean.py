@@ -13,9 +13,9 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-import marginalia
-from marginalia.notebooks import checks
-from marginalia.notebooks.cleaning import PANEL, WIDGET, clean, clean_stream, clean_text, smaller_png
+from tests.notebooks import checks
+from tests.notebooks.helpers import one_cell
+from tools.clean import PANEL, WIDGET, clean, clean_stream, clean_text, smaller_png
 
 # one black pixel
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -31,10 +31,10 @@ def cleaned(notebook):
     return notebook.cells[0].outputs
 
 
-def test_widget_with_a_picture_keeps_picture_and_sentence(notebook_of):
+def test_widget_with_an_image_keeps_image_and_sentence():
     view = {"model_id": "a1", "version_major": 2}
     (output,) = cleaned(
-        notebook_of(display(widget=view, png=PIXEL, text="Five boxes; drag them in a notebook."))
+        one_cell(display(widget=view, png=PIXEL, text="Five boxes; drag them in a notebook."))
     )
     assert dict(output.data) == {"image/png": PIXEL, "text/plain": "Five boxes; drag them in a notebook."}
 
@@ -42,24 +42,23 @@ def test_widget_with_a_picture_keeps_picture_and_sentence(notebook_of):
 @pytest.mark.parametrize(
     "text", ["VBox(children=(IntSlider(value=1), Output()))", "marginalia.explorers.Box(x=1)"]
 )
-@pytest.mark.parametrize("picture", [{}, {"png": PIXEL}])
-def test_what_a_widget_calls_itself_becomes_a_sentence(notebook_of, text, picture):
-    (output,) = cleaned(notebook_of(display(widget={"model_id": "a1"}, text=text, **picture)))
+@pytest.mark.parametrize("plot", [{}, {"png": PIXEL}])
+def test_what_a_widget_calls_itself_becomes_a_sentence(text, plot):
+    (output,) = cleaned(one_cell(display(widget={"model_id": "a1"}, text=text, **plot)))
     assert output.data["text/plain"] == PANEL and WIDGET not in output.data
-    assert ("image/png" in output.data) == bool(picture)
+    assert ("image/png" in output.data) == bool(plot)
 
 
-def test_metadata_of_a_run_goes(notebook_of):
-    notebook = notebook_of(metadata={"execution": {"a": "2024"}, "tags": ["keep"]}, widgets={"state": {}})
+def test_metadata_of_a_run_goes():
+    notebook = one_cell(metadata={"execution": {"a": "2024"}, "tags": ["keep"]}, widgets={"state": {}})
     clean(notebook)
     assert "widgets" not in notebook.metadata and dict(notebook.cells[0].metadata) == {"tags": ["keep"]}
 
 
-def test_text_loses_addresses_and_places():
-    home = Path(marginalia.__file__).parents[2]
+def test_text_loses_addresses_and_places(root):
     temporary = Path(tempfile.gettempdir()) / "ipykernel_123" / "456.py"
     assert clean_text("<Axes at 0x7f33c9a1b2c0>") == "<Axes>"
-    assert clean_text(f"saved {home}/build/a.svg") == "saved build/a.svg"
+    assert clean_text(f"saved {root}/build/a.svg") == "saved build/a.svg"
     assert clean_text(f"{temporary}:3: UserWarning: x") == "cell:3: UserWarning: x"
     assert clean_text(f"{tempfile.gettempdir()}/marginalia-ab_1/work/a.txt") == "a.txt"
     assert clean_text(f"{Path(pytest.__file__)}:3").startswith("site-packages/pytest/")
@@ -74,14 +73,14 @@ def test_progress_bars_leave_nothing():
     assert clean_stream("accuracy 95%\n") == "accuracy 95%\n"
 
 
-def test_empty_stream_goes(notebook_of):
+def test_empty_stream_goes():
     bar = v4.new_output("stream", name="stderr", text="\r 50%|##  | 1/2\r100%|####| 2/2")
-    assert cleaned(notebook_of(bar)) == []
+    assert cleaned(one_cell(bar)) == []
 
 
-def test_clean_notebook_passes_the_checks_and_stays_as_it_is(notebook_of):
+def test_clean_notebook_passes_the_checks_and_stays_as_it_is():
     here = Path.home() / "x.json"
-    dirty = notebook_of(
+    dirty = one_cell(
         display(widget={"model_id": "a1"}, html=f"<b>{here}</b>", text="Box(x=1) at 0x7f33c9a1b2c0"),
         v4.new_output("stream", name="stderr", text="\r100%|##| 2/2\nreal words"),
         widgets={"state": {}},

@@ -1,0 +1,25 @@
+"""What counts as a line of code."""
+
+from __future__ import annotations
+
+from tools.size import function_lines, javascript_lines, python_lines
+
+MODULE = '''"""Two
+lines."""
+
+# a comment
+x = """no
+docstring"""
+
+
+def f(a):
+    """Doc."""
+
+    return a  # remark
+'''
+
+
+def test_blank_lines_comments_and_docstrings_do_not_count():
+    assert python_lines(MODULE) == {5, 6, 9, 12}
+    assert function_lines(MODULE) == {"f": 2}
+    assert javascript_lines("/* a\nb */\nlet x = 1; // c\n\n  // d\n") == 1
