@@ -30,7 +30,7 @@ MAPS = ("spatial", "combined", "content")
 STEADY = 1.0  # half-boxes: an axis whose interquartile range is below this is steady
 ASIDE = 0.5  # half-boxes from the middle: a steady head beyond this watches a side
 LEAST = 20  # objects, without which no head gets a name
-SIDES = ("left", "top", "right", "bottom", "inside", "roaming")  # in the order of the paper's figures
+SIDES = ("left", "top", "right", "bottom", "inside", "unlocalised")  # in the order of the paper's figures
 _BATCH = 64  # pictures captured at a time
 
 
@@ -186,6 +186,25 @@ def side_of(x: float, y: float, x_range: float, y_range: float) -> str:
     return "inside" if x_range < STEADY and y_range < STEADY else "roaming"
 
 
+def sides(frame: pd.DataFrame) -> pd.Series:
+    """The side that each head specialises in, from columns x, y, x_range, y_range (half-boxes).
+
+    `left`, `right`, `top`, `bottom`: that axis is steady (range below 1) and its median beyond 0.5, while the
+    other median lies within the box; the further one where both axes do. `inside`: both axes are steady and
+    neither median is beyond 0.5. `unlocalised`: the rest.
+    """
+    import pandas as pd
+
+    size = frame[["x", "y"]].abs()
+    steady = (frame["x_range"] < STEADY, frame["y_range"] < STEADY)
+    aside = [on & (size[a] > ASIDE) & (size[b] <= 1) for on, a, b in zip(steady, "xy", "yx", strict=True)]
+    x = aside[0] & ~(aside[1] & (size["y"] > size["x"]))
+    inside = steady[0] & steady[1] & (size <= ASIDE).all(axis=1)
+    choices = [x & (frame["x"] < 0), x, aside[1] & (frame["y"] < 0), aside[1], inside]
+    names = np.select(choices, ["left", "right", "top", "bottom", "inside"], "unlocalised")
+    return pd.Series(names, frame.index)
+
+
 def sort_heads(summary: pd.DataFrame) -> pd.DataFrame:
     """Rows of `summarise` in the order left, top, right, bottom, inside, roaming; steadier heads first."""
     order = {side: n for n, side in enumerate(SIDES)}
@@ -203,6 +222,7 @@ def heads_by_side(summary: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
+    summary = summary.assign(side=sides(summary))
     ideal = {"left": (-1, 0), "top": (0, -1), "right": (1, 0), "bottom": (0, 1), "inside": (0, 0)}
     rows = {}
     for side, (x, y) in ideal.items():

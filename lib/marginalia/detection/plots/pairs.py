@@ -23,11 +23,11 @@ from ...boxes.geometry import iou
 from ...boxes.nulls import bootstrap_interval
 from ...boxes.plots import evaluation
 from ...boxes.plots.evaluation import Pair, ap_strips, failure_cases, pair_legend, show_picture
+from ...figures.conditional_detr import SHARP, drawn_scene
 from ...style import CYCLE, WIDTH
 from ..loading import load
 from ..predicting import predict_table
 from ..scenes import SceneBatch, as_boxes, make_scenes
-from .attention import SHARP, drawn_scene
 
 SIDE = 64  # pixels of a scene as detectors see it
 SCENES = 512  # as many as the training measures on, and the same
