@@ -449,3 +449,66 @@ def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure
     right.minorticks_off()
     columns = ["base", "seed", "steps", "trained", "kind", "ratio", "bound"]
     return figure, pd.concat(parts, ignore_index=True)[columns]
+
+
+def late_heads(names: Iterable[str]) -> pd.DataFrame:
+    """`head_histories` of spatial maps after the first layer, with `side` and `width`, the mean of both axes."""
+    frame = head_histories(names)
+    frame = frame[(frame["map"] == "spatial") & (frame["layer"] > 0)]
+    return frame.assign(side=heads.sides(frame), width=frame[["x_width", "y_width"]].mean(axis=1))
+
+
+def heads_over_training() -> tuple[Figure, pd.DataFrame]:
+    """AP50, heads on a side, unlocalised heads and the width of maps in the course of the short trainings.
+
+    data: a row a run and step: how many of the twelve late heads have each side, "on a side" (left, right, top
+    or bottom), width (median over heads), AP50.
+    """
+    names = [name for name in run_names("headline") if not name.startswith(LONG)]
+    frame = late_heads(names)
+    each = frame.groupby(["kind", "base", "seed", "run", "step"])
+    data = each["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+    data["on a side"] = data[["left", "right", "top", "bottom"]].sum(axis=1)
+    data = data.assign(width=each["width"].median()).reset_index()
+    data = data.merge(histories(names)[["run", "step", "AP50"]], on=["run", "step"])
+    labels = {"AP50": "AP50", "on a side": "heads on a side, of 12", "unlocalised": "unlocalised, of 12"}
+    labels["width"] = "map width [of the side]"
+    figure, axes = plots.panels(4, 4, 2.6)
+    for panel, (column, label) in zip(axes, labels.items(), strict=True):
+        for kind, name in MODELS.items():
+            plots.seed_curves(panel, data[data["kind"] == kind], column, MODEL_COLORS[kind], name)
+        panel.set(xlabel="training steps", ylabel=label, ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1)
+    return figure, data.round(4)
+
+
+def widths_by_temperature() -> tuple[Figure, pd.DataFrame]:
+    """Width of the late heads' maps at three temperatures and two map sizes, a dot a seed, with AP.
+
+    data: temperature, map (cells), seed, width (of the side), cells, AP, heads on a side, unlocalised heads.
+    """
+    names = run_names("temperature")
+    ends = at_the_end(histories(names)).set_index(["base", "seed"])["AP"]
+    each = at_the_end(late_heads(names)).groupby(["base", "seed"])
+    counts = each["side"].value_counts().unstack(fill_value=0)
+    data = pd.DataFrame({"width": each["width"].median(), "AP": ends, "unlocalised": counts["unlocalised"]})
+    data["on a side"] = counts[["left", "right", "top", "bottom"]].sum(axis=1)
+    kinds = pd.Series({base: name for name, base in GROUPS["temperature"].items()}).str.split(
+        ", ", expand=True
+    )
+    data = kinds.set_axis(["temperature", "map"], axis=1).rename_axis("base").join(data).reset_index()
+    data["cells"] = data["width"] * data["map"].str[:2].astype(int)
+    labels = {"width": "map width [of the side]", "cells": "map width [cells]"}
+    labels |= {"on a side": "heads on a side, of 8", "AP": "AP"}
+    figure, axes = plots.panels(4, 4, 2.4)
+    for panel, (column, label) in zip(axes, labels.items(), strict=True):
+        for grid, color, shift in (("12x12", CYCLE[0], -0.1), ("16x16", CYCLE[1], 0.1)):
+            rows = data[data["map"] == grid]
+            x = rows["temperature"].map({"2": 0, "20": 1, "10000": 2}) + shift
+            panel.plot(x, rows[column], "o", markersize=4, color=color, alpha=0.75, label=f"{grid} cells")
+            panel.plot(rows[column].groupby(x).mean(), color=color, linewidth=1)
+        panel.set(xlabel="temperature", ylabel=label, ylim=(0, 1.12 * data[column].max()))
+        panel.set_xticks(range(3), ["2", "20", "10000"])
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    columns = ["temperature", "map", "seed", "width", "cells", "AP", "on a side", "unlocalised"]
+    return figure, data[columns].round(4)
