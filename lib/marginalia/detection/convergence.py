@@ -94,7 +94,7 @@ def values_at(
 
 
 def verdict(differences: Sequence[float]) -> str:
-    """What differences of paired seeds allow to say of their sign: the same in all seeds, or not separated."""
+    """What differences of paired seeds say of their sign: the same in all seeds, or not separated."""
     differences = np.asarray(differences, float)
     above, count = int((differences > 0).sum()), len(differences)
     if (differences > 0).all() or (differences < 0).all():

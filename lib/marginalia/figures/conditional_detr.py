@@ -1,4 +1,4 @@
-"""Conditional DETR (ICCV 2021): its figures and tables, with detectors trained here or a published checkpoint.
+"""Conditional DETR (ICCV 2021): figures and tables, of detectors trained here or a published checkpoint.
 
 AP of our scenes lies in [0, 1], published AP of COCO val2017 is in percent: they never share an axis.
 """
@@ -193,7 +193,7 @@ def drawn_scene(index: int) -> UInt8[np.ndarray, "S S"]:
 
 
 def open_view(name: str, scene: int = SCENE) -> View:
-    """A model trained here on one validation scene; what its heads specialise in is in data/measured/heads."""
+    """A model trained here on one validation scene; its heads are those of data/measured/heads."""
     model, scenes = load(name), make_scenes(1, split="val", first=scene)
     pixels, targets = torch.from_numpy(scenes.pixels), gather_targets(scenes.boxes, scenes.labels)
     pairs = heads.found_by(model, pixels, targets, least_iou=0)  # every object has its query
@@ -205,9 +205,9 @@ def open_view(name: str, scene: int = SCENE) -> View:
 
 
 def open_checkpoint(data: str, side: int | None = 480) -> View:
-    """A published checkpoint on an image of one's own; data: 'checkpoint,image', a folder or hub name and a file.
+    """A published checkpoint on an image of one's own.
 
-    side: length of the image's shorter side in pixels, None for the checkpoint's own. The boxes are those of
+    data: 'checkpoint,image', a folder or hub name and a file. side: length of the image's shorter side in pixels, None for the checkpoint's own. The boxes are those of
     the queries with a score of at least 0.5, or of the surest one; a head is named by its peaks beside these
     boxes, so an image with many objects tells more. Errors as `load`, and those of Pillow.
     """
@@ -410,7 +410,7 @@ def components() -> tuple[Figure, dict[str, pd.DataFrame]]:
 
 
 def reference_points() -> tuple[Figure, dict[str, pd.DataFrame]]:
-    """Section 4.3, numbers in the text: where the reference point comes from; data as `spatial_query_forms`."""
+    """Section 4.3: where the reference point comes from; data as `spatial_query_forms`."""
     return _beside("reference_point")
 
 
@@ -452,7 +452,7 @@ def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure
 
 
 def late_heads(names: Iterable[str]) -> pd.DataFrame:
-    """`head_histories` of spatial maps after the first layer, with `side` and `width`, the mean of both axes."""
+    """`head_histories` of spatial maps after the first layer, with `side` and `width` (mean of both axes)."""
     frame = head_histories(names)
     frame = frame[(frame["map"] == "spatial") & (frame["layer"] > 0)]
     return frame.assign(side=heads.sides(frame), width=frame[["x_width", "y_width"]].mean(axis=1))
@@ -461,8 +461,8 @@ def late_heads(names: Iterable[str]) -> pd.DataFrame:
 def heads_over_training() -> tuple[Figure, pd.DataFrame]:
     """AP50, heads on a side, unlocalised heads and the width of maps in the course of the short trainings.
 
-    data: a row a run and step: how many of the twelve late heads have each side, "on a side" (left, right, top
-    or bottom), width (median over heads), AP50.
+    data: a row a run and step: how many of the twelve late heads have each side, "on a side" (left, right,
+    top or bottom), width (median over heads), AP50.
     """
     names = [name for name in run_names("headline") if not name.startswith(LONG)]
     frame = late_heads(names)

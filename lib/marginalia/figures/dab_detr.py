@@ -56,7 +56,7 @@ def training_curves() -> tuple[Figure, pd.DataFrame]:
 
 
 def positional_maps(scene: int = SCENE) -> tuple[Figure, pd.DataFrame]:
-    """Figure 4: positional query against positional encodings, a row a model, a column an object of one scene.
+    """Figure 4: positional query against positional encodings; a row a model, a column an object.
 
     Softmax over cells of the dot product of `positional_queries` and the key positional encoding, divided by
     the root of their width. The ground truth is framed. Each panel is scaled by its own maximum.
