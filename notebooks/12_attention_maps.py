@@ -70,9 +70,9 @@ head = heads.heads_by_side(view.summary).loc["top"]
 figure, axes = plots.panels(3, 3, 2.4)
 for panel, kind in zip(axes, ("content", "spatial", "combined"), strict=True):
     conditional_detr.draw_map(panel, view, head, kind, thing, style.CYCLE[1])
-    panel.set_title(f"{kind}, layer {head['layer']}, head {head['head']}", loc="center")
+    panel.set_title(f"{kind}, layer {head['layer']:.0f}, head {head['head']:.0f}", loc="center")
 plots.joined(axes, "×∝")
-place = head["layer"], 0, head["head"], view.queries[thing]
+place = int(head["layer"]), 0, int(head["head"]), view.queries[thing]
 maps = {kind: getattr(view.captured, kind)[place].flatten().tolist() for kind in conditional_detr.KINDS}
 data = pd.DataFrame(maps).rename_axis("cell").reset_index()
 figures.save(figure, "extra/attention-product", data)
@@ -117,7 +117,7 @@ figure
 # Drawn by [`figures.conditional_detr.attention_decomposition`](../lib/marginalia/figures/conditional_detr.py).
 #
 # **Notice.** Spatial maps of Conditional DETR pick a place at the object. Content maps are spread over digits everywhere, or even over the ground between them (the four's second row): they do not know which object is meant. That holds beyond this scene: the printed entropies are medians over
-# some 600 objects. The combined map is close to the spatial one; content moves the weight onto strokes, most in the head that looks inside. A name in brackets means that no head specialises in that side in this model, and the nearest is shown: this training has two heads for the right and none for the left.
+# some 600 objects. The combined map is close to the spatial one; content moves the weight onto strokes, most in the head that peaks inside. A name in brackets means that no head specialises in that side in this model, and the nearest is shown: this training has two heads for the right and none for the left.
 #
 # What differs from the paper: there the spatial maps are *bands* along a whole side. Here they are spots of about the width of a stroke. Bands would be possible: a head's spatial map is a product of a curve in $x$ and one in $y$ (section 6 of
 # [11](11_conditional_cross_attention.ipynb)), and a band is one with a flat curve. A 16 x 16 map of small objects seems to have no use for it.
@@ -149,12 +149,12 @@ figure
 # $(0, 0)$ is the middle of the box, $\Delta x = -1$ its left side, $\Delta y = 1$ its bottom. Over all objects that are found (IoU .5 and more): the median says *which place*, the interquartile range *how steadily*. The cell follows one head over the objects of 64 validation scenes; what comes after uses 256.
 
 # %%
-looks = heads.looks_of(load(CONDITIONAL), make_scenes(64, split="val"))["spatial"]
-print("(layers, heads, objects, xy):", tuple(looks.offset.shape))
-offset = looks.offset[2, 0].numpy()  # layer 2, head 0
+peaks = heads.peaks_of(load(CONDITIONAL), make_scenes(64, split="val"))["spatial"]
+print("(layers, heads, objects, xy):", tuple(peaks.offset.shape))
+offset = peaks.offset[2, 0].numpy()  # layer 2, head 0
 low, middle, high = np.quantile(offset, [0.25, 0.5, 0.75], axis=0)
 by_hand = pd.Series([*middle, *(high - low)], ["x", "y", "x_range", "y_range"])
-row = heads.summarise(looks).set_index(["layer", "head"]).loc[(2, 0)]
+row = heads.summarise(peaks).set_index(["layer", "head"]).loc[(2, 0)]
 assert np.allclose(by_hand, row[by_hand.index].astype(float), atol=1e-6)
 row.to_frame().T
 
@@ -321,8 +321,8 @@ figure
 figure, axes = plots.panels(4, 4, 2.3, sharey=True)
 rows = []
 for name, kind, pair in ((CONDITIONAL, "conditional", axes[:2]), (DAB, "dab", axes[2:])):
-    looks = heads.looks_of(load(name), make_scenes(256, split="val"))["spatial"]
-    width, size = looks.width[-1].median(0).values.numpy(), looks.boxes[:, 2:].numpy()  # (N, 2)
+    peaks = heads.peaks_of(load(name), make_scenes(256, split="val"))["spatial"]
+    width, size = peaks.width[-1].median(0).values.numpy(), peaks.boxes[:, 2:].numpy()  # (N, 2)
     for axis, panel in enumerate(pair):
         dots = {"markersize": 2.5, "alpha": 0.35, "color": style.MODEL_COLORS[kind], "rasterized": True}
         panel.plot(size[:, axis], width[:, axis], ".", **dots)

@@ -28,7 +28,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import marginalia
-from marginalia import figures, plots, style
+from marginalia import figures, style
 from marginalia.detection import convergence
 from marginalia.detection.detector import DetectorConfig, build, parameters
 from marginalia.exercises import check, check_function
@@ -83,7 +83,14 @@ def lead(group, upper, lower, step=None):
     return values[upper] - values[lower]
 
 
+def compare(group, pairs, step=None):
+    """Which of two rows has the higher AP, by seeds."""
+    said = {f"{a} against {b}": convergence.verdict(lead(group, a, b, step)) for a, b in pairs}
+    print(f"after {step} steps:" if step else "at the end:", said)
+
+
 def size(base):
+    """Parameters of the detector of some runs."""
     return parameters(build(DetectorConfig(**conditional_detr.settings(f"{base}-0")["detector"])))
 
 
@@ -101,18 +108,16 @@ ends.T.add_prefix("AP at the end, seed ").assign(parameters=sizes).rename(index=
 # %%
 figure, data = conditional_detr.convergence()
 figures.save(figure, "conditional-detr/convergence", data)
-until = HEADLINE["drop_at"] * HEADLINE["steps"]
-curves = frame.set_index(["run", "step"])["AP50"]
+curves, until = frame.set_index(["run", "step"])["AP50"], HEADLINE["drop_at"] * HEADLINE["steps"]
 both = pd.concat([curves[f"{base}-0"].loc[:until] for base in (DETR, LONG)], axis=1, join="inner")
 assert len(both) > 1 and np.allclose(
     both.iloc[:, 0], both.iloc[:, 1], atol=1e-4
 )  # the same run, up to rounding
-long = frame.loc[frame["base"] == LONG, "AP"].iloc[-1]
-assert long > ends["conditional"].max()  # ten times the steps are worth it here
-display(Markdown(
-    f"DETR after {10 * HEADLINE['steps']:,} steps, one seed: AP {long:.3f}. Conditional DETR after "
-    f"{HEADLINE['steps']:,}, mean of {len(SEEDS)} seeds: {ends['conditional'].mean():.3f}."
-))  # fmt: skip
+long, conditional = frame.loc[frame["base"] == LONG, "AP"].iloc[-1], ends["conditional"]
+assert long > conditional.max()  # ten times the steps are worth it here
+print(
+    f"AP of DETR after ten times the steps {long:.3f}, of Conditional DETR {conditional.mean():.3f} (mean of seeds)"
+)
 figure
 
 # %% [markdown]
@@ -137,38 +142,13 @@ figure
 # **Predict.** Take each run at the step where its boxes fit equally well, a mean IoU of .75. Is then equally much found?
 
 # %%
-skills = {"mean_iou": ("fits: mean IoU of matched boxes", (0, (1, 1)))}
-skills |= {
-    "AP50_any": ("and is found: AP50, one class", "-"),
-    "AP50": ("and classified: AP50", (0, (4, 1.5))),
-}
-figure, axes = plots.panels(4, 4, 2.8, sharey=True)
-for panel, (kind, base) in zip(axes, GROUPS["headline"].items(), strict=True):
-    for metric, (_, dashes) in skills.items():
-        means = frame[frame["base"] == base].groupby("step")[metric].mean()
-        panel.plot(means, color=style.MODEL_COLORS[kind], linestyle=dashes)
-    conditional_detr.mark_drop(panel, HEADLINE)
-    panel.set(title=style.MODELS[kind], xlim=(0, HEADLINE["steps"]), ylim=(0, 1), xlabel="steps")
-axes[0].set_ylabel("mean of seeds")
-lines = {name: {"color": plots.NEUTRAL, "linestyle": dashes} for name, dashes in skills.values()}
-plots.legend(figure, lines, "outside upper left")
-data = frame[frame["base"].isin([*GROUPS["headline"].values(), LONG])]
+figure, data = conditional_detr.found_and_classified()
 figures.save(figure, "extra/convergence-found-and-read", data)
-figure
-
-# %%
-rows = {}
-for (base, seed), run in data.groupby(["base", "seed"]):
-    steps = run["step"].to_numpy()
-    at = convergence.steps_to_reach(steps, run["mean_iou"].to_numpy(), 0.75)
-    rows[base, seed] = {"step": at} | {
-        metric: np.interp(at, steps, run[metric]) for metric in ("AP50_any", "AP50")
-    }
-equal = pd.DataFrame.from_dict(rows, orient="index")
+equal = convergence.values_when(data, "mean_iou", 0.75, ("AP50_any", "AP50"))
 found = equal["AP50_any"].unstack()
-assert found.loc[[DETR, FOCAL, CONDITIONAL, DAB]].notna().all(axis=None)
 assert (found.loc[FOCAL] > found.loc[CONDITIONAL]).all() and (found.loc[CONDITIONAL] > found.loc[DETR]).all()
-equal.unstack().round(2)
+display(equal.unstack().round(2))
+figure
 
 # %% [markdown]
 # **Notice.** At equal fit unequally much is found: by DETR + OR + FL most (.89, .89, .86 by seed), then Conditional DETR (.82, .82, .79), and DETR and DAB-DETR least. So being late is not a matter of boxes alone: scores have to learn which of sixteen queries answers for a digit, and that the others keep silent.
@@ -300,14 +280,11 @@ figure
 figure, data = conditional_detr.components()
 figures.save(figure, "conditional-detr/components", data)
 ladder = [("none", "OR"), ("none", "FL"), ("FL", "OR+FL"), ("OR+FL", "OR+FL+CSQ")]
-gains, printed = {}, conditional_detr.published("table_4")
-for low, high in ladder:
-    ours = lead("table_4", high, low)
-    gains[f"{low} → {high}"] = ours.mean(), convergence.verdict(ours), printed[high] - printed[low]
-display(pd.DataFrame(gains, ["AP gained here", "sign", "published, points"]).T)
-steps = pd.DataFrame({high: lead("table_4", high, low) for low, high in ladder})
-assert (steps.drop(columns="OR+FL+CSQ").max(axis=1) < steps["OR+FL+CSQ"]).all()  # in every seed
-assert (steps["FL"] < 0).all() and (lead("table_4", "OR+FL", "none") > steps["OR"] + steps["FL"]).all()
+gains = pd.DataFrame({f"{low} → {high}": lead("table_4", high, low) for low, high in ladder})
+printed = conditional_detr.published("table_4")
+display(gains.T.round(3).assign(published=[printed[high] - printed[low] for low, high in ladder]))
+assert (gains.idxmax(axis=1) == gains.columns[-1]).all() and (gains["none → FL"] < 0).all()  # in every seed
+assert (lead("table_4", "OR+FL", "none") > gains.iloc[:, :2].sum(axis=1)).all()
 figure
 
 # %% [markdown]
@@ -322,8 +299,7 @@ figure
 # %%
 figure, data = conditional_detr.reference_points()
 figures.save(figure, "extra/convergence-reference-point", data)
-for upper, lower in (("predicted", "fixed"), ("learned", "fixed"), ("predicted", "learned")):
-    print(f"{upper} against {lower}: {convergence.verdict(lead('reference_point', upper, lower))}")
+compare("reference_point", [("predicted", "fixed"), ("learned", "fixed"), ("predicted", "learned")])
 assert (lead("reference_point", "learned", "fixed") > 0).all() and (
     lead("reference_point", "predicted", "learned") > 0
 ).all()
@@ -345,9 +321,8 @@ figure
 # %%
 figure, data = dab_detr.convergence()
 figures.save(figure, "dab-detr/convergence", data)
-for step in (HEADLINE["steps"] // 4, HEADLINE["steps"]):
-    said = convergence.verdict(lead("headline", "dab", "conditional", step))
-    print(f"AP of DAB-DETR against Conditional DETR after {step} steps: {said}")
+for step in (HEADLINE["steps"] // 4, None):
+    compare("headline", [("dab", "conditional")], step)
 assert (lead("headline", "dab", "conditional") < 0).all()
 figure
 
@@ -363,14 +338,12 @@ figure
 # %%
 figure, data = dab_detr.training_curves()
 figures.save(figure, "dab-detr/training-curves", data)
-for step in (SMALL["steps"] // 2, SMALL["steps"]):
-    for upper, lower in (("fixed learned", "learned"), ("anchors", "learned"), ("anchors", "fixed learned")):
-        said = convergence.verdict(lead("dab_figure_3", upper, lower, step))
-        print(f"after {step} steps, {upper} against {lower}: {said}")
+sources = convergence.values_at(frame, GROUPS["dab_figure_3"])["learned"]
+for step in (SMALL["steps"] // 2, None):
+    compare("dab_figure_3", [("fixed learned", "learned"), ("anchors", "learned")], step)
 assert (lead("dab_figure_3", "anchors", "learned") > 0).all()
 assert convergence.verdict(lead("dab_figure_3", "fixed learned", "learned")).startswith("not separated")
-source = convergence.values_at(frame, GROUPS["dab_figure_3"])["learned"]
-print("AP of the runs that the fixed queries come from:", source.round(2).tolist())
+print("AP of the runs that the queries come from:", sources.round(2).to_list())
 figure
 
 # %% [markdown]
@@ -419,33 +392,21 @@ pd.DataFrame(rows, columns=columns).set_index("claim").round(3)
 # ## Train one again
 #
 # Everything above rests on rows in `data/measured/detection`. With `RETRAIN = True` this cell makes one of the small runs anew, in memory, and compares. The recipes, in `data/recipes`, are no part of
-# the library; the loop is all there is to them: scenes by number, matching and losses in `set_loss`, an evaluation every so many steps.
+# the library: `train.parts` gives the step (matching and losses in `set_loss`), the scenes by number and the evaluation, `training.fit` the loop.
 
 # %%
 if RETRAIN:
     import sys
 
-    import torch
-
     from marginalia import store, training
-    from marginalia.detection import gather_targets, make_scenes, set_loss
-    from marginalia.detection.losses import RECIPES
 
     sys.path.insert(0, str(store.checkout() / "data" / "recipes"))
     import runs
     import train
 
-    run, device = runs.RUNS["small-csq-0"], torch.device("cpu")
-    model, validation = train.initial(run), make_scenes(runs.VALIDATION, split="val", side=run.side)
-
-    def batches(index):
-        return make_scenes(run.batch, side=run.side, seed=run.options.seed, first=index * run.batch)
-
-    def step(scenes):
-        targets = gather_targets(scenes.boxes, scenes.labels, device)
-        return set_loss(model(torch.from_numpy(scenes.pixels)), targets, RECIPES[run.detector.kind]).total, {}
-
-    evaluate = train.evaluation(run, model, validation, device)
+    run = runs.RUNS["small-csq-0"]
+    model = train.initial(run)
+    step, batches, evaluate = train.parts(run, model)
     again = pd.DataFrame(training.fit(model, step, batches, run.options, evaluate)).set_index("step")["AP50"]
     display(pd.DataFrame({"again": again, "held": curves[run.name]}).round(3))
 

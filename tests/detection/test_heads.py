@@ -1,17 +1,18 @@
-"""Where heads look, on maps whose answer is known."""
+"""Peaks of attention maps beside boxes, on maps whose answer is known."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from marginalia.detection import heads, make_scenes
 from marginalia.detection.attention import positional_encoding
 from marginalia.detection.detector import DetectorConfig, build
-from marginalia.detection.heads import Looks, looks_of, permutation, side_of, sort_heads, summarise
+from marginalia.detection.heads import Peaks, heads_by_side, peaks_of, permute_boxes, sides, summarise
 
 torch.set_num_threads(1)
 
@@ -53,8 +54,8 @@ def test_widths_are_those_of_the_marginals():
     np.testing.assert_allclose(heads.map_widths(bump(0.5, 0.5, 0.1, 0.05)), [0.1, 0.05], rtol=0.01)
 
 
-def test_the_sine_kernel_peaks_where_the_point_is_less_half_a_cell():
-    """Keys stand for the lower right corner of a cell (sheet 7.5): in the picture, peaks lie up and left."""
+def test_the_sine_kernel_peaks_at_the_point_minus_half_a_cell():
+    """Keys stand for the lower right corner of a cell (sheet 7.5): in the image, peaks lie up and left."""
     from marginalia.detection.attention import cell_positions
 
     point = torch.tensor([[0.4, 0.6]], dtype=torch.float64)
@@ -63,47 +64,53 @@ def test_the_sine_kernel_peaks_where_the_point_is_less_half_a_cell():
     np.testing.assert_allclose(heads.peak_positions(kernel), [0.4 - 0.5 / 16, 0.6 - 0.5 / 16], atol=2e-3)
 
 
-def looks(offset, boxes):
-    """Looks of one head in one layer with given offsets (N, 2)."""
+def peaks(offset, boxes):
+    """Peaks of one head in one layer with given offsets (N, 2)."""
     peak = boxes[:, :2] + torch.as_tensor(offset) * boxes[:, 2:] / 2
-    return Looks(
-        boxes, peak[None, None], torch.full((1, 1, len(boxes), 2), 0.05), torch.ones(1, 1, len(boxes))
-    )
+    width, entropy = torch.full((1, 1, len(boxes), 2), 0.05), torch.ones(1, 1, len(boxes))
+    return Peaks(boxes, peak[None, None], width, entropy)
 
 
 @pytest.fixture
-def boxes():
-    rng = np.random.default_rng(0)
+def boxes(rng):
     return torch.from_numpy(
         np.column_stack([rng.uniform(0.2, 0.8, (400, 2)), rng.uniform(0.1, 0.4, (400, 2))])
     )
+
+
+def only(summary):
+    """The one row of a summary, and its side."""
+    assert len(summary) == 1
+    return summary.iloc[0], sides(summary).item()
 
 
 def test_summary_of_a_head_that_follows_the_top(boxes):
     offset = torch.tensor([0.1, -0.9]) + 0.2 * torch.from_numpy(
         np.random.default_rng(1).normal(size=(400, 2))
     )
-    row = summarise(looks(offset, boxes)).iloc[0]
-    assert (row["layer"], row["head"], row["objects"], row["side"]) == (0, 0, 400, "top")
-    np.testing.assert_allclose(row[["x", "y"]].astype(float), [0.1, -0.9], atol=0.05)
-    np.testing.assert_allclose(row[["x_range", "y_range"]].astype(float), 0.2 * 1.349, rtol=0.15)
-    np.testing.assert_allclose(
-        row[["x_width", "y_width", "entropy"]].astype(float), [0.05, 0.05, 1], rtol=1e-6
-    )
+    row, side = only(summarise(peaks(offset, boxes)))
+    assert (row["layer"], row["head"], row["objects"], side) == (0, 0, 400, "top")
+    np.testing.assert_allclose(row[["x", "y"]], [0.1, -0.9], atol=0.05)
+    np.testing.assert_allclose(row[["x_range", "y_range"]], 0.2 * 1.349, rtol=0.15)
+    np.testing.assert_allclose(row[["x_width", "y_width", "entropy"]], [0.05, 0.05, 1], rtol=1e-6)
 
 
-def test_exchanged_boxes_unsettle_a_head_that_follows_its_object(boxes):
-    offset = torch.zeros(400, 2, dtype=torch.float64)
-    assert summarise(looks(offset, boxes)).iloc[0]["side"] == "inside"
-    chance = summarise(permutation(looks(offset, boxes))).iloc[0]
-    assert chance["side"] == "roaming" and min(chance["x_range"], chance["y_range"]) > 2
+def test_permuted_boxes_unsettle_a_head_that_follows_its_object(boxes):
+    found = peaks(torch.zeros(400, 2, dtype=torch.float64), boxes)
+    assert only(summarise(found))[1] == "inside"
+    chance, side = only(summarise(permute_boxes(found)))
+    assert side == "unlocalised" and min(chance["x_range"], chance["y_range"]) > 2
 
 
-def test_exchanged_boxes_do_not_unsettle_a_head_that_looks_at_a_fixed_place(boxes):
-    fixed = looks((0.5 - boxes[:, :2]) / (boxes[:, 2:] / 2), boxes)
-    before, after = summarise(fixed).iloc[0], summarise(permutation(fixed)).iloc[0]
-    assert before["x_range"] == pytest.approx(after["x_range"])
-    assert before["side"] == after["side"] == "roaming"
+def test_permuted_boxes_do_not_unsettle_a_head_that_peaks_at_a_fixed_place(boxes):
+    fixed = peaks((0.5 - boxes[:, :2]) / (boxes[:, 2:] / 2), boxes)
+    before, after = only(summarise(fixed)), only(summarise(permute_boxes(fixed)))
+    assert before[0]["x_range"] == pytest.approx(after[0]["x_range"])
+    assert before[1] == after[1] == "unlocalised"
+
+
+def frame(*rows):
+    return pd.DataFrame(rows, columns=["x", "y", "x_range", "y_range"])
 
 
 @pytest.mark.parametrize(
@@ -114,42 +121,51 @@ def test_exchanged_boxes_do_not_unsettle_a_head_that_looks_at_a_fixed_place(boxe
         ((-0.6, -0.8, 0.4, 0.4), "top"),  # a corner goes to the side it is further out on
         ((0.1, 1.3, 5.0, 0.9), "bottom"),
         ((0.4, -0.2, 0.9, 0.9), "inside"),
-        ((0.4, -0.2, 0.9, 1.2), "roaming"),
-        ((-2.0, 3.0, 2.0, 2.0), "roaming"),
+        ((0.4, -0.2, 0.9, 1.2), "unlocalised"),
+        ((-2.0, 3.0, 2.0, 2.0), "unlocalised"),
+        ((-0.7, 2.5, 0.4, 3.0), "unlocalised"),  # a blob below the box is not on its left
+        ((-1.2, 1.5, 0.4, 0.4), "unlocalised"),  # nor is one beyond a corner
+        ((-0.7, 1.5, 0.4, 0.4), "bottom"),
+        ((-1.1, 0.9, 0.4, 0.4), "left"),
+        ((math.nan, math.nan, math.nan, math.nan), ""),
     ],
 )
 def test_sides(numbers, side):
-    assert side_of(*numbers) == side
+    assert sides(frame(numbers)).item() == side
+
+
+def test_sides_keep_the_index():
+    rows = frame((-0.9, 0.1, 0.4, 3.0), (0.1, 1.3, 5.0, 0.9)).set_axis([7, 3])
+    assert sides(rows).to_dict() == {7: "left", 3: "bottom"}
 
 
 def test_few_objects_give_no_numbers(boxes):
-    row = summarise(looks(torch.zeros(10, 2), boxes[:10])).iloc[0]
-    assert row["objects"] == 10 and row["side"] == "" and np.isnan(row["x"])
+    row, side = only(summarise(peaks(torch.zeros(10, 2), boxes[:10])))
+    assert row["objects"] == 10 and side == "" and np.isnan(row["x"])
 
 
-def test_heads_are_sorted_by_side_and_steadiness(boxes):
-    import pandas as pd
-
-    rows = pd.DataFrame(
-        {
-            "head": [1, 2, 3, 4],
-            "side": ["roaming", "top", "left", "top"],
-            "x_range": [1, 1, 0.5, 0.4],
-            "y_range": [1, 0.8, 1, 1],
-        }
-    )
-    assert sort_heads(rows)["head"].tolist() == [3, 4, 2, 1]
+def test_one_head_a_side_is_the_steadiest_of_it_or_the_nearest():
+    rows = frame((0, -0.9, 3, 0.8), (0, -0.7, 3, 0.4), (-0.9, 0, 0.4, 0.4), (0, 1.5, 2, 2), (2, 0, 4, 2))
+    chosen = heads_by_side(rows.assign(head=range(5)))
+    assert chosen["head"].to_dict() == {"left": 2, "top": 1, "right": 4, "bottom": 3, "inside": 1}
+    assert chosen["named"].to_dict() == {
+        "left": True,
+        "top": True,
+        "right": False,
+        "bottom": False,
+        "inside": False,
+    }
 
 
 @pytest.mark.parametrize("kind", ["detr", "conditional", "dab"])
-def test_looks_of_an_untrained_model(kind):
+def test_peaks_of_an_untrained_model(kind):
     model = build(DetectorConfig(kind=kind, width=16, heads=2, encoder_layers=1, decoder_layers=2, queries=8))
     scenes = make_scenes(6, split="val", side=32)
-    found = looks_of(model.eval(), scenes, least_iou=0.0)
+    found = peaks_of(model.eval(), scenes, least_iou=0.0)
     ground_truth = torch.from_numpy(np.concatenate(scenes.boxes))
     for one in found.values():
         assert one.peak.shape == (2, 2, len(ground_truth), 2)
-        # every object has a query; their order within a picture is that of the queries
+        # every object has a query; their order within an image is that of the queries
         assert torch.equal(one.boxes.sort(0).values, ground_truth.sort(0).values)
         assert ((one.peak > 0) & (one.peak < 1)).all()
         assert (one.entropy <= math.log(64) + 1e-5).all()

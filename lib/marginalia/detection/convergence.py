@@ -93,6 +93,21 @@ def values_at(
     return last[list(rows.values())].set_axis(list(rows), axis=1).rename_axis(columns="row")
 
 
+def values_when(histories: pd.DataFrame, gate: str, level: float, metrics: Sequence[str]) -> pd.DataFrame:
+    """Metrics of each run at the step where another one, `gate`, reaches a level; NaN where it never does.
+
+    Columns: step, then the metrics; the index is (base, seed).
+    """
+    import pandas as pd
+
+    rows = {}
+    for run, part in histories.groupby(["base", "seed"]):
+        steps = part["step"].to_numpy()
+        at = steps_to_reach(steps, part[gate].to_numpy(), level)
+        rows[run] = {"step": at} | {metric: np.interp(at, steps, part[metric]) for metric in metrics}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "seed"])
+
+
 def verdict(differences: Sequence[float]) -> str:
     """What differences of paired seeds say of their sign: the same in all seeds, or not separated."""
     differences = np.asarray(differences, float)

@@ -207,9 +207,10 @@ def open_view(name: str, scene: int = SCENE) -> View:
 def open_checkpoint(data: str, side: int | None = 480) -> View:
     """A published checkpoint on an image of one's own.
 
-    data: 'checkpoint,image', a folder or hub name and a file. side: length of the image's shorter side in pixels, None for the checkpoint's own. The boxes are those of
-    the queries with a score of at least 0.5, or of the surest one; a head is named by its peaks beside these
-    boxes, so an image with many objects tells more. Errors as `load`, and those of Pillow.
+    data: 'checkpoint,image', a folder or hub name and a file. side: length of the image's shorter side in
+    pixels, None for the checkpoint's own. The boxes are those of the queries with a score of at least 0.5, or
+    of the surest one; a head is named by its peaks beside these boxes, so an image with many objects tells
+    more. Errors as `load`, and those of Pillow.
     """
     from PIL import Image
 
@@ -223,10 +224,10 @@ def open_checkpoint(data: str, side: int | None = 480) -> View:
     scores, boxes = captured.queries.scores[0], captured.queries.boxes[0]
     sure = scores.argsort(descending=True)[: max(int((scores >= SURE).sum()), 1)]
     maps = captured.spatial[-2:, 0][:, :, sure]  # (2, H, N, h, w)
-    looks = heads.Looks(
+    peaks = heads.Peaks(
         boxes[sure], heads.peak_positions(maps), heads.map_widths(maps), heads.map_entropy(maps)
     )
-    summary = heads.summarise(looks, least=1)
+    summary = heads.summarise(peaks, least=1)
     summary["layer"] += len(captured.spatial) - 2
     return View(parts[0], np.asarray(image), captured, boxes[sure].numpy(), sure.numpy(), summary)
 
@@ -353,7 +354,7 @@ def attention_decomposition(
                 numbers = draw_map(panel, view, head, kind, thing, CYCLE[1 - block])
                 rows.append({"object": thing, "side": side, **numbers})
             name = side if head["named"] else f"({side})"
-            line[0].set_ylabel(f"{name}\nlayer {head['layer']}, head {head['head']}", fontsize=7.5)
+            line[0].set_ylabel(f"{name}\nlayer {numbers['layer']}, head {numbers['head']}", fontsize=7.5)
         for panel, kind in zip(grid[0, 3 * block :], KINDS, strict=False):
             panel.set_title(kind, loc="center", fontsize=8)
     return figure, pd.DataFrame(rows)
@@ -415,6 +416,28 @@ def reference_points() -> tuple[Figure, dict[str, pd.DataFrame]]:
 
 
 # --- Ours
+
+
+def found_and_classified() -> tuple[Figure, pd.DataFrame]:
+    """Three skills of each kind against steps: boxes that fit, scores that pick them, and classes.
+
+    Lines are means of the seeds. data: the rows of `histories`.
+    """
+    frame, options = histories(run_names("headline")), settings("headline-detr-0")["options"]
+    skills = {"mean_iou": ("fits: mean IoU of matched boxes", (0, (1, 1)))}
+    skills["AP50_any"] = ("and is found: AP50, one class", "-")
+    skills["AP50"] = ("and is classified: AP50, ten classes", (0, (4, 1.5)))
+    figure, axes = plots.panels(4, 4, 2.8, sharey=True)
+    for panel, (kind, base) in zip(axes, GROUPS["headline"].items(), strict=True):
+        means = frame[frame["base"] == base].groupby("step")[list(skills)].mean()
+        for metric, (_, dashes) in skills.items():
+            panel.plot(means[metric], color=MODEL_COLORS[kind], linestyle=dashes)
+        mark_drop(panel, options)
+        panel.set(title=MODELS[kind], xlim=(0, options["steps"]), ylim=(0, 1), xlabel="steps")
+    axes[0].set_ylabel("mean of seeds")
+    lines = {name: {"color": plots.NEUTRAL, "linestyle": dashes} for name, dashes in skills.values()}
+    plots.legend(figure, lines, "outside upper left")
+    return figure, frame
 
 
 def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure, pd.DataFrame]:
@@ -493,10 +516,8 @@ def widths_by_temperature() -> tuple[Figure, pd.DataFrame]:
     counts = each["side"].value_counts().unstack(fill_value=0)
     data = pd.DataFrame({"width": each["width"].median(), "AP": ends, "unlocalised": counts["unlocalised"]})
     data["on a side"] = counts[["left", "right", "top", "bottom"]].sum(axis=1)
-    kinds = pd.Series({base: name for name, base in GROUPS["temperature"].items()}).str.split(
-        ", ", expand=True
-    )
-    data = kinds.set_axis(["temperature", "map"], axis=1).rename_axis("base").join(data).reset_index()
+    forms = [(base, *name.split(", ")) for name, base in GROUPS["temperature"].items()]
+    data = pd.DataFrame(forms, columns=["base", "temperature", "map"]).merge(data.reset_index(), on="base")
     data["cells"] = data["width"] * data["map"].str[:2].astype(int)
     labels = {"width": "map width [of the side]", "cells": "map width [cells]"}
     labels |= {"on a side": "heads on a side, of 8", "AP": "AP"}
