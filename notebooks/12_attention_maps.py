@@ -5,44 +5,48 @@
 #
 # Papers: Conditional DETR (ICCV 2021), Figures 1 and 4; DAB-DETR (ICLR 2022), Figures 4, 10 and 11. About one minute on two CPU cores.
 #
-# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64×64 像素的手写数字场景）重画 Conditional DETR 的图 1（空间注意力）和图 4（空间、内容，以及二者相乘并归一化后得到的实际注意力）。随后把“每个头各盯住物体的一条边”这一观察量化：对数百个物体，统计注意力峰值相对于框中心的位置（以框的半宽、半高为单位）及其四分位距，以及注意力图的宽度，并与把框换给其他物体的对照比较。接着看训练过程、温度与特征图大小的影响，再看 DAB-DETR 的锚框如何逐层移动、锚框的宽高如何改变注意力图的宽窄。最后，读者可以换用公开的预训练权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条；长时间训练的 DETR 虽然检测得更好，它的注意力图却仍然更宽。这些差别文中都会指出。
+# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64×64 像素的手写数字场景）重画 Conditional DETR 的图 1（空间注意力）和图 4（空间、内容，以及二者相乘并归一化后得到的实际注意力）。随后把“每个头各盯住物体的一条边”这一观察量化：对数百个物体和三个随机种子，统计注意力峰值相对于框中心的位置（以框的半宽、半高为单位）及其四分位距，以及注意力图的宽度，并与把框在物体之间置换的对照比较。接着看训练过程、温度与特征图大小的影响，再看 DAB-DETR 的锚框如何逐层移动、锚框的宽高如何改变注意力图的宽窄。最后，读者可以换用公开的预训练权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条；长时间训练的 DETR 虽然检测得更好，它的注意力图却仍然更宽。这些差别文中都会指出。
 #
 # ## What you will see
 #
 # 1. One head: content times spatial is what the model attends with.
 # 2. The paper's Figures 4 and 1, with models trained here.
-# 3. From one picture to a statistic: where heads look, over hundreds of objects.
-# 4. When that comes about in training, and what temperature and map size do to it.
+# 3. From one image to a statistic: where heads look, over hundreds of objects and three seeds.
+# 4. How that changes in training, and what temperature and map size do to it.
 # 5. DAB-DETR: anchors, their way through the layers, and maps that follow the size of the object.
-# 6. A published checkpoint and your own picture; a panel to explore.
+# 6. A published checkpoint and your own image; a panel to explore.
 #
 # You need to know how the conditional query is made: [11_conditional_cross_attention](11_conditional_cross_attention.ipynb).
 
 # %%
+import itertools
+
 import numpy as np
 import pandas as pd
 import torch
 from IPython.display import display
 
 import marginalia
-from marginalia import figures, style
-from marginalia.detection import capture_attention, heads, load, make_scenes
-from marginalia.detection.plots import anchors, attention
-from marginalia.detection.plots import heads as plots
+from marginalia import figures, plots, style
+from marginalia.detection import heads, load, make_scenes
 from marginalia.exercises import check, check_function
 from marginalia.explorers import AttentionExplorer
+from marginalia.figures import conditional_detr, dab_detr, runs
+from marginalia.statistics import rank_correlation
 
 style.use_style()
 torch.set_num_threads(1)
-CONDITIONAL, DETR, LONG = "headline-conditional-0", "headline-detr-0", "long-detr-0"
+CONDITIONAL, DAB = "headline-conditional-0", "headline-dab-0"
 SIDES = ["left", "right", "top", "bottom"]
 
 # %% tags=["parameters"]
 FAST = True  # nothing here is slow
 RETRAIN = False  # nothing is trained in this notebook; 13_convergence has the runs
-SCENE = 5  # which validation scene the pictures show
-CHECKPOINT = None  # a folder or a hub name, say "microsoft/conditional-detr-resnet-50"; None: the models trained here
-PICTURE = None  # your picture for it, a file
+SCENE = 5  # which validation scene sections 1 to 3 show
+CHECKPOINT = (
+    None  # a folder or a hub name, say "microsoft/conditional-detr-resnet-50"; None: the models trained here
+)
+IMAGE = None  # your image for it, a file
 EXPLORED = "headline-conditional-0"  # the model in the panel at the end
 
 # %% [markdown]
@@ -54,49 +58,66 @@ EXPLORED = "headline-conditional-0"  # the model in the panel at the end
 #
 # $$a_k \;\propto\; \exp\!\Big(\tfrac{c_q^\top c_k + p_q^\top p_k}{\sqrt{2D}}\Big) \;=\; \underbrace{\exp\!\Big(\tfrac{c_q^\top c_k}{\sqrt{2D}}\Big)}_{\text{content}} \cdot \underbrace{\exp\!\Big(\tfrac{p_q^\top p_k}{\sqrt{2D}}\Big)}_{\text{spatial}}.$$
 #
-# Logits add, so maps multiply. The picture has four handwritten digits that the model never saw; the query is the one that found the six.
+# Logits add, so maps multiply. The image has four handwritten digits that the model never saw; the query is the one that found the six.
 #
 # **Predict.** The content map alone: does it know *which* digit this query is about?
 
 # %%
-figure, data = attention.product_of_maps(CONDITIONAL, SCENE, thing=1)
+OWN = conditional_detr.open_checkpoint(f"{CHECKPOINT},{IMAGE}") if CHECKPOINT else None
+view = OWN or conditional_detr.open_view(CONDITIONAL, SCENE)
+thing = min(1, len(view.boxes) - 1)
+head = heads.heads_by_side(view.summary).loc["top"]
+figure, axes = plots.panels(3, 3, 2.4)
+for panel, kind in zip(axes, ("content", "spatial", "combined"), strict=True):
+    conditional_detr.draw_map(panel, view, head, kind, thing, style.CYCLE[1])
+    panel.set_title(f"{kind}, layer {head['layer']:.0f}, head {head['head']:.0f}", loc="center")
+plots.joined(axes, "×∝")
+place = int(head["layer"]), 0, int(head["head"]), view.queries[thing]
+maps = {kind: getattr(view.captured, kind)[place].flatten().tolist() for kind in conditional_detr.KINDS}
+data = pd.DataFrame(maps).rename_axis("cell").reset_index()
 figures.save(figure, "extra/attention-product", data)
-rebuilt = data["content"] * data["spatial"]
-assert np.allclose(data["combined"], rebuilt / rebuilt.sum(), atol=1e-6)  # the product, normalised, is the attention
-model, scenes = load(CONDITIONAL), make_scenes(1, split="val", first=SCENE)
-maps = capture_attention(model, torch.from_numpy(scenes.pixels))
-print("(layers, pictures, heads, queries, h, w):", tuple(maps.combined.shape))
-print("content logits of each layer:", maps.content_terms)
-assert torch.allclose(maps.combined.sum((-2, -1)), torch.ones(3, 1, 6, 16), atol=1e-5)
+product = data["content"] * data["spatial"]
+assert np.allclose(data["combined"], product / product.sum(), atol=1e-6)  # normalised, it is the attention
+print("(layers, images, heads, queries, h, w):", tuple(view.captured.combined.shape))
+print("content logits of each layer:", view.captured.content_terms)
 figure
 
 # %% [markdown]
-# **Notice.** It does not. The content map lights up strokes of *all* digits, and weakly: its highest weight is a few times that of an even spread. The spatial map is a spot at the top of the six. Their product is nearly the spatial map, a little sharper: in this head the place
-# decides. In all such pictures the tint of a panel goes from an even spread (nothing) to the panel's own highest weight, so compare colours within a panel, and the printed multiples of an even spread between panels.
+# **Notice.** The content map does not know which digit the query is about. It lights up strokes of *all* digits, and weakly: its highest weight is a few times that of a uniform distribution. The spatial map is a spot at the top of the six. Their product is nearly the spatial map, a little sharper: in this head the place
+# decides. In all such figures the tint of a panel goes from the uniform weight (nothing) to the panel's own highest weight, so compare colours within a panel, and between panels the multiple of the uniform weight in the corner.
 #
 # All maps come from one call, `capture_attention`, which works for the models here and for those of the Hugging Face library transformers. `combined` is the weight that the model attends with; that it is the one transformers reports is tested to $10^{-6}$.
 #
-# The first layer's content part also holds the object query and the cells' positions, because there is no decoder content yet. Its "content" map is therefore
+# The first layer's content part also holds the object query and the key positional encoding, because there is no decoder content yet. Its "content" map is therefore
 # not about content alone, and we leave the first layer out of what follows unless we say so.
+#
+# With `CHECKPOINT` and `IMAGE` set, the figures of sections 1 to 3, the statistic of section 8 and the panel of section 9 are of your model and your image. The sentences are about ours.
 #
 # ## 2. Figure 4: spatial, content, combined
 #
 # The paper shows five of eight heads for two objects: left, top, right, bottom and inside. Which head does which differs from one training to the next, so heads must be *found*: we take
-# those whose peaks keep to a side over hundreds of objects (section 4), from the last two layers. The paper does not say which layer it shows.
+# those that specialise in a side over hundreds of objects (section 4), from the last two layers. The paper does not say which layer it shows.
 #
 # **Predict.** For the two objects, does a head keep its side?
 
 # %%
-figure, data = attention.attention_decomposition(scene=SCENE, things=(1, 2))
+figure, data = conditional_detr.attention_decomposition(OWN, scene=SCENE)
 figures.save(figure, "conditional-detr/attention-decomposition", data)
-entropy = data.groupby("map")["entropy"].median()
-assert entropy["content"] > entropy["spatial"] + 1  # nats: content maps are diffuse here too
-assert (data["layer"] > 0).all()
+measured = runs.at_the_end(
+    runs.head_histories(runs.run_names("headline"))
+)
+measured = measured.assign(side=heads.sides(measured))
+entropy = measured[(measured["kind"] == "conditional") & (measured["layer"] > 0)]
+entropy = entropy.pivot(index=["seed", "layer", "head"], columns="map", values="entropy")
+assert (entropy["content"] > entropy["spatial"]).all()  # all twelve heads, all three seeds
+print("median entropy over objects [nats], median of 36 heads:", entropy.median().round(2).to_dict())
 figure
 
 # %% [markdown]
-# **Notice.** Spatial maps pick a place at the object. Content maps are spread over digits everywhere, or even over the ground between them (the four's second column): they do not know which object is meant. What is left is close to the spatial map; content moves the weight
-# onto strokes, most in the head that looks inside. A name in brackets means that no head keeps to that side in this model, and the nearest is shown: this training has two heads for the right and none for the left.
+# Drawn by [`figures.conditional_detr.attention_decomposition`](../lib/marginalia/figures/conditional_detr.py).
+#
+# **Notice.** Spatial maps of Conditional DETR pick a place at the object. Content maps are spread over digits everywhere, or even over the ground between them (the four's second row): they do not know which object is meant. That holds beyond this scene: the printed entropies are medians over
+# some 600 objects. The combined map is close to the spatial one; content moves the weight onto strokes, most in the head that peaks inside. A name in brackets means that no head specialises in that side in this model, and the nearest is shown: this training has two heads for the right and none for the left.
 #
 # What differs from the paper: there the spatial maps are *bands* along a whole side. Here they are spots of about the width of a stroke. Bands would be possible: a head's spatial map is a product of a curve in $x$ and one in $y$ (section 6 of
 # [11](11_conditional_cross_attention.ipynb)), and a band is one with a flat curve. A 16 x 16 map of small objects seems to have no use for it.
@@ -109,15 +130,17 @@ figure
 # **Predict.** Which row looks like the first one: DETR after the same number of steps, or after ten times as many?
 
 # %%
-figure, data = attention.spatial_attention_maps(scene=SCENE, thing=1)
+figure, data = conditional_detr.spatial_attention_maps(OWN, scene=SCENE)
 figures.save(figure, "conditional-detr/spatial-attention-maps", data)
 figure
 
 # %% [markdown]
-# **Notice.** Neither. Conditional DETR's spots are small and lie at the six or inside it, each towards its side. DETR's are clouds, some of them beside the object, and ten times the training makes them smaller, but not small: in the paper the third row resembles the first, here it does not.
-# Brackets again mean that no head of that model keeps to that side. One object is an anecdote, though. To say more we need many.
+# Drawn by [`figures.conditional_detr.spatial_attention_maps`](../lib/marginalia/figures/conditional_detr.py).
 #
-# ## 4. From a picture to a number
+# **Notice.** Neither row of DETR looks like Conditional DETR's. Conditional DETR's spots are small and lie at the six or inside it, each towards its side. DETR's are clouds, some of them beside the object, and ten times the training makes them smaller, but not small: in the paper the third row resembles the first, here it does not.
+# Brackets again mean that no head of that model specialises in that side. One object is an anecdote, though. To say more we need many.
+#
+# ## 4. From an image to a number
 #
 # For a head and an object, take the highest cell of the spatial map of the query that found the object, and measure where it lies beside the box $(c_x, c_y, w, h)$:
 #
@@ -126,180 +149,224 @@ figure
 # $(0, 0)$ is the middle of the box, $\Delta x = -1$ its left side, $\Delta y = 1$ its bottom. Over all objects that are found (IoU .5 and more): the median says *which place*, the interquartile range *how steadily*. The cell follows one head over the objects of 64 validation scenes; what comes after uses 256.
 
 # %%
-looks = heads.looks_of(model, make_scenes(64, split="val"))["spatial"]
-print("(layers, heads, objects, xy):", tuple(looks.offset.shape))
-offset = looks.offset[2, 0].numpy()  # layer 2, head 0
+peaks = heads.peaks_of(load(CONDITIONAL), make_scenes(64, split="val"))["spatial"]
+print("(layers, heads, objects, xy):", tuple(peaks.offset.shape))
+offset = peaks.offset[2, 0].numpy()  # layer 2, head 0
 low, middle, high = np.quantile(offset, [0.25, 0.5, 0.75], axis=0)
 by_hand = pd.Series([*middle, *(high - low)], ["x", "y", "x_range", "y_range"])
-row = heads.summarise(looks).set_index(["layer", "head"]).loc[(2, 0)]
+row = heads.summarise(peaks).set_index(["layer", "head"]).loc[(2, 0)]
 assert np.allclose(by_hand, row[by_hand.index].astype(float), atol=1e-6)
 row.to_frame().T
 
 # %% [markdown]
-# A head is called *left*, *right*, *top* or *bottom* when an axis is steady (interquartile range below 1: the middle half of the objects spans less than one half-box) and the median is beyond .5 to that side; *inside* when both axes are steady
-# and neither is; *roaming* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box, and "off" counts heads outside the panel. Heads of the first layer are pale and not in the table.
+# A head is called *left*, *right*, *top* or *bottom* when that axis is steady (interquartile range below 1: the middle half of the objects spans less than one half-box), its median is beyond .5 to that side, and the other median lies within the box; *inside* when both axes are steady
+# and neither median is beyond .5; *unlocalised* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box, and heads outside the panel are counted in its corner. Heads of the first layer are pale and not in the table.
 #
 # **Predict** where the heads of DETR after 1,500 steps lie, and whether DETR after ten times as many has heads like Conditional DETR's.
 
 # %%
-figure, data = plots.where_heads_look()
-figures.save(figure, "extra/attention-where-heads-look", data)
-late = data[data["layer"] > 0]
-names = late.groupby("run")["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
-late = late.assign(both=(late[["x_range", "y_range"]] < 1).all(axis=1), out=(late[["x", "y"]].abs() > 1).any(axis=1))
-names[["steady on both axes", "beyond the box"]] = late.groupby("run")[["both", "out"]].sum()
-names["map width"] = late.groupby("run")[["x_width", "y_width"]].median().mean(axis=1).round(3)
-display(names.loc[list(plots.SHOWN)])
-assert names.loc[CONDITIONAL, "roaming"] <= 2 < names.loc[LONG, "roaming"] < names.loc[DETR, "roaming"]
-assert names.loc[LONG, SIDES].sum() >= 6 > names.loc[DETR, SIDES].sum()
-assert names.loc[LONG, "steady on both axes"] < 0.6 * names.loc[CONDITIONAL, "steady on both axes"]
-assert names.loc[LONG, "map width"] > 1.5 * names.loc[CONDITIONAL, "map width"]
-steady = late[(late["run"] == CONDITIONAL) & (late["side"] != "roaming")]
-chance = steady[["x_permuted", "y_permuted"]].mean().to_numpy()
-assert (chance > 5 * steady[["x_range", "y_range"]].mean()).all()
+spatial = measured[measured["map"] == "spatial"]
+colors = dict(zip(heads.SIDES, (*style.CYCLE[:4], *style.CYCLE[5:]), strict=True))
+bases = ["headline-conditional", "headline-dab", "headline-detr-focal", "headline-detr", "long-detr"]
+figure, axes = plots.panels(15, 5, 1.6, sharex=True, sharey=True)
+for panel, (seed, base) in zip(axes, itertools.product((0, 1, 2), bases), strict=True):
+    rows = spatial[(spatial["base"] == base) & (spatial["seed"] == seed)]
+    plots.beside_box(panel, rows, rows["side"].map(colors), np.where(rows["layer"] == 0, 0.35, 1))
+    panel.set(xlabel="x [half-boxes]" if seed == 2 else "")
+    title = conditional_detr.title_of(f"{base}-0") if seed == 0 else f"seed {seed}"
+    panel.set_title(title if len(rows) else "one seed only", loc="center", fontsize=7.5)
+axes[5].set_ylabel("y [half-boxes]")
+entries = {side: {"color": color, "marker": "o", "markersize": 4} for side, color in colors.items()}
+plots.legend(figure, entries)
+figures.save(figure, "extra/attention-where-heads-look", spatial.round(4))
 figure
-
-# %% [markdown]
-# **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers keep their place, on both axes: near a side, a little *within* the box rather than on its edge, or inside. Deal the boxes out to other objects and the ranges of these heads become nine ($x$) and six ($y$)
-# times as wide, so they do follow their objects. After as many steps, seven of DETR's twelve heads roam.
-#
-# Ten times the training gives DETR as many heads with the name of a side as Conditional DETR has. But they are of another kind: most are steady on one axis only, lie beyond the box, and their maps are twice as wide; with a stricter limit for "steady" fewer would keep
-# their name. And yet this DETR detects *better* than the briefly trained Conditional DETR (AP .81 against .71, [13_convergence](13_convergence.ipynb)). So the paper's picture holds as a statistic for Conditional DETR, and less for DETR: small maps at the sides are a way to be fast, not a
-# condition for being good.
-#
-# Heads of the first layer are least steady: there the spatial query has not seen the picture.
-
-# %% [markdown]
-# ## 5. When does it come about?
-#
-# The same statistic at six moments of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: do the heads find their places before or after AP rises?
 
 # %%
-figure, data = plots.heads_over_training()
+late = spatial[spatial["layer"] > 0]
+late = late.assign(
+    both=(late[["x_range", "y_range"]] < 1).all(axis=1), out=(late[["x", "y"]].abs() > 1).any(axis=1)
+)
+runs = late.groupby(["base", "seed"])
+table = runs["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+table[["steady on both axes", "beyond the box"]] = runs[["both", "out"]].sum()
+table["map width"] = runs[["x_width", "y_width"]].median().mean(axis=1).round(3)
+display(table.loc[bases])
+ours, short, focal = (table.loc[base] for base in (bases[0], "headline-detr", "headline-detr-focal"))
+long = table.loc["long-detr", 0]
+assert (
+    ours["unlocalised"].max()
+    < long["unlocalised"]
+    < min(short["unlocalised"].min(), focal["unlocalised"].min())
+)
+assert (
+    long["steady on both axes"] < ours["steady on both axes"].min()
+    and long["map width"] > ours["map width"].max()
+)
+named = late[(late["kind"] == "conditional") & (late["side"] != "unlocalised")]
+times = pd.DataFrame({axis: named[f"{axis}_permuted"] / named[f"{axis}_range"] for axis in "xy"})
+assert (times > 1).all(axis=None)  # for each of these heads
+print(
+    "ranges with permuted boxes, as a multiple:",
+    times.groupby(named["seed"]).median().round(1).to_dict("index"),
+)
+
+# %% [markdown]
+# **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers have a place, in each of three seeds: near a side, a little *within* the box rather than on its edge, or inside. How many are where differs: seed 2 has none on the left or right and eight inside. With boxes permuted between
+# objects the ranges of these heads become several times as wide, in $x$ more than in $y$, so they do follow their objects. DAB-DETR's seeds differ more: 1, 7 and 6 heads are unlocalised. After as many steps, seven or eight of DETR's twelve heads are unlocalised; of DETR + OR + FL's 7, 8 and 11.
+#
+# Ten times the training (one seed) gives DETR as many heads on sides as Conditional DETR has in its first seed. But they are of another kind: few are steady on both axes, most lie beyond the box, and their maps are twice as wide.
+# And yet this DETR detects *better* than the briefly trained Conditional DETR (AP .81 against .70, [13_convergence](13_convergence.ipynb)). So the paper's picture holds as a statistic for Conditional DETR, and less for DETR: small maps at the sides are not a condition for being good.
+#
+# ## 5. In the course of training
+#
+# The same statistic at six evaluation steps of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: does a detector need heads with a place in order to detect?
+
+# %%
+figure, data = conditional_detr.heads_over_training()
 figures.save(figure, "extra/attention-heads-over-training", data)
-last = data[data["step"] == data["step"].max()].groupby("base")[["watching a side", "roaming", "width"]].mean()
-mine = data[data["kind"] == "conditional"]
-assert (mine.loc[mine["step"] > 500, "roaming"] <= 2).all()  # in every seed
-assert 0.3 < mine.loc[mine["step"] == 250, "AP50"].mean() < 0.5 and mine.loc[mine["step"] == 250, "roaming"].max() < 6
-assert last.loc["headline-conditional", "width"] < 0.6 * last.loc["headline-detr", "width"]
-display(last.round(2))
-if data.attrs["missing"]:
-    print("not trained here yet:", ", ".join(data.attrs["missing"]))
+first, last = (data[data["step"] == step].set_index(["kind", "seed"]) for step in (250, 1500))
+assert first.loc["conditional", "AP50"].min() > 0.2  # detection is under way when heads are first measured
+assert (data["AP50"] > 0.3)[data["unlocalised"] == 12].any() and (last["AP50"] > 0.8)[
+    last["unlocalised"] == 11
+].any()
+assert last.loc["conditional", "width"].max() < last.loc["detr", "width"].min()
+display(last.groupby("kind")[["on a side", "unlocalised", "width"]].agg(["min", "max"]).round(2))
 figure
 
 # %% [markdown]
-# **Notice.** Before. Conditional DETR's maps are narrow and most of its heads have a place at the first measurement, after 250 steps, when its AP50 is at .4 on average. Later some of these heads move from a side to the inside, which is why the count of the first panel falls. DAB-DETR takes
-# longer, and its seeds differ: one has found its places after 1,000 steps, in the two others about half of the heads still roam at the end. DETR's maps narrow slowly and stop at three times the width of Conditional DETR's.
+# **Notice.** A detector does not need them. Of Conditional DETR seven to ten of twelve heads have a place at the first evaluation step, 250, with AP50 between .25 and .54 by then: whether place or detection came first cannot be seen from this. DETR's data speak against "place first": with seed 0 it has an AP50 of .36 and all twelve
+# heads unlocalised, and DETR + OR + FL with seed 2 ends at an AP50 of .89 with eleven of them unlocalised. In Conditional DETR some heads move from a side to the inside later, which is why the second panel falls. DAB-DETR's seeds differ: one localises all but one head, the two others about half. DETR's maps
+# narrow slowly and stop at about three times the width of Conditional DETR's.
 #
 # ## 6. Temperature and map size
 #
-# The sine code of the positions has a temperature: 10000 in Conditional DETR; in DAB-DETR 20 for the keys, while its code leaves 10000 in the queries. Here it is one number for both, 20 unless we say so. A low one makes the kernel narrower before any learning. Does that decide how wide the *learned* maps are? A smaller model (48-pixel
+# The positional encoding has a temperature: 10000 in Conditional DETR; in DAB-DETR 20 for the keys, while its code leaves 10000 in the queries. Here it is one number for both, 20 unless we say so. A low one makes the kernel narrower before any learning. Does that decide how wide the *learned* maps are? A smaller model (48-pixel
 # scenes, 12 x 12 cells), and the same with 64 pixels (16 x 16 cells), three seeds each.
 #
 # **Predict**: at which temperature are learned maps narrowest, and does AP care?
 
 # %%
-figure, data = plots.widths_by_temperature()
+figure, data = conditional_detr.widths_by_temperature()
 figures.save(figure, "extra/attention-temperature", data)
-means = data.groupby(["map", "temperature"])[["width", "cells", "AP", "watching"]].mean()
-display(means.round(3))
-assert data["width"].between(0.05, 0.09).all()  # hardly a difference
-by_temperature = data.pivot(index=["map", "seed"], columns="temperature", values="AP").dropna()
-assert (by_temperature["2"] > by_temperature["10000"]).all()
+by_temperature = data.pivot(index=["map", "seed"], columns="temperature", values="AP")
+assert (by_temperature["2"] > by_temperature["10000"]).all()  # in each of six pairs
+display(data.groupby(["map", "temperature"], sort=False)["width"].agg(["min", "max"]).round(3))
 figure
 
 # %% [markdown]
-# **Notice.** At none: learned maps are .06 to .08 of the side wide at all temperatures, although the kernel before learning is three times as wide (at 20, .23 of the side in the second row of the next figure) and depends on the temperature. The projections choose
-# the width. Nor does the map size: with 16 cells in place of 12 a map spans more cells, and the same part of the picture. So the spots have the size that the digits ask for.
+# **Notice.** Learned maps are narrowest at no temperature: they are .06 to .08 of the side wide at all of them, and the ranges of the seeds overlap, although the kernel before learning is three times as wide (at 20, .23 of the side in the second row of the next figure) and depends on the temperature. The projections choose
+# the width. Nor does the map size: with 16 cells in place of 12 a map spans more cells, and the same part of the image. So the spots have the size that the digits ask for.
 #
 # AP does fall a little with temperature, from 2 to 10000 in every pair of runs. DAB-DETR's Table 6 has a range of .6 points, with its best at 20.
 #
 # ## 7. DAB-DETR: boxes as queries
 #
 # DAB-DETR's query is an anchor $(x, y, w, h)$. Its spatial query is that of Conditional DETR with the $x$ half multiplied by $w_{\text{ref}} / w$ and the $y$ half by $h_{\text{ref}} / h$, so that a large object should get a wide map.
-# Its Figure 4 compares the *positional* maps: what the query says about place against the position codes, before $T$ and before any projection.
+# Its Figure 4 compares the *positional* maps: what the query says about place against the key positional encoding, before $T$ and before any projection.
 #
 # **Predict** for each row: one spot, several, or none? Stretched or round?
 
 # %%
-figure, data = anchors.positional_maps()
+figure, data = dab_detr.positional_maps()
 figures.save(figure, "dab-detr/positional-maps", data)
 width = data.groupby("model")[["x_width", "y_width"]]
-assert (width.std().loc[CONDITIONAL] < 0.01).all()  # the same round spot for every query
-assert np.allclose(width.mean().loc[CONDITIONAL], 0.23, atol=0.01)
-assert (width.mean().loc["headline-dab-0"] < width.mean().loc[CONDITIONAL]).all()
+assert (width.max().loc[DAB] < width.min().loc[CONDITIONAL]).all()
+display(width.agg(["min", "max"]).round(2))
 figure
 
 # %% [markdown]
-# **Notice.** The three rows are those of the paper. DETR's learned vectors say little about where: wide blobs and a band, beside their objects. Conditional DETR has the same round spot for every query, near its object. DAB-DETR's spots
+# Drawn by [`figures.dab_detr.positional_maps`](../lib/marginalia/figures/dab_detr.py).
+#
+# **Notice.** The three rows are those of the paper. DETR's learned vectors say little about where: wide blobs and a band, beside their objects. Conditional DETR has the same round spot for every query, near its object: here nothing but the kernel of the positional encoding, cut at the border. DAB-DETR's spots
 # sit on their objects or at their edge, since two layers have moved the anchors there, and go with their size: smaller for the small digits, taller than wide like their boxes.
 #
 # Where do queries start? DAB-DETR's Figure 10 shows anchors after training.
 
 # %%
-figure, data = anchors.learned_anchors()
+figure, data = dab_detr.learned_anchors()
 figures.save(figure, "dab-detr/learned-anchors", data)
-assert (data["h"] > 0.45).sum() > 8  # of 16 anchors
+tall = int((data["h"] > 0.45).sum())
+assert tall > 16 / 2  # more than half of DAB-DETR's anchors
 points = data[data["run"] == CONDITIONAL].sort_values("y")
 rows = np.split(points["y"].to_numpy(), np.flatnonzero(np.diff(points["y"]) > 0.1) + 1)
 assert sorted(len(row) for row in rows) == [5, 5, 6]
+print(f"anchors higher than any digit: {tall} of 16")
 figure
 
 # %% [markdown]
-# **Notice.** Nobody told Conditional DETR to, but its sixteen points stand in three even rows of five, five and six: an even cover, for objects that are equally likely everywhere. DAB-DETR's anchors keep no such order, and most are larger
+# Drawn by [`figures.dab_detr.learned_anchors`](../lib/marginalia/figures/dab_detr.py).
+#
+# **Notice.** Nobody told Conditional DETR to, but its sixteen points stand in three level rows of five, five and six: they cover the image uniformly, for objects that are equally likely everywhere. DAB-DETR's anchors keep no such order, and most are larger
 # than any digit (at most .45 high). One seed.
 #
 # Every layer moves an anchor and hands it on; Conditional DETR's point stays, and each layer's box is a new offset to it. DAB-DETR's Figure 11 shows boxes layer by layer. **Predict**: whose first-layer boxes are closer?
 
 # %%
-figure, data = anchors.boxes_per_layer()
+figure, data = dab_detr.boxes_per_layer()
 figures.save(figure, "dab-detr/boxes-per-layer", data)
 overlap = data["iou"].pivot(index="model", columns="layer", values="mean_iou")
-assert overlap.loc["headline-dab-0", 0] < overlap.loc[CONDITIONAL, 0] - 0.05  # DAB-DETR begins further away
-assert overlap.loc["headline-dab-0", 2] > overlap.loc[CONDITIONAL, 2] - 0.01  # and ends no worse
+assert overlap.loc[DAB, 0] < overlap.loc[CONDITIONAL, 0] and overlap.loc[DAB, 2] > overlap.loc[CONDITIONAL, 2]
 display(overlap.round(3))
 figure
 
 # %% [markdown]
-# **Notice.** In the first layer DAB-DETR's boxes are further off; from layer to layer they move in, and in the last they fit as well as Conditional DETR's on average, though not on the lower of the small digits here. (Pale bars: interquartile range over objects.) Conditional DETR's do not jump about here, as the paper's
+# Drawn by [`figures.dab_detr.boxes_per_layer`](../lib/marginalia/figures/dab_detr.py).
+#
+# **Notice.** In the first layer DAB-DETR's boxes are further off (one seed of each model); from layer to layer they move in, and in the last they fit as well as Conditional DETR's on average, though not on the lower of the small digits here. (Pale bars: interquartile range over objects.) Conditional DETR's do not jump about here, as the paper's
 # figure shows them to: our three layers gain little after the first. These are queries that answer for an object in the *last* layer; which query would answer in the first is another question.
 #
 # And does the map follow the size of the object? If modulation does its work, DAB-DETR's maps widen with the box. Conditional DETR has no such factor, but its diagonal $T$ may do the same.
 
 # %%
-figure, data = anchors.width_by_box()
+figure, axes = plots.panels(4, 4, 2.3, sharey=True)
+rows = []
+for name, kind, pair in ((CONDITIONAL, "conditional", axes[:2]), (DAB, "dab", axes[2:])):
+    peaks = heads.peaks_of(load(name), make_scenes(256, split="val"))["spatial"]
+    width, size = peaks.width[-1].median(0).values.numpy(), peaks.boxes[:, 2:].numpy()  # (N, 2)
+    for axis, panel in enumerate(pair):
+        dots = {"markersize": 2.5, "alpha": 0.35, "color": style.MODEL_COLORS[kind], "rasterized": True}
+        panel.plot(size[:, axis], width[:, axis], ".", **dots)
+        rho = rank_correlation(size[:, axis], width[:, axis])
+        panel.set_title(f"{kind}, {'xy'[axis]}: ρ {rho.rho:.2f}", loc="center", fontsize=8)
+        panel.set_xlabel(("box width", "box height")[axis] + " [of side]")
+        numbers = {"spearman": rho.rho, "low": rho.low, "high": rho.high, "objects": len(size)}
+        rows.append({"model": name, "axis": "xy"[axis], **numbers})
+axes[0].set_ylabel("map width [of side]")
+data = pd.DataFrame(rows).round(4)
 figures.save(figure, "extra/attention-width-by-box", data)
 rho = data.set_index(["model", "axis"])
-assert (rho.loc["headline-dab-0", "low"] > rho.loc[CONDITIONAL, "high"]).all()  # intervals do not touch
+assert (rho.loc[DAB, "low"] > rho.loc[CONDITIONAL, "high"]).all()  # intervals do not touch
 display(data.round(2))
 figure
 
 # %% [markdown]
-# **Notice.** They follow it in both, and in DAB-DETR far more closely: rank correlations of about .85 against .4, with intervals over objects that are far apart. One seed each. That is what modulation is meant to do, though
+# **Notice.** Maps follow the size of the box in both models, and in DAB-DETR far more closely: rank correlations of about .85 against .4, with 95 % bootstrap intervals over objects that are far apart. One seed each. That is what modulation is meant to do, though
 # $w_{\text{ref}}$ is supervised by nothing but boxes and classes; moving anchors may have their part in it, and there is no run without modulation here. Last layer, median over its six heads; the vertical stripes are our scenes, whose boxes end on whole pixels.
 #
-# ## 8. A published checkpoint, your own picture
+# ## 8. A published checkpoint, your own image
 #
-# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `PICTURE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. The figure
-# of section 2 follows; `attention.spatial_attention_maps` takes the same for Figure 1. Queries with a score of .5 and more count as objects; heads are named by these objects alone, so take a picture with many. Without a checkpoint the cell shows another scene of ours.
+# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `IMAGE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. Sections 1 to 3 and 9 then show them, and the cell below where their heads look: queries with a score of .5 and more count as objects, and
+# heads are named by these objects alone, so take an image with many. Training and seeds (sections 4 to 7) are known of our models only.
 
 # %%
-own = f"{CHECKPOINT},{PICTURE}" if CHECKPOINT else None
-figure, data = attention.attention_decomposition(own, scene=34, things=(0, 1))
-figures.save(figure, "extra/attention-own-picture", data)
-figure
+if OWN is None:
+    print("CHECKPOINT is not set.")
+else:
+    figure, axes = plots.panels(1, 1, 3)
+    plots.beside_box(axes[0], OWN.summary, heads.sides(OWN.summary).map(colors))
+    axes[0].set(title=f"{OWN.title}: {len(OWN.boxes)} objects", ylabel="y [half-boxes]")
+    display(figure, heads.heads_by_side(OWN.summary).round(2))
 
 # %% [markdown]
-# With a large picture (800 pixels and more) the maps of 300 queries take some hundred megabytes; `attention.open_checkpoint(..., side=480)` is the default for that reason. The paper's bands should be looked for there.
+# With a large image (800 pixels and more) the maps of 300 queries take some hundred megabytes; `open_checkpoint(..., side=480)` is the default for that reason. The paper's bands should be looked for there.
 #
 # ## 9. Explore
 #
-# First as a still picture, then to play with: hover over the picture or use the left and right arrow keys for the query, up and down for the layer; click a head. (It counts layers and heads from 0, as all figures here do.) **Look for** a query without an object: what do its heads watch?
+# First as a still picture, then to play with: hover over the image or use the left and right arrow keys for the query, up and down for the layer; click a head. (It counts layers and heads from 0, as all figures here do.) **Look for** a query without an object: where do its heads look?
 
 # %%
-explored, shown = load(EXPLORED), make_scenes(1, split="val", side=256, first=SCENE)
-captured = capture_attention(explored, torch.from_numpy(scenes.pixels))
-explorer = AttentionExplorer(captured, shown.pixels[0, 0])
+view = OWN or conditional_detr.open_view(EXPLORED, SCENE)
+explorer = AttentionExplorer(view.captured, view.pixels)
 explorer
 
 # %% [markdown]
@@ -309,40 +376,44 @@ explorer
 # |---|---|---|---|
 # | models | three decoder layers, six heads, 0.74 M parameters, 64-pixel scenes | six layers, eight heads, 44 M, COCO | must train on a laptop |
 # | backbone before training | pretrained to classify digits in given boxes | ImageNet | no network needed |
-# | temperature of the sine code | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all, section 6 |
+# | temperature of the positional encoding | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all, section 6 |
 # | Figure 4, spatial maps | small regions near the sides | bands along the sides | perhaps because objects are only 3 to 7 cells high |
-# | which heads watch what | a statistic over about 600 objects (section 4 one seed, section 5 three) | five heads on one photograph | the paper gives no statistic |
+# | where heads look | a statistic over about 600 objects and three seeds | five heads on one photograph | the paper gives no statistic |
 # | Figure 1, DETR trained ten times as long | maps narrower, still wide: 15,000 against 1,500 steps, one seed | much like Conditional DETR's: 500 against 50 epochs | same ratio, other scale |
 # | DAB-DETR Figure 4 | one scene; for DAB the anchor of the last layer | four queries a model; layer not stated | |
 #
-# Not checked: whether bands appear in a published checkpoint; none could be opened without a network. The panel above and section 8 draw them when you have one.
+# Not checked: whether bands appear in a published checkpoint; none could be opened without a network. With one set as `CHECKPOINT`, sections 1 to 3 and the panel above draw its maps.
 #
 # ## Exercises
 #
 # **1.** Write `offset(peak, box)`: from a peak $(x, y)$ and a box $(c_x, c_y, w, h)$ the offset in half-boxes.
 #
-# **2.** A head's spatial map has the marginals $f(x)$ and $g(y)$, and the map is their product. Its entropy is $H(f) + H(g)$. What is the entropy (nats) of a perfect horizontal band, one row of a 16 x 16 map with even weights?
+# **2.** A head's spatial map has the marginals $f(x)$ and $g(y)$, and the map is their product. Its entropy is $H(f) + H(g)$. What is the entropy (nats) of a perfect horizontal band, one row of a 16 x 16 map with uniform weights?
 #
 # **3.** Content and spatial maps of three cells are $(.5, .3, .2)$ and $(.1, .1, .8)$. What is the combined weight of the last cell?
 
 # %%
 offset = None  # exercise 1
 check_function(offset, {
-    "in the middle": (((0.5, 0.5), (0.5, 0.5, 0.2, 0.4)), (0.0, 0.0)),
+    "at the centre": (((0.5, 0.5), (0.5, 0.5, 0.2, 0.4)), (0.0, 0.0)),
     "on the right side": (((0.6, 0.5), (0.5, 0.5, 0.2, 0.4)), (1.0, 0.0)),
     "above the top left corner": (((0.3, 0.1), (0.5, 0.5, 0.2, 0.4)), (-2.0, -2.0)),
 })  # fmt: skip
 answer = None  # exercise 2
 check(answer, np.log(16), hints={np.log(256): "That is the flat map. A band is flat along x only."})
 answer = None  # exercise 3
-check(answer, 2 / 3, hints={0.16: "That is the product; the three do not sum to 1 yet.", 0.5: "Logits add, so maps multiply."})
+check(
+    answer,
+    2 / 3,
+    hints={0.16: "That is the product; the three do not sum to 1 yet.", 0.5: "Logits add, so maps multiply."},
+)
 
 # %% [markdown]
 # <details><summary>Solutions</summary>
 #
 # **1.** `lambda peak, box: tuple((p - c) / (side / 2) for p, c, side in zip(peak, box[:2], box[2:]))`
 #
-# **2.** $\log 16 = 2.77$: $H(f) = \log 16$ along the row and $H(g) = 0$. Our steady heads have about 2.5, as little as a band, but spread evenly over both axes.
+# **2.** $\log 16 = 2.77$: $H(f) = \log 16$ along the row and $H(g) = 0$. Our steady heads have about 2.5, as little as a band, but spread over both axes alike.
 #
 # **3.** The products are .05, .03, .16; divided by .24: .208, .125, .667. The second map decides, because it is the sharper one.
 # </details>
@@ -355,8 +426,8 @@ check(answer, 2 / 3, hints={0.16: "That is the product; the three do not sum to 
 #
 # ## Summary
 #
-# Content times spatial is the attention, to float precision, and where the two differ in sharpness the spatial map decides. In small Conditional DETRs most late heads keep to a place near one side or inside the box, whatever the object, from a few hundred steps on. Most of DETR's
-# heads roam; they settle slowly, with wider maps that serve it well in the end. DAB-DETR's maps follow the size of the object, and its steady heads are the steadiest; but in two of three seeds about half of them never settle. All of them are regions, not bands.
+# Content times spatial is the attention, to float precision, and where the two differ in sharpness the spatial map decides. In small Conditional DETRs eleven of twelve late heads have a place near one side or inside the box, whatever the object, in each of three seeds. Most of DETR's
+# heads are unlocalised, also where it detects well; after long training more have a place, with wider maps. DAB-DETR's maps follow the size of the object, but in two of three seeds about half of its heads stay unlocalised. All of them are regions, not bands.
 #
 # **Next:** [13_convergence](13_convergence.ipynb): what this buys in training time.
 #

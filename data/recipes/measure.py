@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import measure_ap
 import numpy as np
 import pandas as pd
 
+import measure_ap
 from marginalia import statistics, store
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
 from marginalia.boxes.nulls import NULLS, excess_correlation, null_correlations

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-from runs import Run, settings_line
 
 from marginalia import training
 from marginalia.detection.detector import build
 from marginalia.detection.heads import peaks_of, permute_boxes, summarise
 from marginalia.detection.scenes import make_scenes
+from runs import Run, settings_line
 
 SCENES = 256  # of those that the detector is evaluated on
 ABOUT = f"""\

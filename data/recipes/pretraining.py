@@ -14,13 +14,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from runs import BACKBONES, VALIDATION, Pretraining
 from torch import Tensor, nn
 
 from marginalia import training
 from marginalia.detection.encoder import Backbone, standardise
 from marginalia.detection.matching import Targets, gather_targets
 from marginalia.detection.scenes import make_scenes
+from runs import BACKBONES, VALIDATION, Pretraining
 
 IN_CHANNELS, CLASSES = 1, 10  # of the scenes
 ABOUT = (

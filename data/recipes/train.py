@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pretraining
 import torch
 from filelock import FileLock
-from jobs import Job, end_with_parent, run_jobs
-from measure_heads import measure_heads
-from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finished, is_trained, settings_line
 
+import pretraining
+from jobs import Job, end_with_parent, run_jobs
 from marginalia import store, training
 from marginalia.boxes.evaluation import evaluate
 from marginalia.boxes.table import BoxTable
+from marginalia.detection import predict_table
 from marginalia.detection.detector import Detector, build
 from marginalia.detection.losses import RECIPES, set_loss
 from marginalia.detection.matching import gather_targets, match, matched_iou
-from marginalia.detection import predict_table
 from marginalia.detection.scenes import SceneBatch, as_boxes, make_scenes
+from measure_heads import measure_heads
+from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finished, is_trained, settings_line
 
 
 def evaluation(run: Run, model: Detector, scenes: SceneBatch) -> Callable[[int], dict[str, float]]:

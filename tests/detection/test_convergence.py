@@ -1,4 +1,4 @@
-"""Steps to a level, ratios that are bounds, orders over few seeds, and the claim that it is all about."""
+"""Steps to a level, ratios that are bounds, differences by seed, and the claim that it is all about."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from marginalia.detection import runs
 from marginalia.detection.convergence import (
-    curve,
-    missing_runs,
-    pair_orders,
-    paired,
     ratio_text,
     reach,
-    run_names,
     speed_up,
     steps_to_reach,
-    summarise,
     values_at,
     values_when,
     verdict,
 )
+from marginalia.figures.runs import LONG, histories
 
 STEPS = (100, 200, 300, 400)
+SLOW = (0.0, 0.1, 0.4, 0.9)
+FAST = (0.2, 0.8, 0.9, 0.9)
+LOW = (0.0, 0.1, 0.2, 0.3)
 
 
 def frame(curves: dict[str, tuple[float, ...]]) -> pd.DataFrame:
@@ -33,17 +30,9 @@ def frame(curves: dict[str, tuple[float, ...]]) -> pd.DataFrame:
     rows = []
     for run, values in curves.items():
         base, seed = run.rsplit("-", 1)
-        own = {"run": run, "base": base, "seed": int(seed)}
-        rows += [
-            own | {"step": s, "AP50": v, "AP": v / 2}
-            for s, v in zip(STEPS[: len(values)], values, strict=True)
-        ]
+        for step, value in zip(STEPS, values, strict=True):
+            rows.append({"base": base, "seed": int(seed), "step": step, "AP50": value, "AP": value / 2})
     return pd.DataFrame(rows)
-
-
-SLOW = (0.0, 0.1, 0.4, 0.9)
-FAST = (0.2, 0.8, 0.9, 0.9)
-LOW = (0.0, 0.1, 0.2, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +45,6 @@ def test_a_level_is_reached_between_evaluations(threshold, step):
 
 def test_a_level_that_is_never_reached():
     assert math.isnan(steps_to_reach(STEPS, SLOW, 0.91))
-    assert math.isnan(steps_to_reach([], [], 0.5))
 
 
 def test_the_first_crossing_counts_and_gaps_in_steps_do():
@@ -64,21 +52,11 @@ def test_the_first_crossing_counts_and_gaps_in_steps_do():
     assert steps_to_reach((100, 1100), (0.0, 1.0), 0.5) == pytest.approx(600)
 
 
-@pytest.mark.parametrize(("steps", "values"), [((1, 2), (0,)), ((2, 1), (0, 1)), ((1, 1), (0, 1))])
-def test_steps_must_rise(steps, values):
-    with pytest.raises(ValueError, match="steps must rise"):
-        steps_to_reach(steps, values, 0.5)
-
-
 def test_reach_has_a_row_a_run():
     table = reach(frame({"a-0": SLOW, "a-2": LOW, "b-0": FAST}), "AP50", 0.8)
-    assert table[["base", "seed", "trained"]].to_numpy().tolist() == [
-        ["a", 0, 400],
-        ["a", 2, 400],
-        ["b", 0, 400],
-    ]
+    runs = table[["base", "seed", "trained"]].to_numpy().tolist()
+    assert runs == [["a", 0, 400], ["a", 2, 400], ["b", 0, 400]]
     assert np.allclose(table["steps"], [380, math.nan, 200], equal_nan=True)
-    assert list(reach(pd.DataFrame(), "AP50", 0.8).columns) == ["base", "seed", "steps", "trained"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +77,6 @@ def test_a_run_that_ends_too_early_gives_a_bound(slow, fast, ratio, bound):
 def test_ratios_are_of_shared_seeds():
     table = reach(frame({"a-0": SLOW, "a-1": SLOW, "b-1": FAST, "b-2": FAST}), "AP50", 0.8)
     assert speed_up(table, "a", "b")["seed"].tolist() == [1]
-    assert speed_up(table, "a", "c").empty
 
 
 @pytest.mark.parametrize(
@@ -108,109 +85,55 @@ def test_ratios_are_of_shared_seeds():
         ([2.0], ["exactly"], "2"),
         ([2.04, 3.16], ["exactly"] * 2, "2 to 3.2"),
         ([3.4, 2.59], ["exactly", "at least"], "2.5 or more"),
-        ([3.41, 2.5], ["exactly", "at most"], "3.5 or less"),
+        ([3.41, 2.5], ["exactly", "at most"], "3.5 or fewer"),
         ([3.41, 2.5], ["at least", "at most"], "not known"),
         ([math.nan], ["neither"], "not known"),
-        ([], [], "no run yet"),
     ],
 )
 def test_ratios_in_words(ratios, bounds, text):
-    assert ratio_text(pd.DataFrame({"ratio": np.array(ratios, float), "bound": bounds})) == text
+    assert ratio_text(pd.DataFrame({"ratio": ratios, "bound": bounds})) == text
 
 
-def test_curve_of_one_run():
-    histories = frame({"a-0": SLOW, "a-b-0": FAST})
-    assert curve(histories, "a-0", "AP50").to_dict() == dict(zip(STEPS, SLOW, strict=True))
-    for empty in (curve(histories, "a-1", "AP"), curve(pd.DataFrame(), "a-0", "AP")):
-        assert empty.loc[:200].empty
-    with pytest.raises(ValueError, match="metric must be one of AP, AP50"):
-        curve(histories, "a-0", "AP60")
-
-
-def test_values_have_a_row_for_every_seed_and_nothing_is_invented():
-    histories = frame({"a-0": SLOW, "a-2": LOW, "b-0": FAST})
-    values = values_at(histories, {"A": "a", "B": "b", "C": "c"}, "AP50")
-    assert len(values) == 3 * len(runs.SEEDS)
-    known = values.dropna()
-    assert known[["row", "seed", "value"]].to_numpy().tolist() == [
-        ["A", 0, 0.9],
-        ["A", 2, 0.3],
-        ["B", 0, 0.9],
-    ]
-    summary = summarise(values)
-    assert list(summary.index) == ["A", "B", "C"] and summary["seeds"].tolist() == [2, 1, 0]
-    assert summary["missing"].tolist() == ["a-1", "b-1, b-2", "c-0, c-1, c-2"]
-    assert summary.loc["A", ["mean", "low", "high"]].tolist() == pytest.approx([0.6, 0.3, 0.9])
-    assert summary.loc["C", ["mean", "low", "high"]].isna().all()
-
-
-def test_values_at_a_step():
-    histories = frame({"a-0": SLOW})
-    assert values_at(histories, {"A": "a"}, "AP50", 300)["value"].iloc[0] == 0.4
-    with pytest.raises(
-        ValueError, match=r"step must be one with an evaluation \(100, 200, 300, 400\), not 250"
-    ):
-        values_at(histories, {"A": "a"}, "AP50", 250)
-    assert values_at(pd.DataFrame(), {"A": "a"}, "AP50", 250)["value"].isna().all()
+def test_values_have_a_line_a_seed_and_nothing_is_invented():
+    runs = frame({"a-0": SLOW, "a-2": LOW, "b-0": FAST})
+    values = values_at(runs, {"A": "a", "B": "b"}, "AP50")
+    expected = pd.DataFrame({"A": [0.9, 0.3], "B": [0.9, math.nan]}, index=[0, 2])
+    pd.testing.assert_frame_equal(values, expected, check_names=False)
+    assert values_at(runs, {"A": "a"}, "AP50", 300)["A"].tolist() == [0.4, 0.2]
+    runs.loc[3, "AP50"] = math.nan  # a last evaluation without a number is no number
+    assert math.isnan(values_at(runs, {"A": "a"}, "AP50").loc[0, "A"])
+    with pytest.raises(KeyError, match="c"):
+        values_at(runs, {"C": "c"})
 
 
 def test_metrics_when_another_reaches_a_level():
-    histories = frame({"a-0": (0.0, 0.2, 0.4, 0.8), "a-1": (0.0, 0.4, 0.8, 1.0), "b-0": LOW})
-    table = values_when(histories, {"A": "a", "B": "b", "C": "c"}, "AP50", 0.45, ("AP",))
-    assert table.loc["A"].tolist() == pytest.approx([250, 0.225])  # means .3 and .6 at 200 and 300
-    assert table.loc[["B", "C"]].isna().all(axis=None)
-    assert values_when(pd.DataFrame(), {"A": "a"}, "AP50", 0.5, ("AP",)).isna().all(axis=None)
-    with pytest.raises(ValueError, match="metric must be one of"):
-        values_when(histories, {"A": "a"}, "IoU", 0.5, ("AP",))
-
-
-def values_of(**rows: tuple[float, ...]) -> pd.DataFrame:
-    """What `values_at` returns, for rows with a value a seed."""
-    table = [(row, row, seed, value) for row, values in rows.items() for seed, value in enumerate(values)]
-    return pd.DataFrame(table, columns=["row", "base", "seed", "value"])
-
-
-def test_pairs_share_their_seed():
-    values = values_of(a=(1, math.nan, 3), b=(0, 5, 1))
-    assert paired(values, "a", "b").tolist() == [1, 2]
-    assert paired(values, "b", "a").tolist() == [-1, -2]
+    table = values_when(frame({"a-0": (0.0, 0.3, 0.6, 0.8), "b-1": LOW}), "AP50", 0.45, ("AP",))
+    assert table.loc[("a", 0)].tolist() == pytest.approx([250, 0.225])
+    assert table.loc[("b", 1)].isna().all()
 
 
 @pytest.mark.parametrize(
     ("differences", "text"),
     [
-        ([0.1, 0.2, 0.1], "above in all three seeds"),
-        ([-0.1, -0.2], "below in all two seeds"),
+        ([0.1, 0.2, 0.1], "above in all 3 seeds"),
+        ([-0.1, -0.2], "below in all 2 seeds"),
         ([0.1], "above in the one seed"),
         ([0.1, -0.1, 0.3], "not separated: above in 2 of 3 seeds"),
         ([0.1, 0.0], "not separated: above in 1 of 2 seeds"),
-        ([0.0], "not separated: above in 0 of 1 seeds"),
-        ([], "no seed yet"),
+        ([0.1, math.nan], "not separated: above in 1 of 2 seeds"),
     ],
 )
 def test_verdicts(differences, text):
     assert verdict(differences) == text
 
 
-def test_orders_of_pairs():
-    values = values_of(a=(1, 2, 3), b=(0, 1, 4), c=(5, 6, 7), d=(math.nan,) * 3)
-    table = pair_orders(values, {"a": 40.0, "b": 39.0, "c": 38.0, "d": 37.0}).set_index(["upper", "lower"])
-    assert len(table) == 6
-    assert table.loc[("a", "b"), ["published", "agree", "seeds", "order"]].tolist() == [
-        1,
-        2,
-        3,
-        "not separated",
-    ]
-    assert table.loc[("a", "c"), "order"] == table.loc[("b", "c"), "order"] == "reversed"
-    assert set(table.xs("d", level="lower")["order"]) == {"no seed yet"}
-    assert pair_orders(values, {"c": 2.0, "a": 1.0})["order"].tolist() == ["as published"]
+HEADLINE_CLAIM = [(base, seed, 1) for base in ("headline-detr", "headline-detr-focal") for seed in range(3)]
 
 
-def test_names_of_runs():
-    names = run_names("headline", "table_3", "figure_5")
-    assert len(names) == len(set(names)) and set(names) <= set(runs.RUNS)
-    assert f"{runs.LONG}-0" in names and f"{runs.LONG}-1" not in names
-    assert f"{runs.LONG}-0" not in run_names("table_3")
-    assert missing_runs(frame({names[0]: SLOW}), names[:2]) == [names[1]]
-    assert missing_runs(pd.DataFrame(), names) == names
+@pytest.mark.parametrize(("slow", "seed", "ratio"), [*HEADLINE_CLAIM, (LONG, 0, 3)])
+def test_conditional_detr_is_at_the_level_first(slow, seed, ratio):
+    """The headline: at AP50 0.8 before both DETRs, and in a third of the steps of DETR at an equal rate."""
+    fast = "headline-conditional"
+    reached = reach(histories([f"{slow}-{seed}", f"{fast}-{seed}"]), "AP50", 0.8)
+    found = speed_up(reached, slow, fast).iloc[0]
+    assert found["bound"] in ("exactly", "at least") and found["ratio"] > ratio

@@ -1,18 +1,184 @@
-"""Figures of Conditional DETR: their numbers, and nothing in the drawings runs together."""
+"""Figures of Conditional DETR: numbers of the shipped models and tables, and a reader's own checkpoint."""
 
 from __future__ import annotations
 
-import matplotlib
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
+from marginalia.detection import heads, load, make_scenes
 from marginalia.detection.attention import positional_encoding, unprojected_logits
 from marginalia.detection.detector import DetectorConfig, build
-from marginalia.figures import conditional_detr
+from marginalia.figures import conditional_detr, runs
 
-matplotlib.use("agg")
 torch.set_num_threads(1)
+CONDITIONAL = "headline-conditional-0"
+TABLES = {
+    "table_3": conditional_detr.spatial_query_forms,
+    "figure_5": conditional_detr.transformation_forms,
+    "table_4": conditional_detr.components,
+    "reference_point": conditional_detr.reference_points,
+}
+
+
+@pytest.fixture(scope="module")
+def view():
+    return conditional_detr.open_view(CONDITIONAL)
+
+
+def test_a_run_that_is_missing_or_has_not_ended_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"no measured/detection/small-csq-9\.csv"):
+        runs.histories(["small-csq-0", "small-csq-9"])
+    table = tmp_path / "measured" / "detection" / "early-0.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text(
+        '# settings: {"options": {"steps": 750}, "detector": {"kind": "dab"}}\nstep,AP\n375,0.1\n'
+    )
+    monkeypatch.setenv("MARGINALIA_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"early-0\.csv ends before its last step"):
+        runs.histories(["early-0"])
+
+
+def test_histories_say_which_run_a_row_is_of():
+    frame = runs.histories(["headline-detr-focal-1", "small-csq-2"])
+    first, last = frame.iloc[0], frame.iloc[-1]
+    assert first[["run", "base", "kind", "seed", "step"]].tolist() == [
+        "headline-detr-focal-1", "headline-detr-focal", "detr-focal", 1, 125,
+    ]  # fmt: skip
+    assert last[["base", "kind", "seed", "step"]].tolist() == ["small-csq", "conditional", 2, 750]
+    assert runs.settings("long-detr-0")["options"]["steps"] == 15_000
+
+
+def test_a_view_knows_which_query_is_of_which_object(view):
+    assert len(view.boxes) == len(view.queries) == 4
+    predicted = view.captured.queries.boxes[0, view.queries].numpy()
+    np.testing.assert_allclose(predicted, view.boxes, atol=0.12)
+    assert view.pixels.shape == (conditional_detr.SHARP, conditional_detr.SHARP)
+    assert sorted(set(view.summary["layer"])) == [1, 2]
+
+
+def test_figure_1_has_a_row_a_model_and_a_column_a_side():
+    figure, data = conditional_detr.spatial_attention_maps()
+    assert len(figure.axes) == 12 and data["side"].tolist() == ["left", "top", "right", "bottom"] * 3
+    assert (data["map"] == "spatial").all() and data["entropy"].between(0, np.log(256)).all()
+
+
+def test_figure_4_shows_three_kinds_for_five_heads_and_two_objects(view):
+    figure, data = conditional_detr.attention_decomposition()
+    assert len(figure.axes) == 30
+    assert data.groupby(["object", "map"]).size().tolist() == [5] * 6
+    _, one = conditional_detr.attention_decomposition(scene=0)  # fewer objects than are asked for
+    assert len(one) == 15 * min(2, one["object"].nunique())
+    _, same = conditional_detr.attention_decomposition(view, things=conditional_detr.OBJECTS)
+    pd.testing.assert_frame_equal(same, data)
+
+
+def test_measured_heads_are_those_of_the_shipped_weights(view):
+    """The table was measured with the weights of the last evaluation, which are stored in 16 bits too."""
+    peaks = heads.peaks_of(load(CONDITIONAL), make_scenes(256, split="val"))["spatial"]
+    again = heads.summarise(peaks).query("layer > 0")
+    assert view.summary["objects"].tolist() == again["objects"].tolist()
+    for column in ("x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"):
+        np.testing.assert_allclose(view.summary[column], again[column], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("group", TABLES)
+def test_tables_have_the_papers_rows_and_our_ends(group):
+    _, data = TABLES[group]()
+    rows, values = data["rows"].set_index("row"), data["runs"]
+    assert list(rows.index) == list(runs.GROUPS[group]) and (rows["seeds"] == 3).all()
+    assert rows["published"].to_dict() == conditional_detr.published(group)
+    ends = runs.at_the_end(runs.histories(runs.run_names(group)))
+    run = values.iloc[-1]
+    same = ends[(ends["base"] == run["base"]) & (ends["seed"] == run["seed"])]
+    assert run["value"] == same["AP"].item()
+
+
+def test_published_numbers_have_the_names_of_our_rows():
+    named = conditional_detr.published("table_4")
+    assert named == {"none": 34.9, "OR": 35.0, "FL": 35.3, "OR+FL": 36.9, "OR+FL+CSQ": 40.9}
+    assert conditional_detr.published("figure_5")["single"] == 39.0
+
+
+def test_our_numbers_and_the_papers_share_no_axis():
+    figure, data = conditional_detr.convergence()
+    *ours, paper = figure.axes
+    assert all(axes.get_ylim() == (0, 1) for axes in ours)
+    assert paper.get_ylim()[0] > 30 and "epochs" in paper.get_xlabel()
+    assert sorted(data["published"]["AP"]) == [36.7, 43.3, 43.8, 44.5, 45.1]
+
+
+def test_steps_to_a_level_says_what_was_not_reached():
+    _, data = conditional_detr.steps_to_level("AP50", 0.97)
+    assert len(data) == 13 and data.loc[data["base"] == runs.LONG, "bound"].tolist() == ["at most"]
+    short = data[data["base"] != runs.LONG]
+    assert short["steps"].isna().all() and (short["bound"] == "neither").all()
+    _, data = conditional_detr.steps_to_level("AP50", 0.5)
+    assert data["steps"].notna().all()
+    assert (data.loc[data["base"] == "headline-conditional", "ratio"] == 1).all()
+
+
+def test_heads_over_training_counts_every_late_head():
+    _, data = conditional_detr.heads_over_training()
+    assert len(data) == 4 * 3 * 6  # kinds, seeds, evaluation steps
+    assert (data[list(heads.SIDES)].sum(axis=1) == 12).all()  # two layers of six
+
+
+def test_temperatures():
+    _, data = conditional_detr.widths_by_temperature()
+    seeds = data.groupby(["map", "temperature"])["seed"].apply(sorted)
+    assert seeds.tolist() == [[0, 1, 2]] * 6
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A folder that transformers wrote, with random weights, and an image file."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("published")
+    backbone = transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 8, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage4"],
+    )
+    config = transformers.ConditionalDetrConfig(
+        backbone_config=backbone, d_model=32, encoder_layers=1, decoder_layers=3, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=12, num_labels=5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.ConditionalDetrForObjectDetection(config).save_pretrained(folder / "model")
+    processor = {
+        "image_processor_type": "ConditionalDetrImageProcessor",
+        "size": {"shortest_edge": 800, "longest_edge": 1333},
+    }
+    (folder / "model" / "preprocessor_config.json").write_text(json.dumps(processor))
+    grey = np.linspace(0, 255, 120 * 160 * 3).reshape(120, 160, 3).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "image.png")
+    return f"{folder / 'model'},{folder / 'image.png'}"
+
+
+def test_a_published_checkpoint_on_an_own_image(checkpoint):
+    view = conditional_detr.open_checkpoint(checkpoint, side=128)
+    assert view.pixels.shape == (120, 160, 3) and set(view.summary["layer"]) == {1, 2}
+    assert len(view.queries) == len(view.boxes) >= 1
+    _, data = conditional_detr.attention_decomposition(checkpoint)
+    assert set(data["layer"]) <= {1, 2} and len(data) == 15 * min(len(view.boxes), 2)
+    figure, _ = conditional_detr.spatial_attention_maps(view)
+    assert len(figure.axes) == 4
+
+
+@pytest.mark.parametrize("data", ["model", "model,", "a,b,c"])
+def test_an_incomplete_pair_is_refused(data):
+    with pytest.raises(ValueError, match=r"data must be 'checkpoint,image'"):
+        conditional_detr.spatial_attention_maps(data)
+
+
+# --- positional encodings and the decoder layer
 
 
 def test_shapes_are_those_of_the_model_that_is_given():

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.collections import PathCollection
 from PIL import Image
 
@@ -18,13 +17,6 @@ from marginalia.figures import relation_detr as figures
 from marginalia.figures.relation_detr import Pair
 
 COUNT = 12
-
-
-@pytest.fixture(autouse=True)
-def close():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

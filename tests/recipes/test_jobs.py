@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 
-import jobs
 import pytest
+
+import jobs
 from jobs import Job, run_jobs
 
 HERE = f"import sys; sys.path.insert(0, {os.path.dirname(jobs.__file__)!r}); "

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 
-import measure
 import numpy as np
 import pandas as pd
 import pytest
-from measure import FEWER, MEASURES, SETS, SHUFFLES
 
+import measure
 from marginalia import store
 from marginalia.boxes.nulls import NULLS, excess_correlation
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.uniform import random_layout
+from measure import FEWER, MEASURES, SETS, SHUFFLES
 
 LIMIT = 100_000  # bytes of one table
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import measure_ap
 import numpy as np
 import pandas as pd
 import pytest
 
+import measure_ap
 from marginalia import store
 
 

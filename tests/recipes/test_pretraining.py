@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pretraining
 import pytest
 import torch
-import train as trainer
-from pretraining import box_features, build_classifier
-from runs import BACKBONES, RUNS, SEEDS, Pretraining, Run, is_finished
 
+import pretraining
+import train as trainer
 from marginalia import store, training
 from marginalia.detection.detector import KINDS, DetectorConfig
 from marginalia.detection.loading import load
 from marginalia.training import Options
+from pretraining import box_features, build_classifier
+from runs import BACKBONES, RUNS, SEEDS, Pretraining, Run, is_finished
 
 TINY = DetectorConfig(width=16, heads=2, encoder_layers=1, decoder_layers=2, ffn=16, queries=8)
 

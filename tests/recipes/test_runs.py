@@ -7,18 +7,18 @@ import sys
 import time
 from dataclasses import replace
 
-import measure_heads
 import pytest
-import runs
 import torch
-import train as trainer
-from runs import BACKBONES, RUNS, SEEDS, Run, find, is_finished, is_trained
 
+import measure_heads
+import runs
+import train as trainer
 from marginalia import training
 from marginalia.boxes.table import BoxTable
 from marginalia.detection.detector import KINDS, DetectorConfig, build, parameters
 from marginalia.store import read_table
 from marginalia.training import Options
+from runs import BACKBONES, RUNS, SEEDS, Run, find, is_finished, is_trained
 
 TINY = DetectorConfig(width=16, heads=2, encoder_layers=1, decoder_layers=2, ffn=16, queries=8)
 

@@ -1,0 +1,116 @@
+"""Runs of detectors: which of them is which row of which figure or table, and what was measured of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pandas as pd
+
+from marginalia.detection import heads
+from marginalia.store import read_table
+from marginalia.style import MODELS
+
+SEEDS = (0, 1, 2)
+LONG = "long-detr"  # DETR with ten times the steps, as the paper's 500 epochs beside 50; one seed
+GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row -> names of runs without seed
+    "headline": {kind: f"headline-{kind}" for kind in MODELS},
+    "table_3": {q.upper(): f"small-{q}" for q in ("csq-c", "csq-t", "csq-p", "csq-i", "csq")},
+    "figure_5": {
+        "identity": "small-csq-p",
+        "single": "small-single",
+        "block": "small-block",
+        "full": "small-full",
+        "diagonal": "small-csq",
+    },
+    "table_4": {
+        "none": "small-detr",
+        "OR": "small-detr-offset",
+        "FL": "small-focal",
+        "OR+FL": "small-focal-offset",
+        "OR+FL+CSQ": "small-csq",
+    },
+    "dab_figure_3": {
+        "learned": "small-focal-offset",
+        "fixed learned": "small-fixed-queries",
+        "anchors": "small-dab",
+    },
+    "reference_point": {
+        "fixed": "small-point-fixed",
+        "learned": "small-point-learned",
+        "predicted": "small-csq",
+    },
+    "temperature": {
+        "2, 12x12": "small-temperature-2",
+        "20, 12x12": "small-csq",
+        "10000, 12x12": "small-temperature-10000",
+        "2, 16x16": "small-map-16-temperature-2",
+        "20, 16x16": "small-map-16",
+        "10000, 16x16": "small-map-16-temperature-10000",
+    },
+}
+METRICS = {  # of the evaluations -> their names
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "AP50_any": "AP50, all digits one class",
+    "mean_iou": "mean IoU of matched boxes",
+    "iou_75": "share of matched boxes with IoU > .75",
+}
+
+
+def settings(name: str) -> dict:
+    """What a run was made with, from the head of its table: detector, options (steps, lr, ...), side, ..."""
+    return _settings(read_table(f"measured/detection/{name}.csv"))
+
+
+def _settings(table: pd.DataFrame) -> dict:
+    lines = table.attrs["source"].splitlines()
+    return json.loads(next(line for line in lines if line.startswith("settings: "))[len("settings: ") :])
+
+
+def run_names(*groups: str) -> list[str]:
+    """Names of all runs of some of `GROUPS`; the long run belongs to `headline`."""
+    names = [f"{base}-{seed}" for group in groups for base in GROUPS[group].values() for seed in SEEDS]
+    return list(dict.fromkeys(names + [f"{LONG}-0"] * ("headline" in groups)))
+
+
+def histories(names: Iterable[str]) -> pd.DataFrame:
+    """Evaluations of the named runs, one after the other: data/measured/detection.
+
+    Columns: run, base (the name without the seed), kind, seed, step, losses and METRICS. FileNotFoundError
+    for a run that was not made, ValueError for one that has not ended (`make train` makes both).
+    """
+    return pd.concat([_run("detection", name) for name in names], ignore_index=True)
+
+
+def head_histories(names: Iterable[str]) -> pd.DataFrame:
+    """What the heads of the named runs attend to, one run after the other: data/measured/heads.
+
+    Columns: run, base, kind, seed, step, map (KINDS), then those of `heads.summarise`, and x_permuted and
+    y_permuted, the ranges with boxes permuted between objects. Errors as `histories`.
+    """
+    return pd.concat([_run("heads", name) for name in names], ignore_index=True)
+
+
+def _run(folder: str, name: str) -> pd.DataFrame:
+    frame = read_table(f"measured/{folder}/{name}.csv")
+    made = _settings(frame)
+    if frame["step"].max() < made["options"]["steps"]:
+        raise ValueError(f"data/measured/{folder}/{name}.csv ends before its last step; run `make train`")
+    frame.attrs = {}
+    base, seed = name.rsplit("-", 1)
+    known = {"run": name, "base": base, "kind": made["detector"]["kind"], "seed": int(seed)}
+    return pd.concat([pd.DataFrame(known, frame.index), frame], axis=1)
+
+
+def at_the_end(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last step of each run."""
+    return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
+
+
+def late_heads(names: Iterable[str]) -> pd.DataFrame:
+    """`head_histories` of spatial maps after the first layer, with `side` and `width` (mean of both axes)."""
+    frame = head_histories(names)
+    frame = frame[(frame["map"] == "spatial") & (frame["layer"] > 0)]
+    return frame.assign(side=heads.sides(frame), width=frame[["x_width", "y_width"]].mean(axis=1))
