@@ -57,7 +57,7 @@ class _ThisInterpreter(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        argv.append("--IPKernelApp.log_level=ERROR")  # it warns that loopback is not encrypted
+        argv.append("--IPKernelApp.log_level=CRITICAL")  # of loopback and of its end it speaks too loud
         return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
 
 
