@@ -312,7 +312,7 @@ def test_images_beside_annotations_are_no_masks(tmp_path):
 def test_every_format_is_said_in_the_error(tmp_path):
     with pytest.raises(ValueError) as error:
         read_boxes(tmp_path)
-    assert all(what in str(error.value) for what in FORMATS.values())
+    assert all(what in str(error.value) for _, what in FORMATS.values())
 
 
 class TestRealFiles:

@@ -116,7 +116,7 @@ class JsonStream:
             self._fail(cut_off=not self.buffer)
 
     def _whole_entries(self) -> bytes:
-        """Take the entries of this array that the buffer holds to their end; at least one, or what is there."""
+        """Take the entries of this array that the buffer holds whole, after reading on to at least one."""
         want = self.block
         while True:
             while len(self.buffer) < want and self._more():

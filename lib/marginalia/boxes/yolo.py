@@ -43,7 +43,7 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
 def _own_sizes(
     path: Path, labels: dict[str, list], ids: list[str], rows: Rows
 ) -> tuple[Float[np.ndarray, "I 2"], tuple[str, ...]]:
-    """Sizes and names of the images beside the labels; (1, 1), and missing ones marked, unless all are there."""
+    """Sizes and names of the images beside the labels; (1, 1) where one is missing, and it is marked."""
     sizes, files = sizes_beside(path, list(labels)) if path.is_dir() else ([None] * len(ids), ())
     if None not in sizes:
         return np.array(sizes, np.float64), files
