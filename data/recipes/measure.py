@@ -19,7 +19,7 @@ from marginalia import statistics, store
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
 from marginalia.boxes.nulls import NULLS, excess_correlation, null_correlations
 from marginalia.boxes.reading import read_boxes
-from marginalia.boxes.similarity import class_similarity, overlap_share, pair_similarity
+from marginalia.boxes.similarity import overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
 from marginalia.boxes.table import BoxTable
 
@@ -174,12 +174,6 @@ def overlap(tables: Tables) -> Iterator[dict]:
             yield {"dataset": name, "class": title, "observed": observed, "permuted": permuted}
 
 
-def class_pairs(tables: Tables) -> Iterator[dict]:
-    """Mean |Pearson correlation| (xywh, pixels) of pairs with the same and with different categories."""
-    for name, table in tables.items():
-        yield {"dataset": name} | vars(class_similarity(table))
-
-
 def sizes(tables: Tables) -> Iterator[dict]:
     """What is in the data sets; crowd boxes are counted in their own column only.
 
@@ -221,7 +215,6 @@ MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuf
     by_class: FEWER,
     similarity: FEWER,
     overlap: FEWER,
-    class_pairs: 0,
     sizes: 0,
 }
 
