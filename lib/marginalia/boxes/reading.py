@@ -41,7 +41,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -193,5 +192,5 @@ def _of_labels(text: bytes) -> str | None:
         x, y, right, bottom, kind = map(int, words)
         if max(right, bottom) > 1 and x < right and y < bottom and kind in defect_formats.DEEPPCB_NAMES:
             return "deeppcb"
-    numbers = all(re.fullmatch(r"[-+]?[0-9.]+(e[-+]?\d+)?|nan", word, re.IGNORECASE) for word in words)
+    numbers = all(map(yolo.is_number, words))
     return "yolo" if len(words) > 1 and words[0].isdigit() and numbers else None

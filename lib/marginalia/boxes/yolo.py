@@ -64,7 +64,7 @@ def label_files(path: Path, texts: dict[str, bytes], rows: Rows) -> dict[str, li
         if not name.endswith(".txt") or PurePosixPath(name).name in NAME_FILES:
             continue
         lines = list(_lines(f"{path}: {name}", text))
-        numeric = [all(map(_is_number, words)) for _, words in lines]
+        numeric = [all(map(is_number, words)) for _, words in lines]
         if lines and not any(numeric):
             rows.mark("text file without numbers", name, kept=False)
         elif not all(numeric):
@@ -102,7 +102,8 @@ def _lines(where: str, text: bytes) -> Iterator[tuple[int, list[str]]]:
             yield number, words
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a word of a label file is a number, NaN among them."""
     try:
         float(word)
     except ValueError:
