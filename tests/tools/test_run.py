@@ -74,7 +74,7 @@ thread.join()
 class PlainClient(NotebookClient):
     """What the usual runners use, in this interpreter and on a connection that does not hang."""
 
-    create_kernel_manager = run._Client.create_kernel_manager
+    kernel_manager_class = run._Client.kernel_manager_class
 
 
 @pytest.mark.parametrize("kind", CALLBACKS)
