@@ -13,22 +13,6 @@ from marginalia.store import root as data_root
 from .pair import ROOT
 
 
-def module_files(modules: Iterable[str], lib: Path) -> list[Path]:
-    """Files of the modules of a package, by their dotted names; a package's `static` folder belongs to it."""
-    files = []
-    for name in modules:
-        folder = lib.joinpath(*name.split("."))
-        file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-        files += [file, *(folder / "static").glob("*.js")]
-    return files
-
-
-def data_files(names: Iterable[str], data: Path) -> list[Path]:
-    """Files of the data folder by name; a folder stands for all its files."""
-    paths = (data / name for name in names)
-    return [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
-
-
 def fingerprint(
     source: Path,
     modules: Iterable[str],
@@ -36,11 +20,19 @@ def fingerprint(
     lib: Path = ROOT / "lib",
     data: Path | None = None,
 ) -> str:
-    """sha256 over a notebook's source, the modules that were imported and the data files that were read."""
+    """sha256 over a notebook's source, the modules that were imported and the data files that were read.
+
+    A folder of the data stands for all its files; the scripts in `static` belong to their package.
+    """
     data = data or data_root()
     named = {source.name: source}
-    named |= {path.relative_to(lib).as_posix(): path for path in module_files(modules, lib)}
-    named |= {f"data/{path.relative_to(data).as_posix()}": path for path in data_files(reads, data)}
+    for path in (lib / name.replace(".", "/") for name in modules):
+        package = [path / "__init__.py", *(path / "static").glob("*.js")]
+        files = package if path.is_dir() else [path.with_suffix(".py")]
+        named |= {file.relative_to(lib).as_posix(): file for file in files}
+    for path in (data / name for name in reads):
+        files = path.rglob("*") if path.is_dir() else [path]
+        named |= {f"data/{file.relative_to(data).as_posix()}": file for file in files}
     total = hashlib.sha256()
     for name, path in sorted(named.items()):
         content = path.read_bytes().replace(b"\r\n", b"\n") if path.is_file() else b"missing"

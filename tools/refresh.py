@@ -14,29 +14,24 @@ import nbformat
 from .clean import clean
 from .hash import fingerprint, stale
 from .pair import METADATA, ROOT, find
-from .run import Result, run
-
-
-def store_outputs(source: Path, result: Result) -> None:
-    """Write what a run gave into the committed notebook, cleaned, with the hash of what is behind it."""
-    said = {
-        "data": result.data,
-        "hash": fingerprint(source, result.modules, result.data),
-        "modules": result.modules,
-    }
-    clean(result.notebook)
-    result.notebook.metadata = nbformat.from_dict({**METADATA, "marginalia": said})
-    nbformat.write(result.notebook, source.with_suffix(".ipynb"))
+from .run import run
 
 
 def refresh(sources: Iterable[Path], build: Path) -> int:
-    """Run notebooks and store the outputs of those that ran to their end; how many did not."""
+    """Run notebooks and store the outputs of those that ran to their end; how many did not.
+
+    Outputs are cleaned, and a hash says what is behind them.
+    """
     failed = 0
     for source, result in run(sources, build):
         if result.error:
             failed += 1
-        else:
-            store_outputs(source, result)
+            continue
+        behind = fingerprint(source, result.modules, result.data)
+        said = {"data": result.data, "hash": behind, "modules": result.modules}
+        clean(result.notebook)
+        result.notebook.metadata = nbformat.from_dict({**METADATA, "marginalia": said})
+        nbformat.write(result.notebook, source.with_suffix(".ipynb"))
     return failed
 
 
