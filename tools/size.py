@@ -1,4 +1,4 @@
-"""Lines of code by room, beside the budgets of the design.
+"""Lines of code by room, beside the budgets of the design, and the ten longest functions: to be looked at.
 
 Blank lines, comments and docstrings do not count. `python tools/size.py`
 """
@@ -37,8 +37,8 @@ def javascript_lines(text: str) -> int:
     return sum(bool(line.strip()) and not line.strip().startswith("//") for line in lines)
 
 
-def python_lines(text: str) -> int:
-    """How many lines of a module hold code."""
+def python_lines(text: str) -> set[int]:
+    """Numbers of the lines of a module that hold code."""
     lines = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.string.strip() and token.type != tokenize.COMMENT:
@@ -47,25 +47,32 @@ def python_lines(text: str) -> int:
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
             docstring = node.body[0]
             lines.difference_update(range(docstring.lineno, docstring.end_lineno + 1))
-    return len(lines)
-
-
-COUNT = {".py": python_lines, ".js": javascript_lines}
+    return lines
 
 
 def main() -> None:
-    """Print the table."""
-    rooms = Counter()
+    """Print both tables."""
+    rooms, functions = Counter(), Counter()
     for path in (path for top in ("lib", "data", "tools") for path in (ROOT / top).rglob("*")):
         name = path.relative_to(ROOT).as_posix()
         room = next((room for room in BUDGETS if name.startswith(room)), None)
-        if room and path.suffix in COUNT:
-            rooms[room] += COUNT[path.suffix](path.read_text(encoding="utf-8"))
+        if room and path.suffix == ".js":
+            rooms[room] += javascript_lines(path.read_text(encoding="utf-8"))
+        elif room and path.suffix == ".py":
+            text = path.read_text(encoding="utf-8")
+            lines = python_lines(text)
+            rooms[room] += len(lines)
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef):
+                    inside = lines & {*range(node.lineno, node.end_lineno + 1)}
+                    functions[f"{name}:{node.name}"] = len(inside)
     print(" lines  budget")
     for room, budget in BUDGETS.items():
         print(f"{rooms[room]:6}  {budget:6}  {room}")
     library = sum(count for room, count in rooms.items() if room.startswith("lib/") and "static" not in room)
-    print(f"{library:6}    8000  lib/marginalia/ in all, without JavaScript")
+    print(f"{library:6}    8000  lib/marginalia/ in all, without JavaScript\n\nthe ten longest functions")
+    for name, count in functions.most_common(10):
+        print(f"{count:6}  {name}")
 
 
 if __name__ == "__main__":
