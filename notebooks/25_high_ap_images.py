@@ -28,7 +28,7 @@ import seaborn
 from IPython.display import display
 
 import marginalia
-from marginalia import figures, plots, style
+from marginalia import figures, style
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable
@@ -96,7 +96,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.1), width_ratios=(1, 1.
 show_image(left, Pair(ground_truth, found, lambda image: None), 0)
 right.stairs([*data["envelope"], 0], [0, *recall, 1], fill=True, alpha=0.25)
 right.scatter(recall, precision, 40, np.where(hits, style.CYCLE[0], style.CYCLE[1]))
-for rank, x, y in zip(ranks, recall, precision):
+for rank, x, y in zip(ranks, recall, precision, strict=True):
     right.annotate(rank, (x, y), (7, 3), textcoords="offset points")
 right.set(xlabel="recall: found so far / objects", ylabel="precision: true so far / rank", ylim=(0, 1.08))
 relation_detr.pair_legend(figure)
@@ -410,9 +410,9 @@ picked = ["scene 245", "scene 468"]  # a and b
 ordered = scenes.sort_values("ground_truths", kind="stable").assign(**{"1 - LRP": 1 - scenes["LRP"]})
 ordered["group"] = ordered["ground_truths"].map(lambda n: f"{n} digit{'s' if n > 1 else ''}")
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.5))
-for panel, column in zip(axes, ("F1", "1 - LRP")):
+for panel, column in zip(axes, ("F1", "1 - LRP"), strict=True):
     seaborn.scatterplot(ordered, x="AP", y=column, hue="group", style="group", legend=panel is axes[0], ax=panel)
-    for letter, scene in zip("ab", picked):
+    for letter, scene in zip("ab", picked, strict=True):
         mark = {"arrowprops": {"arrowstyle": "-"}, "textcoords": "offset points", "weight": "bold"}
         panel.annotate(letter, ordered.loc[scene, ["AP", column]], (-22, 16), **mark)
     panel.set_title(f"Spearman's rank correlation {ordered['AP'].corr(ordered[column], method='spearman'):.2f}")
@@ -450,14 +450,14 @@ widgets.interactive(
 # out with a study of metrics; its authors do not name the detector.
 
 # %%
-per_image, summary = read_table("measured/per_image_ap.csv"), read_table("measured/ap_summary.csv")
-figure, data = relation_detr.measured_ap(per_image, summary)
-figures.save(figure, "extra/evaluation-measured", data)
-assert (data["dataset_AP"] < data["low"]).all()  # below the whole interval of the mean
-table = summary.pivot(index="figure", columns="dataset", values="value").filter(regex="share|AP50 1|threshold of|Spearman of AP and F1", axis=0)
+summary = read_table("measured/ap_summary.csv").set_index(["figure", "dataset"])
+data = summary.loc["mean of the images' AP"].rename(columns={"value": "mean AP of the images"})
+data["AP of the data set"] = summary.loc["AP of the data set", "value"]
+assert (data["AP of the data set"] < data["low"]).all()  # below the whole interval of the mean
+table = summary["value"].unstack().filter(regex="share|AP50 1|threshold of|Spearman of AP and F1", axis=0)
 wrong = "images with AP50 1 and a false positive of an absent category, any score"
 assert table.loc[["images with AP50 1", wrong]].to_numpy().tolist() == [[35, 51], [0, 12]]
-display(table.round(2), figure)
+display(data.round(2), table.round(2))
 
 # %% [markdown]
 # **Notice.** In both pairs the mean of the images' AP lies well above the AP of the data set (.59 against .50, .51 against .35), outside its 95 %

@@ -137,10 +137,8 @@ def open_checkpoint(data: str, side: int | None = 480) -> View:
     scores, boxes = captured.queries.scores[0], captured.queries.boxes[0]
     sure = scores.argsort(descending=True)[: max(int((scores >= SURE).sum()), 1)]
     maps = captured.spatial[-2:, 0][:, :, sure]  # (2, H, N, h, w)
-    peaks = heads.Peaks(
-        boxes[sure], heads.peak_positions(maps), heads.map_widths(maps), heads.map_entropy(maps)
-    )
-    summary = heads.summarise(peaks, least=1)
+    measures = (measure(maps) for measure in (heads.peak_positions, heads.map_widths, heads.map_entropy))
+    summary = heads.summarise(heads.Peaks(boxes[sure], *measures), least=1)
     summary["layer"] += len(captured.spatial) - 2
     return View(parts[0], np.asarray(image), captured, boxes[sure].numpy(), sure.numpy(), summary)
 

@@ -18,7 +18,6 @@ from marginalia.detection import attention as maths
 from marginalia.detection import heads
 from marginalia.detection.attention import positional_encoding
 from marginalia.detection.loading import load
-from marginalia.detection.queries import AnchorQueries, PointQueries
 from marginalia.record import record
 from marginalia.store import read_table
 from marginalia.style import CYCLE, GROUND_TRUTH, MODEL_COLORS, MODELS, PALETTE, WIDTH
@@ -73,14 +72,13 @@ def positional_queries(model: detection.Detector, pixels: Tensor) -> Float[Tenso
     o_q for DETR, the encoding of the reference point for Conditional DETR, and for DAB-DETR the encoding of
     the anchor's centre, modulated by width and height.
     """
-    queries, size_head = model.decoder.queries, "decoder.queries.size_head"
-    anchored = isinstance(queries, AnchorQueries)
-    if not anchored and not isinstance(queries, PointQueries):
+    kind, queries, size_head = model.config.kind, model.decoder.queries, "decoder.queries.size_head"
+    if kind.startswith("detr"):
         return queries.object_query.detach()
-    with record(model, [size_head] if anchored else []) as seen:
+    with record(model, [size_head] if kind == "dab" else []) as seen:
         references = model(pixels).references[-1]  # (1, Q, 2 or 4)
     encoding = positional_encoding(references[..., :2], model.config.width, queries.temperature)
-    if anchored:
+    if kind == "dab":
         size = seen[size_head][-1].output.sigmoid()  # of the last layer: (w_ref, h_ref)
         encoding = maths.modulate(encoding, references[..., 2:], size)
     return encoding[0]
@@ -128,9 +126,9 @@ def temperature_maps(
     delta = torch.linspace(0, 1, 101, dtype=torch.float64)
     row, column = np.indices((32, 32)).reshape(2, -1)
     maps, kernel = pd.DataFrame({"row": row, "column": column}), pd.DataFrame({"delta": delta.numpy()})
-    figure = plt.figure(figsize=(WIDTH["page"], 4.4), layout="constrained")
-    grid = figure.add_gridspec(2, len(temperatures), height_ratios=(1, 0.95))
-    below = figure.add_subplot(grid[1, :])
+    rows = [list(temperatures), ["kernel"] * len(temperatures)]
+    figure, axes = plt.subplot_mosaic(rows, figsize=(WIDTH["page"], 4.4))
+    below = axes["kernel"]
     for k, temperature in enumerate(temperatures):
         query = positional_encoding(point, MODEL_WIDTH, temperature)
         logits = maths.unprojected_logits(query, 32, 32, temperature) * SCALE  # (h, w)
@@ -139,9 +137,10 @@ def temperature_maps(
         maps[name] = logits.flatten().softmax(0).numpy()
         kernel[name] = (2 * torch.pi * delta[:, None] * omega).cos().sum(-1).numpy()
 
-        panel = figure.add_subplot(grid[0, k])
-        plots.map_over(panel, maps[name].to_numpy().reshape(32, 32), point=point)
-        panel.set_title(f"temperature {temperature:g}\nS = {float((omega**2).sum()):.2f}", loc="center")
+        plots.map_over(axes[temperature], maps[name].to_numpy().reshape(32, 32), point=point)
+        axes[temperature].set_title(
+            f"temperature {temperature:g}\nS = {float((omega**2).sum()):.2f}", loc="center"
+        )
         below.plot("delta", name, data=kernel, color=CYCLE[k], label=f"temperature {temperature:g}")
     below.axhline(0, color=plots.NEUTRAL, linewidth=0.8)
     below.set(xlim=(0, 1), xlabel="difference δ of one coordinate (image side = 1)", ylabel="Σ cos(2π ω δ)")
@@ -164,7 +163,7 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
         plots.bare(panel)
         panel.plot(*start[:, :2].T, "o", markersize=4, color=MODEL_COLORS[kind])
         panel.set_title(f"{MODELS[kind]}: {what}")
-        frames.append(pd.DataFrame(start, columns=list("xywh")[: start.shape[1]]).assign(run=name))
+        frames.append(pd.DataFrame(start.numpy(), columns=list("xywh")[: start.shape[1]]).assign(run=name))
     data = pd.concat(frames).rename_axis("query").reset_index()
     return figure, data[["run", "query", *"xywh"]].round(4)
 
@@ -192,7 +191,7 @@ def boxes_per_layer(scene: int = SCENE) -> tuple[Figure, dict[str, pd.DataFrame]
             low, high = overlap.quantile(torch.tensor([0.25, 0.75])).tolist()
             numbers = {"mean_iou": overlap.mean().item(), "objects": len(overlap), "low": low, "high": high}
             measured.append(place | numbers)
-            frame = pd.DataFrame(found, columns=["cx", "cy", "w", "h"])
+            frame = pd.DataFrame(found.numpy(), columns=["cx", "cy", "w", "h"])
             shown.append(frame.assign(**place, object=pairs.box))
         line[0].set_ylabel(title_of(name), fontsize=8)
     colors = {"ground truth": GROUND_TRUTH} | {MODELS[k]: MODEL_COLORS[k] for k in ("conditional", "dab")}

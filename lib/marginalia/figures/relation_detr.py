@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from scipy.stats import median_abs_deviation
 
@@ -23,18 +24,14 @@ from marginalia.boxes.nulls import null_correlations
 from marginalia.boxes.photographs import photographs
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
-from marginalia.plots import NEUTRAL, boxes_on, density, intervals, legend, panels
+from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, intervals, legend, panels
 from marginalia.statistics import bootstrap, rank_correlation
 from marginalia.store import read_table
 from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DETECTION, GROUND_TRUTH, PALETTE, WIDTH
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-DASHED = (0, (2.5, 1.5))
 TRUE = {"color": GROUND_TRUTH, "linewidth": 2.6}
 FOUND = {"color": DETECTION, "linewidth": 1}
+QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 1)
 SHOWN = 480  # pixels of the longer side of an image from a file: a page is at most 7 inches wide
 
 
@@ -98,10 +95,8 @@ def convergence() -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-def failure_cases(
-    data: str | Pair | None = None, quantiles: Sequence[float] = (0, 0.1, 0.25, 0.5, 0.75, 1)
-) -> tuple[Figure, pd.DataFrame]:
-    """Failures of a detector (an analogue): the images at given quantiles of AP per image, worst to best.
+def failure_cases(data: str | Pair | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Failures of a detector (an analogue): the images at QUANTILES of AP per image, worst to best.
 
     data as in `open_pair`, or a Pair. Detections with a score from `best_score` on are drawn and counted.
     Returns (figure, data): rows of `evaluate_images`, with `quantile` and `image_found`.
@@ -109,7 +104,7 @@ def failure_cases(
     pair = data if isinstance(data, Pair) else open_pair(data)
     threshold = best_score(pair)
     frame = evaluate_images(pair.ground_truth, pair.detections, threshold)
-    chosen = quantile_images(frame, quantiles)
+    chosen = quantile_images(frame, QUANTILES)
     return gallery(pair, chosen, threshold, [f"{100 * q:g} %: " for q in chosen["quantile"]])
 
 
@@ -363,12 +358,11 @@ def differences(paired: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     difference = data["difference"]
     low, high = bootstrap(np.mean, difference.to_numpy())
     figure, (axes,) = panels(1, 1, 2.6)
-    axes.hist(difference, np.arange(-1.025, 1.05, 0.05), color=CYCLE[0], alpha=0.55)
+    axes.hist(difference, 40, color=CYCLE[0], alpha=0.55)
     axes.axvspan(low, high, color=CYCLE[1], alpha=0.3, linewidth=0)
     axes.axvline(difference.mean(), color=CYCLE[1], label="mean, 95 % interval")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(xlabel=f"AP of an image by {first} minus that by {second}", ylabel="images")
-    axes.set_xlim(1.1 * difference.min(), 1.1 * difference.max())
     axes.legend()
     data.attrs = {"mean": difference.mean(), "low": low, "high": high}
     return figure, data
@@ -414,26 +408,6 @@ def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figur
         panel.set(title=name, xlabel="rank correlation with AP")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure, data
-
-
-def measured_ap(per_image: pd.DataFrame, summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Histograms of AP per image for measured pairs of ground truth and detections, with the data set's AP.
-
-    The tables per_image_ap.csv and ap_summary.csv of `data/measured`. Returns (figure, data): the marks.
-    """
-    known = summary.set_index(["figure", "dataset"])
-    data = known.loc["mean of the images' AP", ["value", "low", "high"]].rename(columns={"value": "mean_AP"})
-    data["dataset_AP"] = known.loc["AP of the data set", "value"]
-    figure, axes = panels(len(data), 2, 2.9, sharey=True)
-    for panel, (name, row) in zip(axes, data.iterrows(), strict=True):
-        panel.hist(per_image.loc[per_image["dataset"] == name, "AP"], 20, (0, 1), color=CYCLE[0], alpha=0.55)
-        panel.axvspan(row["low"], row["high"], color=CYCLE[1], alpha=0.2, linewidth=0)
-        panel.axvline(row["mean_AP"], color=CYCLE[1], label="mean of the images' AP, 95 % interval")
-        panel.axvline(row["dataset_AP"], color="black", linestyle="--", label="AP of the data set")
-        panel.set(xlabel="AP of an image", ylabel="images", xlim=(0, 1), title=name)
-        panel.label_outer()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure, data.reset_index()
 
 
 def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0) -> bool:
