@@ -341,7 +341,7 @@ figure
 # **Notice.** On 460 scenes Conditional DETR has the higher AP, on 27 DETR, and the rest tie. The mean difference is .16, with a narrow interval: the
 # images leave no doubt about *these two* trained models.
 #
-# Which scenes are at the ends of the histogram? The next figure shows two of each end, by rule cherry-picked. And what is the difference made of?
+# Which scenes are at the ends of the histogram? The next two figures show two of each end, by rule cherry-picked, as each detector sees them. And what is the difference made of?
 # **Claim.** A kind of error costs the AP that would be gained if it alone were mended: classes or boxes put right, duplicates and others removed,
 # missed objects not asked for. Such costs need not add up, because errors hide behind each other. **Predict** what costs DETR most at IoU .50.
 

@@ -293,7 +293,7 @@ def attention_decomposition(
 ) -> tuple[Figure, pd.DataFrame]:
     """Figure 4: spatial, content and combined attention of five heads for two objects.
 
-    The rows are the heads of left, top, right, bottom and inside; each object has its color and three columns
+    The rows are the heads of left, top, right, bottom and inside; each object has its colour and three columns
     (in the paper kinds are the rows). Every panel is scaled by its own maximum. data: 'checkpoint,image' of a
     reader, or a `View`: of it the two surest queries are shown.
     """

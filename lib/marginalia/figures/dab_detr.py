@@ -192,7 +192,7 @@ def boxes_per_layer(scene: int = SCENE) -> tuple[Figure, dict[str, pd.DataFrame]
             numbers = {"mean_iou": overlap.mean().item(), "objects": len(overlap), "low": low, "high": high}
             measured.append(place | numbers)
             frame = pd.DataFrame(found.numpy(), columns=["cx", "cy", "w", "h"])
-            shown.append(frame.assign(**place, object=pairs.box))
+            shown.append(frame.assign(**place, object=pairs.box.numpy()))
         line[0].set_ylabel(title_of(name), fontsize=8)
     colors = {"ground truth": GROUND_TRUTH} | {MODELS[k]: MODEL_COLORS[k] for k in ("conditional", "dab")}
     plots.legend(figure, {name: {"color": color} for name, color in colors.items()})
