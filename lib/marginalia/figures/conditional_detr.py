@@ -293,7 +293,7 @@ def attention_decomposition(
 ) -> tuple[Figure, pd.DataFrame]:
     """Figure 4: spatial, content and combined attention of five heads for two objects.
 
-    The rows are the heads of left, top, right, bottom and inside; each object has its colour and three columns
+    Rows are the heads of left, top, right, bottom and inside; each object has its colour and three columns
     (in the paper kinds are the rows). Every panel is scaled by its own maximum. data: 'checkpoint,image' of a
     reader, or a `View`: of it the two surest queries are shown.
     """
@@ -419,7 +419,7 @@ def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure
         at, color = y + 0.16 * (part["seed"] - 1), MODEL_COLORS.get(base.removeprefix("headline-"), CYCLE[1])
         right.plot(part["steps"], at, "o", color=color)
         right.plot(part["trained"].where(part["steps"].isna()), at, ">", color=color, markerfacecolor="white")
-        labels.append(f"{kind}\n{speed.ratio_text(ratios)} ×")
+        labels.append(f"{kind}\n× {speed.ratio_text(ratios)}")
         parts.append(part)
     right.set_yticks(range(len(kinds)), labels, fontsize=7.5)
     right.set(xscale="log", xlim=(90, 20_000), ylim=(len(kinds) - 0.5, -0.6))
