@@ -14,7 +14,6 @@ from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from scipy.stats import median_abs_deviation
 
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.error_types import ERRORS, costs, error_types
@@ -369,23 +368,28 @@ def differences(paired: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
 
 
 def scene_features(count: int = 512) -> pd.DataFrame:
-    """What may make a validation scene hard, a row a scene; lengths in parts of the side.
+    """What may make a validation scene hard, a row a scene; lengths normalised to the side.
 
-    The roughness of the ground is the median absolute deviation of all grey levels (0 to 255): digits cover
-    too few pixels to count in a median.
+    The roughness of the ground is the standard deviation of the grey levels (0 to 255) outside all boxes.
     """
     from marginalia.detection import make_scenes
 
-    batch = make_scenes(count, split="val")
-    corners = [cxcywh_to_xyxy(boxes) for boxes in batch.boxes]
-    features = {
-        "number of digits": [len(boxes) for boxes in batch.boxes],
-        "smallest height": [boxes[:, 3].min() for boxes in batch.boxes],
-        "largest IoU of two": [np.triu(iou(each, each), 1).max() for each in corners],
-        "height / width": [(boxes[:, 3] / boxes[:, 2]).max() for boxes in batch.boxes],
-        "ground roughness": median_abs_deviation(batch.pixels, axis=(1, 2, 3)),
-    }
-    return pd.DataFrame(features, [f"scene {i}" for i in range(count)])
+    batch, rows = make_scenes(count, split="val"), []
+    for pixels, boxes in zip(batch.pixels[:, 0], batch.boxes, strict=True):
+        corners, (wide, high) = cxcywh_to_xyxy(boxes), boxes[:, 2:].T
+        ground = np.ones(pixels.shape, bool)
+        for left, top, right, bottom in np.rint(pixels.shape[0] * corners).astype(int):
+            ground[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = False
+        overlap = np.triu(iou(corners, corners), 1).max()
+        rows.append((len(boxes), high.min(), overlap, (high / wide).max(), pixels[ground].std()))
+    names = [
+        "number of digits",
+        "smallest height",
+        "largest IoU of two",
+        "height / width",
+        "ground roughness",
+    ]
+    return pd.DataFrame(rows, columns=names, index=[f"scene {i}" for i in range(count)])
 
 
 def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figure, pd.DataFrame]:
