@@ -78,7 +78,7 @@ maps = {kind: getattr(view.captured, kind)[place].flatten().tolist() for kind in
 data = pd.DataFrame(maps).rename_axis("cell").reset_index()
 figures.save(figure, "extra/attention-product", data)
 product = data["content"] * data["spatial"]
-assert np.allclose(data["combined"], product / product.sum(), atol=1e-6)  # normalised, it is the attention
+assert np.allclose(data["combined"], product / product.sum(), atol=5e-6)  # normalised, it is the attention
 print("(layers, images, heads, queries, h, w):", tuple(view.captured.combined.shape))
 print("content logits of each layer:", view.captured.content_terms)
 figure
@@ -206,7 +206,7 @@ assert (
 )
 named = late[(late["kind"] == "conditional") & (late["side"] != "unlocalised")]
 times = pd.DataFrame({axis: named[f"{axis}_permuted"] / named[f"{axis}_range"] for axis in "xy"})
-assert (times > 1).all(axis=None)  # for each of these heads
+assert (times.groupby(named["seed"]).median() > 3).all(axis=None)
 print(
     "ranges with permuted boxes, as a multiple:",
     times.groupby(named["seed"]).median().round(1).to_dict("index"),
@@ -240,12 +240,13 @@ assert (data["AP50"] > 0.3)[data["unlocalised"] == 12].any() and (last["AP50"] >
     last["unlocalised"] == 11
 ].any()
 assert last.loc["conditional", "width"].max() < last.loc["detr", "width"].min()
+assert (last.loc["conditional", "inside"] > first.loc["conditional", "inside"]).all()
 display(last.groupby("kind")[["on a side", "unlocalised", "width"]].agg(["min", "max"]).round(2))
 figure
 
 # %% [markdown]
 # **Notice.** A detector does not need them. Of Conditional DETR seven to ten of twelve heads have a place at the first evaluation step, 250, with AP50 between .25 and .54 by then: whether place or detection came first cannot be seen from this. DETR's data speak against "place first": with seed 0 it has an AP50 of .36 and all twelve
-# heads unlocalised, and DETR + OR + FL with seed 2 ends at an AP50 of .89 with eleven of them unlocalised. In Conditional DETR some heads move from a side to the inside later, which is why the second panel falls. DAB-DETR's seeds differ: one localises all but one head, the two others about half. DETR's maps
+# heads unlocalised, and DETR + OR + FL with seed 2 ends at an AP50 of .89 with eleven of them unlocalised. In Conditional DETR more heads peak inside the box later on, in every seed (2, 3 and 4 at step 250, 5, 4 and 8 at the end). DAB-DETR's seeds differ: one localises all but one head, the two others about half. DETR's maps
 # narrow slowly and stop at about three times the width of Conditional DETR's.
 #
 # ## 6. Temperature and map size
@@ -261,23 +262,25 @@ ends = runs.at_the_end(runs.late_heads(names)).groupby(["base", "seed"])[["width
 ends["AP"] = runs.at_the_end(runs.histories(names)).set_index(["base", "seed"])["AP"]
 forms = [(base, *name.split(", ")) for name, base in forms]
 data = pd.DataFrame(forms, columns=["base", "temperature", "map"]).merge(ends.reset_index()).drop(columns="base")
-figure, axes = plots.panels(2, 2, 2.6)
-for panel, column in zip(axes, ("width", "AP"), strict=True):
-    point = {"x": "temperature", "y": column, "hue": "map", "ax": panel}
-    seaborn.stripplot(data, **point, dodge=True, jitter=False, alpha=0.6, legend=False)
-    seaborn.pointplot(data, **point, dodge=0.4, errorbar=None, marker="", linewidth=1.2, legend=panel is axes[1])
-    panel.set(ylabel={"width": "map width [of the side]"}.get(column, column), ylim=(0, 1.1 * data[column].max()))
+figure, (panel,) = plots.panels(1, 1, 2.4)
+point = {"x": "temperature", "y": "width", "hue": "map", "ax": panel}
+seaborn.stripplot(data, **point, dodge=True, jitter=False, alpha=0.6, legend=False)
+seaborn.pointplot(data, **point, dodge=0.4, errorbar=None, marker="", linewidth=1.2)
+panel.set(ylabel="map width [of the side]", ylim=(0, 1.1 * data["width"].max()))
+panel.legend(title="cells")
 figures.save(figure, "extra/attention-temperature", data.round(4))
 by_temperature = data.pivot(index=["map", "seed"], columns="temperature", values="AP")
 assert (by_temperature["2"] > by_temperature["10000"]).all()  # in each of six pairs
-display(data.groupby(["map", "temperature"], sort=False)["width"].agg(["min", "max"]).round(3))
+width = data.groupby(["map", "temperature"], sort=False)["width"].agg(["min", "max"])
+assert width.loc[("16x16", "20"), "max"] < width.loc[("16x16", "10000"), "min"]
+display(width.round(3), by_temperature.round(3))
 figure
 
 # %% [markdown]
-# **Notice.** Learned maps are narrowest at no temperature: they are .06 to .08 of the side wide at all of them, and the ranges of the seeds overlap, although the kernel before learning is three times as wide (at 20, .23 of the side in the second row of the next figure) and depends on the temperature. The projections choose
-# the width. Nor does the map size: with 16 cells in place of 12 a map spans more cells, and the same part of the image. So the spots have the size that the digits ask for.
+# **Notice.** Learned maps are .06 to .08 of the side wide at all temperatures (a dot a run), although the kernel before learning is three times as wide (at 20, .23 of the side in the second row of the next figure) and depends on the temperature. The projections choose
+# the width. With 12 x 12 cells the ranges of the three seeds overlap; with 16 x 16 cells the runs at 10000 lie a little above those at 20. The size of the map does not decide it either: maps of 16 x 16 cells span more cells, and the same part of the image. So the spots have the size that the digits ask for.
 #
-# AP does fall a little with temperature, from 2 to 10000 in every pair of runs. DAB-DETR's Table 6 has a range of .6 points, with its best at 20.
+# AP is lower at 10000 than at 2 in each of the six pairs of runs; at 20 it lies between the two in four of them. DAB-DETR's Table 6 has a range of .6 points, with its best at 20.
 #
 # ## 7. DAB-DETR: boxes as queries
 #
@@ -365,7 +368,7 @@ figure
 #
 # ## 8. A published checkpoint, your own image
 #
-# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `IMAGE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. Sections 1 to 3 and 9 then show them, and the cell below where their heads look: queries with a score of .5 and more count as objects, and
+# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `IMAGE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. Sections 1 to 3 and 9 then show them, and the cell below where their heads look: queries with a score of .5 and more count as objects (or the surest one, where none has), and
 # heads are named by these objects alone, so take an image with many. Training and seeds (sections 4 to 7) are known of our models only.
 
 # %%
@@ -386,7 +389,8 @@ else:
 
 # %%
 view = OWN or conditional_detr.open_view(EXPLORED, SCENE)
-explorer = AttentionExplorer(view.captured, view.pixels)
+labels = load(CHECKPOINT).config.id2label if OWN else None
+explorer = AttentionExplorer(view.captured, view.pixels, names=labels)
 explorer
 
 # %% [markdown]

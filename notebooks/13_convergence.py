@@ -173,7 +173,7 @@ for name, base in {"DETR": DETR, "DETR with 10 times the steps": LONG, "DETR + O
     ratios = convergence.speed_up(reached, base, CONDITIONAL)
     text = f"Steps of **{name}** to AP50 0.8, in steps of Conditional DETR: {convergence.ratio_text(ratios)}"
     display(Markdown(f"{text} (seeds: {len(ratios)})."))
-    assert len(ratios) == (1 if base == LONG else 3) and (ratios["ratio"] > (3 if base == LONG else 1)).all()
+    assert len(ratios) == (1 if base == LONG else 3) and (ratios["ratio"] > (3.5 if base == LONG else 1)).all()
 drop = HEADLINE["drop_at"] * reached["trained"]
 assert (reached["steps"] < drop)[reached["base"].isin([LONG, CONDITIONAL])].all()  # both before their drop
 panel = widgets.interactive(
@@ -186,6 +186,8 @@ panel = widgets.interactive(
 panel
 
 # %% [markdown]
+# Drawn by [`figures.conditional_detr.steps_to_level`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** Against both DETRs and in every seed Conditional DETR is first at AP50 0.8. Against the long run of DETR it needs less than a third of the steps: both cross before their
 # learning rate drops, so that ratio is one at equal rates, of one seed. A short run of DETR that crosses after
 # its drop had help from it, and its ratio is smaller for that. The paper's "10 times" is another thing again: epochs after which two *whole* trainings, each with its own drop, end alike.

@@ -354,9 +354,9 @@ with tempfile.TemporaryDirectory() as name:
 # scikit-image. They are few, and the intervals say so: nothing can be concluded from eight tiles with coins.
 
 # %%
-GROUND_TRUTH["c"] = [(1, 50, 60, 0, 20), (3, 1500, 200, 150, 40)]  # no width; beyond the right border
+mistakes = {"c": [(1, 50, 60, 0, 20), (3, 1500, 200, 150, 40)]}  # no width; beyond the right border
 with tempfile.TemporaryDirectory() as name:
-    write_all(Path(name), GROUND_TRUTH)
+    write_all(Path(name), GROUND_TRUTH | mistakes)
     with_mistakes = read_boxes(Path(name) / "voc")
 assert len(with_mistakes) == 4 and with_mistakes.report["size not positive"].count == 1
 with_mistakes

@@ -6,7 +6,7 @@
 # Paper: Relation DETR (ECCV 2024), its figure of failure cases; the detectors are those of Conditional DETR (ICCV 2021) and DETR. About one minute on
 # two CPU cores.
 #
-# **中文摘要。** 检测器在哪些图上表现好？本笔记先手算一张图的 AP，再看这里训练的 Conditional DETR 小模型在 512 张验证场景（纹理上的 1 到 4 个手写数字）上每张图的 AP、F1 和 LRP。单图 AP 有六个陷阱，逐一用一两个框演示：图中不存在的类别的误检不扣分；没有真值的图没有 AP；取值很粗；简单的图大量并列第一；单图 AP 的平均不是数据集的 AP；编号为 0 的标注被当作“未匹配”。随后按分位数（而不是挑选）展示图片，给每一种错误计数（读错、重复、错位、框不准、漏检），并与 DETR 逐图配对比较，给出自助法置信区间。最后看 AP 是否依赖数字的个数、大小、重叠和背景。填入自己的 COCO 路径后，只读取被选中的图片。
+# **中文摘要。** 检测器在哪些图上表现好？本笔记先手算一张图的 AP，再看这里训练的 Conditional DETR 小模型在 512 张验证场景（纹理上的 1 到 4 个手写数字）上每张图的 AP、F1 和 LRP。单图 AP 有六个陷阱，逐一用一两个框演示：图中不存在的类别的误检不扣分；没有真值的图没有 AP；取值很粗；简单的图大量并列第一；单图 AP 的平均不是数据集的 AP；编号为 0 的标注被当作“未匹配”。随后按分位数（而不是挑选）展示图片，给每一种错误计数（认错、重复、错位、框不准、漏检），并与 DETR 逐图配对比较，给出自助法置信区间。最后看 AP 是否依赖数字的个数、大小、重叠和背景。填入自己的 COCO 路径后，只读取被选中的图片。
 #
 # ## What you will see
 #
@@ -56,7 +56,7 @@ DETECTOR = "headline-conditional-0"  # another one: the sentences are about this
 GROUND_TRUTH = None  # your annotations, say "instances_val2017.json"; None: validation scenes and DETECTOR
 DETECTIONS = None  # a COCO result list for them
 IMAGES = None  # the folder with the images; only the chosen ones are read
-MIN_OBJECTS = 3  # a image with fewer objects does not enter the ranking
+MIN_OBJECTS = 3  # an image with fewer objects does not enter the ranking
 MIN_CATEGORIES = 2  # nor does one with fewer classes
 SHOWN = 3  # images in the gallery of the best
 
@@ -134,6 +134,8 @@ assert OTHER or (means["AP"].is_monotonic_decreasing and (means["AP"] > means["g
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.ap_strips`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** More digits, lower AP: from .83 to .74 on average. In every group the AP of the group as one data set (diamond) lies below the mean of its
 # images (bar). The dots of one digit stand in columns, those of four do not. Before we rank anything, the traps.
 #
@@ -165,6 +167,8 @@ assert data["AP"].isna().all() and data["F1"].isna().tolist() == [False, True, F
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.cases`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** AP is a mean over the categories that the image *has*. A false alarm in any other category is free, whatever its score. F1 counts it.
 #
 # Without an object there is no AP: pycocotools writes -1, the library NaN, which no mean takes for a number. So clean images can never be punished
@@ -193,6 +197,8 @@ assert (tied["AP"] == 1).all() and list(tied.index) == ["C", "B", "A"]
 tied[["AP", "mean_iou", "ground_truths"]].round(2)
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.cases`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** Three quite different stories share the value .5. With one object, AP at a single threshold is $1/r$; with one of two found it is
 # $51/101$; an IoU of .72 passes five of ten thresholds. A image with few objects can take only few values: hence the columns of dots in section 2.
 #
@@ -204,7 +210,7 @@ tied[["AP", "mean_iou", "ground_truths"]].round(2)
 
 
 # %%
-def two_pictures(*detections):
+def two_images(*detections):
     """AP of A, of B, their mean, and of both as one data set. detections: (image, score, true?)."""
     image, score, true = zip(*detections, strict=True)
     both = boxes([cat, cat], image=[0, 1], images=2)
@@ -214,9 +220,9 @@ def two_pictures(*detections):
 
 
 table = pd.DataFrame({
-    "a false alarm on A, after its cat": two_pictures((0, 0.9, True), (0, 0.7, False), (1, 0.5, True)),
-    "B's false alarm above all": two_pictures((1, 0.9, False), (1, 0.8, True), (0, 0.5, True)),
-    "B's false alarm below A": two_pictures((0, 0.9, True), (1, 0.2, False), (1, 0.1, True)),
+    "a false alarm on A, after its cat": two_images((0, 0.9, True), (0, 0.7, False), (1, 0.5, True)),
+    "B's false alarm above all": two_images((1, 0.9, False), (1, 0.8, True), (0, 0.5, True)),
+    "B's false alarm below A": two_images((0, 0.9, True), (1, 0.2, False), (1, 0.1, True)),
 }).T  # fmt: skip
 assert np.allclose(table["mean"], [1, 0.75, 0.75], atol=1e-12)
 assert np.allclose(table["data set"], [0.835, 0.667, 0.835], atol=5e-4)
@@ -311,6 +317,8 @@ assert OTHER or (lower["missed"] < 25 and lower["duplicate"] > 350 and lower["cl
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.error_examples`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** The purple frame is the most confident error of its kind; the last image has most missed digits. Most errors are objects missed, but this detector is not blind, it is *under-confident*: nine of ten missed digits have a true positive with a score
 # below the threshold. Lower it to .20, and 18 are missed, but there are 375 duplicates and 288 misclassified digits. With the chosen threshold no box stands
 # on plain ground. These examples are no average; the gallery above is.
@@ -338,6 +346,8 @@ assert OTHER or (data.attrs["low"] > 0 and (data["difference"] < 0).mean() < 0.1
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.differences`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** On 460 scenes Conditional DETR has the higher AP, on 27 DETR, and the rest tie. The mean difference is .16, with a narrow interval: the
 # images leave no doubt about *these two* trained models.
 #
@@ -358,13 +368,15 @@ assert OTHER or table["mean of the images", "AP50"] > 0.95 > 0.75 > table["of th
 display(errors.round(3), aps.round(3))
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.gallery`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** DETR says much twice: 421 duplicates beside 908 true positives. They cost .18 of AP50: without them it would come near Conditional DETR.
 # It has no box on plain ground and hardly a misclassified digit; what else it lacks is fit. Its "missed" digits are mostly there too, below a threshold that
 # is high to keep duplicates out.
 #
 # Now the table: the *images'* mean AP50 of DETR is above .95, that of the data set .74. Inside one scene a duplicate comes after the first, true positive,
 # when nothing is left to find in its class, and costs nothing. In the data set it stands before the digits of other scenes (trap 5). **AP per image is
-# all but blind to duplicates.** The detectors differ by .28 as data sets, by .16 per image. And in scene 170 Conditional DETR reads a 9 as an 8, does
+# all but blind to duplicates.** The detectors differ by .28 as data sets, by .16 per image. And in scene 170 Conditional DETR classifies a 9 as an 8, does
 # not offer the 9 above its threshold, and still has AP .85 (trap 1).
 #
 # ## 7. What makes a scene hard?
@@ -387,6 +399,8 @@ assert OTHER or ((ours.loc["ground roughness", "low"] < 0) & (ours.loc["ground r
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.factors`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** The height of the smallest digit goes with AP most clearly, also among scenes with equally many digits: a side that is one pixel off costs
 # a small box more IoU than a large one. Overlap and slim digits go against AP. The roughness of the ground shows nothing: its intervals hold zero.
 # These are correlations, one interval each and no correction for their number; and the factors are tied to each other, as the open and full marks show.
@@ -438,6 +452,8 @@ widgets.interactive(
 )
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.at_thresholds`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** The 3 of scene a is taken for a 4, then for a 9, then for a 1, and only then, with score .10, for a 3. There is no 4, 9 or 1 in the
 # image, so AP charges nothing (trap 1), and .90 says only that the box fits. F1 and LRP at the threshold say that nothing is found. For scene a the
 # best threshold would be .10, for scene b it is above .5: no one threshold is best for both. AP uses none. LRP agrees with AP better than F1 does,
@@ -483,6 +499,8 @@ assert OTHER or GROUND_TRUTH or high["absent_class_false_positives"].iloc[0] == 
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.gallery`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** The "best" of 256 scenes has a misclassified digit: a 3 is called a 9, with more certainty than a 3 (the dashed box). There is no 9 in the
 # scene, so AP does not see it. Trap 1 in real life: who wants images to show off with should ask for F1 1 as well.
 #
@@ -543,7 +561,7 @@ check_function(lrp, {
 # ## Summary
 #
 # AP per image is a fine microscope with blind spots: it ignores classes that are not there and images without objects, takes few values, and does not
-# add up to the AP of the data set. Rank with a filter and tie-breaks, show quantiles, and put F1 or LRP beside it. Our Conditional DETR finds and reads
+# add up to the AP of the data set. Rank with a filter and tie-breaks, show quantiles, and put F1 or LRP beside it. Our Conditional DETR finds and classifies
 # nearly every digit; what it lacks is confidence and fit. DETR, after as many steps, doubles its detections, which costs it much AP as a data set and
 # next to none per image.
 #
