@@ -27,7 +27,7 @@ PACKAGES = re.compile(r"/[^\s'\"]*/(?:site|dist)-packages/")
 def clean_text(text: str) -> str:
     """Text without object addresses and without the places where this machine keeps its files."""
     text = PACKAGES.sub("site-packages/", CELL.sub("cell", ADDRESS.sub("", text)))
-    text = re.sub(re.escape(tempfile.gettempdir()) + r"/marginalia-\w+/(?:work/)?", "", text)
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/marginalia-\w+/", "", text)
     for folder in (sys.prefix, sys.base_prefix, ROOT):  # the one inside before the one around it
         text = text.replace(f"{folder}/", "")
     return text.replace(f"{Path.home()}/", "~/")

@@ -1,4 +1,4 @@
-"""Run notebooks from top to bottom, two at a time, each in a folder and a kernel of its own.
+"""Run notebooks from top to bottom, two at a time, each in a kernel of its own, in their own folder.
 
 `python -m tools.run [NAME ...]` leaves executed notebooks, figures and pages in build/.
 """
@@ -133,20 +133,18 @@ def kernel_environment(folder: Path, build: Path) -> dict[str, str]:
 
 
 def execute(
-    notebook: NotebookNode, folder: Path, build: Path, timeout: int = TIMEOUT
+    notebook: NotebookNode, cwd: Path, folder: Path, build: Path, timeout: int = TIMEOUT
 ) -> tuple[list[str], str | None]:
-    """Run all cells in place, working in `folder`; modules imported, and what went wrong and where.
+    """Run all cells in place; modules imported, and what went wrong and where.
 
-    Errors that a widget swallowed count, although the cell itself went on.
+    cwd: where relative paths start. Errors that a widget swallowed count, although the cell itself went on.
     """
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    work = folder / "work"
-    work.mkdir()
     client = _Client(notebook, timeout=timeout, record_timing=False, coalesce_streams=True)
     try:
-        client.execute(cwd=str(work), env=kernel_environment(folder, build))
+        client.execute(cwd=str(cwd), env=kernel_environment(folder, build))
     except CellExecutionError:
         pass  # it is among the errors that the client keeps
     except Exception as error:  # of the kernel or the client; the other notebooks run on
@@ -164,7 +162,7 @@ def run_one(source: Path, build: Path) -> Result:
     started = time.perf_counter()
     notebook = pair.read(source)
     with tempfile.TemporaryDirectory(prefix="marginalia-", ignore_cleanup_errors=True) as name:
-        modules, error = execute(notebook, Path(name), build)
+        modules, error = execute(notebook, source.parent, Path(name), build)
         log = Path(name, "reads.log")
         reads = sorted(set(log.read_text(encoding="utf-8").splitlines())) if log.is_file() else []
     (build / "notebooks").mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ class PlainClient(NotebookClient):
 def test_error_that_leaves_the_plain_client_green_is_found(tmp_path, kind):
     source = write_notebook(tmp_path, "01_planted", FIRST + code_cell(CALLBACKS[kind]))
     PlainClient(pair.read(source)).execute(cwd=str(tmp_path))  # does not raise
-    _, error = run.execute(pair.read(source), tmp_path, tmp_path)
+    _, error = run.execute(pair.read(source), tmp_path, tmp_path, tmp_path)
     assert error.startswith("cell 2 of 2 (`import ") and error.endswith("ValueError: planted")
 
 
@@ -116,10 +116,11 @@ folder = pathlib.Path(os.environ["MARGINALIA_BUILD"]) / "figures" / "paper"
 folder.mkdir(parents=True)
 for kind in ("svg", "png", "pdf", "csv"):
     (folder / f"shape.{kind}").write_text("x")
-pathlib.Path("left-behind.txt").write_text("in the kernel's own folder")
 """
 READ = """
+from pathlib import Path
 from marginalia.store import data_path
+assert Path("01_good.py").is_file()  # paths start where the notebook is
 path = data_path("published/dab_detr_depth.csv")
 """
 
@@ -183,20 +184,20 @@ def test_user_kernels_and_start_up_files_do_not_matter(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     code = "import sys, os\nassert os.environ['MPLBACKEND'].endswith('backend_inline')\nsys.executable"
     source = write_notebook(tmp_path, "01_small", code_cell(code))
-    assert run.execute(pair.read(source), tmp_path, tmp_path) == ([], None)
+    assert run.execute(pair.read(source), tmp_path, tmp_path, tmp_path) == ([], None)
 
 
 def test_cell_that_takes_too_long(tmp_path):
     source = write_notebook(tmp_path, "01_slow", code_cell("import time\ntime.sleep(60)"))
     assert (
         "CellTimeoutError: A cell timed out"
-        in run.execute(pair.read(source), tmp_path, tmp_path, timeout=1)[1]
+        in run.execute(pair.read(source), tmp_path, tmp_path, tmp_path, timeout=1)[1]
     )
 
 
 def test_kernel_that_dies(tmp_path):
     source = write_notebook(tmp_path, "01_dead", code_cell("import os\nos._exit(1)"))
-    _, error = run.execute(pair.read(source), tmp_path, tmp_path)
+    _, error = run.execute(pair.read(source), tmp_path, tmp_path, tmp_path)
     assert error.startswith("cell 1 of 1 (`import os`): DeadKernelError")
 
 
