@@ -17,14 +17,12 @@ from .layers import FeedForward, inverse_sigmoid, mlp
 class BoxHead(nn.Module):
     """Boxes (cx, cy, w, h) in [0, 1] from embeddings, as offsets to a reference before the sigmoid.
 
-    Conditional DETR eq. 1. `centred`: the last layer starts at zero, so that training starts with boxes at
-    their references, with w = h = 0.5 where the reference has no size; DETR does not do this.
+    Conditional DETR eq. 1.
     """
 
-    def __init__(self, width: int, centred: bool):
+    def __init__(self, width: int):
         super().__init__()
         self.offset = mlp(width, width, width, 4)
-        self.centred = centred
 
     def forward(
         self, hidden: Float[Tensor, "... Q width"], references: Float[Tensor, "... Q P"]

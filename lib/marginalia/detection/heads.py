@@ -86,12 +86,6 @@ def map_entropy(maps: Float[Tensor, "... h w"]) -> Float[Tensor, ...]:
     return torch.special.entr(maps).sum((-2, -1))
 
 
-def matched_peaks(maps: Float[Tensor, "L B H Q h w"], matches: Matches, boxes: Float[Tensor, "N 4"]) -> Peaks:
-    """Peaks of the query that is matched with each object, in the order of `matches` (of one layer)."""
-    chosen = maps[:, matches.image, :, matches.query].permute(1, 2, 0, 3, 4)  # (L, H, N, h, w)
-    return Peaks(boxes[matches.box], peak_positions(chosen), map_widths(chosen), map_entropy(chosen))
-
-
 def permute_boxes(peaks: Peaks) -> Peaks:
     """The same maps beside the boxes of other objects, half the list away: what steadiness has to beat.
 
@@ -108,19 +102,21 @@ def peaks_of(model: Detector, scenes: SceneBatch, least_iou: float = 0.5) -> dic
     An object is found when the query that the loss would match with it has a box of at least `least_iou`.
     The class does not matter. All three kinds of map are of the same objects.
     """
-    pixels, parts = torch.from_numpy(scenes.pixels), {kind: [] for kind in MAPS}
+    pixels, boxes, maps = torch.from_numpy(scenes.pixels), [], {kind: [] for kind in MAPS}
     for first in range(0, len(pixels), _BATCH):
         part = slice(first, first + _BATCH)
         targets = gather_targets(scenes.boxes[part], scenes.labels[part])
         captured = capture_attention(model, pixels[part])
         pairs = found_by(model, pixels[part], targets, least_iou)
+        boxes.append(targets.boxes[pairs.box])
         for kind in MAPS:
-            parts[kind].append(matched_peaks(getattr(captured, kind), pairs, targets.boxes))
-    joined = {}
-    for kind, each in parts.items():
-        boxes, *fields = zip(*(vars(part).values() for part in each), strict=True)
-        joined[kind] = Peaks(torch.cat(boxes), *(torch.cat(field, 2) for field in fields))
-    return joined
+            chosen = getattr(captured, kind)[:, pairs.image, :, pairs.query]  # (N, L, H, h, w)
+            maps[kind].append(chosen.permute(1, 2, 0, 3, 4))
+    joined = {kind: torch.cat(parts, 2) for kind, parts in maps.items()}  # (L, H, N, h, w) each
+    return {
+        kind: Peaks(torch.cat(boxes), peak_positions(chosen), map_widths(chosen), map_entropy(chosen))
+        for kind, chosen in joined.items()
+    }
 
 
 @torch.no_grad()
