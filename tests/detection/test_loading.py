@@ -447,7 +447,7 @@ def test_models_trained_here(tmp_path, monkeypatch):
         match=r"'small-dap' is no folder and .*, and there is no .* near it: .*/small-dab\.",
     ):
         load("small-dap")
-    with pytest.raises(FileNotFoundError, match=r"no .*missing\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         load(tmp_path / "missing.safetensors")
     training.save(model, file, {"seed": 3})
     with pytest.raises(ValueError, match=r"small-dab\.json has no entry 'detector'"):

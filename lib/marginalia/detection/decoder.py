@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,13 +57,6 @@ class DecoderLayer(nn.Module):
         return self.final_norm(found + self.feed_forward(found))
 
 
-class Decoded(NamedTuple):
-    """What leaves the decoder, for every layer; P is 2 for points and 4 for anchors."""
-
-    hidden: Float[Tensor, "L B Q width"]  # after the norm that all layers share
-    references: Float[Tensor, "L B Q P"]  # what entered the layer, in [0, 1]; boxes are offsets to it
-
-
 class Decoder(nn.Module):
     """Layers that let queries attend to the memory, and the box head, because anchors are moved by it."""
 
@@ -79,8 +71,12 @@ class Decoder(nn.Module):
         memory: Float[Tensor, "B K width"],
         key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
-    ) -> Decoded:
-        """Embeddings and references of all layers; `key_encoding` is p_k, `valid` False on padded cells."""
+    ) -> tuple[Float[Tensor, "L B Q width"], Float[Tensor, "L B Q P"]]:
+        """Embeddings after the norm that all layers share, and the references that entered each layer.
+
+        References are in [0, 1], P is 2 for points and 4 for anchors; boxes are offsets to them.
+        `key_encoding` is p_k, `valid` False on padded cells.
+        """
         reported = entering = self.queries.start(len(memory))  # (B, Q, P)
         f = memory.new_zeros(*entering.shape[:2], self.width)
         hidden, references = [], []
@@ -90,4 +86,4 @@ class Decoder(nn.Module):
             hidden.append(self.norm(f))
             references.append(reported)
             reported, entering = self.queries.refine(entering, f, self.box_head)
-        return Decoded(torch.stack(hidden), torch.stack(references))
+        return torch.stack(hidden), torch.stack(references)

@@ -22,6 +22,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.interpolate import BSpline
 
+from ..boxes.geometry import xywh_to_xyxy
+
 _HELD_OUT = 1415  # where the 12th run begins
 _HOLES = ({1}, {0}, {0, 1}, {0}, {0, 1}, {0}, {1}, {0}, {2}, {1})  # of a well-drawn 0, 1, ... 9
 _LEVELS = (7, 6.5, 7.5, 6, 8, 5.5, 8.5, 5, 9, 4.5, 9.5, 4, 10)  # where to look for the outline, in turn
@@ -86,10 +88,8 @@ def load_glyphs() -> Glyphs:
     levels = np.array([_outline(field, _HOLES[digit]) for field, digit in pairs])
     good = np.flatnonzero(np.isfinite(levels))
     # the box around the stroke
-    corners = np.empty((len(good), 4))
-    for n, k in enumerate(good):
-        x, y, w, h = around(fine @ splines[k] @ fine.T > levels[k])
-        corners[n] = np.array([x, y, x + w, y + h]) / 20 - 0.5
+    boxes = np.array([around(fine @ splines[k] @ fine.T > levels[k]) for k in good])  # fine steps
+    corners = xywh_to_xyxy(boxes) / 20 - 0.5
     return Glyphs(splines[good], levels[good], corners, source.target[good], good >= _HELD_OUT)
 
 

@@ -8,22 +8,18 @@ x = -1 its left side, y = +1 its bottom. L layers, H heads, N objects, h x w cel
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from .capture import capture_attention
+from .detector import Detector
 from .losses import RECIPES
 from .matching import Matches, Targets, gather_targets, match, matched_iou
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .detector import Detector
-    from .scenes import SceneBatch
+from .scenes import SceneBatch
 
 MAPS = ("spatial", "combined", "content")
 STEADY = 1.0  # half-boxes: an axis whose interquartile range is below this is steady
@@ -138,20 +134,17 @@ def summarise(peaks: Peaks, least: int = LEAST) -> pd.DataFrame:
     x_range, y_range (their interquartile ranges), x_width, y_width (median width of the map, parts of the
     image), entropy (median, nats). NaN with fewer than `least` objects.
     """
-    import pandas as pd
-
     layers, heads, objects = peaks.entropy.shape
-    columns = ["layer", "head", "objects", "x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"]
-    rows = []
-    for layer, head in np.ndindex(layers, heads):
-        numbers = [np.nan] * 7
-        if objects >= least:
-            offset, width = (field[layer, head].double().numpy() for field in (peaks.offset, peaks.width))
-            low, middle, high = np.quantile(offset, (0.25, 0.5, 0.75), axis=0)  # (2,) each
-            entropy = peaks.entropy[layer, head].median().item()
-            numbers = [*middle, *(high - low), *np.median(width, axis=0), entropy]
-        rows.append([layer, head, objects, *numbers])
-    return pd.DataFrame(rows, columns=columns)
+    layer, head = np.indices((layers, heads)).reshape(2, -1)
+    columns = ["x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"]
+    numbers = np.full((layers, heads, len(columns)), np.nan)
+    if objects >= least:
+        offset, width = peaks.offset.double().numpy(), peaks.width.double().numpy()  # (L, H, N, 2)
+        low, middle, high = np.quantile(offset, (0.25, 0.5, 0.75), axis=2)  # (L, H, 2) each
+        entropy = peaks.entropy.median(2, keepdim=True).values
+        numbers = np.concatenate([middle, high - low, np.median(width, axis=2), entropy], axis=2)
+    frame = pd.DataFrame({"layer": layer, "head": head, "objects": objects})
+    return frame.assign(**dict(zip(columns, numbers.reshape(-1, len(columns)).T, strict=True)))
 
 
 def sides(summary: pd.DataFrame) -> pd.Series:
@@ -162,8 +155,6 @@ def sides(summary: pd.DataFrame) -> pd.Series:
     `top` and `bottom`: likewise for y; where both hold, the axis further out counts. `inside`: both axes are
     steady and neither is beyond 0.5. `unlocalised`: the rest. Rows without numbers get an empty name.
     """
-    import pandas as pd
-
     x, y = summary["x"], summary["y"]
     steady_x, steady_y = summary["x_range"] < STEADY, summary["y_range"] < STEADY
     across = steady_x & (x.abs() > ASIDE) & (y.abs() <= 1)
@@ -187,8 +178,6 @@ def heads_by_side(summary: pd.DataFrame) -> pd.DataFrame:
     The steadiest head that specialises in it; where there is none, the one whose median peak lies nearest to
     the middle of that side, with `named` False. Index: side; columns as in `summary`, and named.
     """
-    import pandas as pd
-
     side, steadiness = sides(summary), summary[["x_range", "y_range"]].min(axis=1)
     ideal = {"left": (-1, 0), "top": (0, -1), "right": (1, 0), "bottom": (0, 1), "inside": (0, 0)}
     rows = {}

@@ -13,20 +13,18 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from PIL import Image
 from torch import Tensor, nn
 
 from .. import store, training
 from .capture import TRANSFORMERS_MODELS
 from .detector import Detector, DetectorConfig, build
 from .resnet_names import dilate_last_stage, rename_backbone, resnet_config
-
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
 
 WEIGHTS = "weights/detection"  # of the data folder: detectors trained here, and the backbones they began with
 # Of a checkpoint; the second file of weights is the older one.
@@ -64,7 +62,7 @@ def load(name: str | Path) -> nn.Module:
 
 
 def prepare(
-    model: nn.Module, images: Sequence[Image | np.ndarray], size: int | None = None
+    model: nn.Module, images: Sequence[Image.Image | np.ndarray], size: int | None = None
 ) -> tuple[Float[Tensor, "B 3 S S"], Bool[Tensor, "B S S"]]:
     """Pixels and mask of images (Pillow, or arrays (h, w, 3) of bytes) for a checkpoint of transformers.
 
@@ -74,8 +72,6 @@ def prepare(
     becomes `size`, and the others keep their proportion. TypeError for this project's models, which take
     scenes as they are.
     """
-    from PIL import Image
-
     if isinstance(model, Detector):
         raise TypeError(
             "prepare: for checkpoints of transformers; a Detector takes pixels in [0, 1] or bytes"

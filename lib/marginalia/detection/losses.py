@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,20 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..boxes.geometry import cxcywh_to_xyxy, giou_elementwise
-from .matching import (
-    ALPHA,
-    GAMMA,
-    ClassCost,
-    Matches,
-    Targets,
-    Weights,
-    focal_cost,
-    match,
-    softmax_cost,
-)
-
-if TYPE_CHECKING:
-    from .detector import DetectorOutput
+from .detector import DetectorOutput
+from .matching import ALPHA, GAMMA, ClassCost, Matches, Targets, Weights, focal_cost, match, softmax_cost
 
 NO_OBJECT = 0.1  # weight of the "no object" class among the others
 

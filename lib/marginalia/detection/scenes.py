@@ -47,7 +47,6 @@ _GRIDS = {  # number of digits -> rows and columns to choose from; the last row 
     5: ((2, 3), (3, 2)),
     6: ((2, 3), (3, 2)),
 }
-_SIDES = (32, 512)  # pixels
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ def make_scenes(
     for name, value, known in (("layout", layout, LAYOUTS), ("split", split, SPLITS)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-    if not _SIDES[0] <= side <= _SIDES[1]:
-        raise ValueError(f"side must be {_SIDES[0]} to {_SIDES[1]} pixels, not {side}")
+    if not 32 <= side <= 512:
+        raise ValueError(f"side must be 32 to 512 pixels, not {side}")
     if not 1 <= digits[0] <= digits[1] <= max(_GRIDS):
         raise ValueError(f"digits must be (fewest, most) within 1 to {max(_GRIDS)}, not {digits}")
     streams = [[SPLITS.index(split), list(LAYOUTS).index(layout), seed, first + i] for i in range(count)]
