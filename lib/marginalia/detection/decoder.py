@@ -34,12 +34,17 @@ class DecoderLayer(nn.Module):
     """Self-attention, cross-attention, feed-forward; each added to its input, then normalised (post-norm)."""
 
     def __init__(
-        self, width: int, self_attention: nn.Module, cross_attention: nn.Module, feed_forward: FeedForward
+        self,
+        width: int,
+        self_attention: nn.Module,
+        cross_attention: nn.Module,
+        ffn: int,
+        activation: nn.Module,
     ):
         super().__init__()
         self.self_attention, self.self_norm = self_attention, nn.LayerNorm(width)
         self.cross_attention, self.cross_norm = cross_attention, nn.LayerNorm(width)
-        self.feed_forward, self.final_norm = feed_forward, nn.LayerNorm(width)
+        self.feed_forward, self.final_norm = FeedForward(width, ffn, activation), nn.LayerNorm(width)
 
     def forward(
         self,

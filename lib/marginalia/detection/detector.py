@@ -28,22 +28,8 @@ from ..boxes.table import BoxTable
 from .attention import positional_encoding, valid_positions
 from .decoder import BoxHead, Decoder, DecoderLayer
 from .encoder import Backbone, Encoder, EncoderLayer, standardise
-from .layers import (
-    ConditionalCrossAttention,
-    ConditionalSelfAttention,
-    DetrCrossAttention,
-    DetrSelfAttention,
-    FeedForward,
-)
-from .queries import (
-    POINTS,
-    SPATIAL_QUERIES,
-    TRANSFORMS,
-    AnchorQueries,
-    LearnedQueries,
-    PointQueries,
-    SpatialQuery,
-)
+from .layers import ConditionalCrossAttention, ConditionalSelfAttention, DetrCrossAttention, DetrSelfAttention
+from .queries import POINTS, SPATIAL_QUERIES, TRANSFORMS, AnchorQueries, LearnedQueries, PointQueries
 
 KINDS = ("detr", "detr-focal", "conditional", "dab")
 PRIOR = 0.01  # what a focal head gives every class before training
@@ -163,7 +149,7 @@ def _queries(config: DetectorConfig) -> LearnedQueries | AnchorQueries:
     queries, width = config.queries, config.width
     if config.kind in ("detr", "detr-focal"):
         return LearnedQueries(queries, width, config.point)
-    spatial_query = SpatialQuery(config.spatial_query, config.transform, width, config.heads)
+    spatial_query = SPATIAL_QUERIES[config.spatial_query](config.transform, width, config.heads)
     temperature = config.query_temperature or config.temperature
     if config.kind == "dab":
         return AnchorQueries(queries, width, spatial_query, temperature)
@@ -177,7 +163,7 @@ def _decoder_layer(config: DetectorConfig, ffn: int, first: bool) -> DecoderLaye
     else:
         attention = ConditionalSelfAttention(width, heads), ConditionalCrossAttention(width, heads, first)
     activation = nn.PReLU() if config.kind == "dab" else nn.ReLU()
-    return DecoderLayer(width, *attention, FeedForward(width, ffn, activation))
+    return DecoderLayer(width, *attention, ffn, activation)
 
 
 def decoder_ffn(config: DetectorConfig) -> int:

@@ -37,7 +37,7 @@ def load(name: str | Path) -> nn.Module:
     """The detector called `name`, in evaluation mode, as `capture_attention` takes it.
 
     `name` is, tried in this order,
-    - a folder with `config.json` and weights: `model.safetensors`, `pytorch_model.bin` or one `.pth` file;
+    - a folder with `config.json` and weights, `model.safetensors` or `pytorch_model.bin`;
     - a `.safetensors` file of a model trained here, with its card beside it;
     - a name `owner/model` on the Hugging Face hub, downloaded unless it is in the hub's cache already;
     - the name of such a file in `weights/detection` of the data folder, `headline-conditional-0` say.
@@ -173,18 +173,14 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(folder / SAFETENSORS)
-    pickles = sorted(folder.glob(PICKLE)) or sorted(folder.glob("*.pth"))
-    if len(pickles) != 1:
-        found = ", ".join(path.name for path in pickles) or "no weights"
-        raise FileNotFoundError(f"load: {folder} must hold {SAFETENSORS} or one .pth file; there is {found}")
+    file = folder / PICKLE
+    if not file.is_file():
+        raise FileNotFoundError(f"load: {folder} holds neither {SAFETENSORS} nor {PICKLE}")
     try:
-        weights = torch.load(pickles[0], map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{pickles[0]} holds more than tensors and is not opened, because that could run somebody's "
-            f"code; use {SAFETENSORS} instead"
-        ) from error
-    return weights.get("model", weights)  # training scripts often keep the optimiser beside the model
+        told = "holds more than tensors and is not opened, because that could run somebody's code"
+        raise ValueError(f"{file} {told}; use {SAFETENSORS} instead") from error
 
 
 def _fill(model_class: type, config: Any, weights: dict[str, Tensor], folder: Path) -> nn.Module:

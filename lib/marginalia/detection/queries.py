@@ -7,6 +7,8 @@ self-attention (`position`), what is its spatial query in a layer (`spatial`), a
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,7 +17,6 @@ from .attention import modulate, positional_encoding
 from .layers import mlp
 
 POINTS = ("predicted", "learned", "fixed")
-SPATIAL_QUERIES = ("csq", "csq-i", "csq-t", "csq-p", "csq-c")
 
 
 class ReferencePoint(nn.Module):
@@ -110,6 +111,8 @@ class SpatialQuery(nn.Module):
             return encoding
         return self.transform(content if self.form == "csq-i" else f, encoding)
 
+
+SPATIAL_QUERIES = {form: partial(SpatialQuery, form) for form in ("csq", "csq-i", "csq-t", "csq-p", "csq-c")}
 
 # --- the three kinds
 
