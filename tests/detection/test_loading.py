@@ -128,7 +128,7 @@ def test_every_published_name_has_one_place_of_the_same_shape(name):
 
 
 def test_published_counts():
-    """53 and 104 convolutions: the sizes that the names ResNet-50 and -101 stand for, less the classifier."""
+    """53 and 104 convolutions: what the names ResNet-50 and -101 stand for, minus the classifier."""
     shapes = {name: published_shapes(name) for name in ("resnet50", "resnet101")}
     assert [sum(len(shape) == 4 for shape in shapes[name].values()) for name in shapes] == [53, 104]
     learned = {

@@ -168,7 +168,7 @@ def test_all_kinds_of_detectors(kind):
     explorer = AttentionExplorer(captured, scenes.pixels[1, 0], image=1)
     references = explorer.facts["references"]
     if kind == "detr":
-        assert references is None  # it looks from nowhere, and the middle is no reference
+        assert references is None  # the middle is no reference
     else:
         assert np.shape(references) == (3, 16, 4 if kind == "dab" else 2)
     assert explorer.facts["scores"] == sorted(explorer.facts["scores"], reverse=True)

@@ -36,7 +36,7 @@ class Peaks:
     boxes: Float[Tensor, "N 4"]  # of the objects, (cx, cy, w, h) in [0, 1]
     peak: Float[Tensor, "L H N 2"]  # where the map is highest, (x, y) in [0, 1]
     width: Float[Tensor, "L H N 2"]  # standard deviation of the map along x and y, in parts of the image
-    entropy: Float[Tensor, "L H N"]  # nats; log(h * w) is a flat map
+    entropy: Float[Tensor, "L H N"]  # nats; log(h * w) where it is uniform
 
     @property
     def offset(self) -> Float[Tensor, "L H N 2"]:
@@ -66,7 +66,7 @@ def peak_positions(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
 
 
 def map_widths(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
-    """Standard deviation of each map along x and along y, in parts of the image; flat: 0.289."""
+    """Standard deviation of each map along x and along y, in parts of the image; uniform: 0.289."""
 
     def spread(marginal: Tensor) -> Tensor:
         size = marginal.shape[-1]
@@ -78,7 +78,7 @@ def map_widths(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
 
 
 def map_entropy(maps: Float[Tensor, "... h w"]) -> Float[Tensor, ...]:
-    """Shannon entropy of each map in nats, 0 (one cell) to log(h * w) (flat)."""
+    """Shannon entropy of each map in nats, 0 (one cell) to log(h * w) (uniform)."""
     return torch.special.entr(maps).sum((-2, -1))
 
 

@@ -46,14 +46,11 @@ class _Attention(nn.Module):
         for name in (*projections, "value", "output"):
             setattr(self, name, nn.Linear(width, width))
 
-    def attend(
-        self,
-        q: Float[Tensor, "B H Q D"],
-        k: Float[Tensor, "B H K D"],
-        tokens: Float[Tensor, "B K width"],
-        valid: Bool[Tensor, "B K"] | None = None,
-    ) -> Float[Tensor, "B Q width"]:
-        """softmax(q k^T) times the values of `tokens`; those that are not `valid` get no weight."""
+    def attend(self, q, k, tokens, valid=None) -> Float[Tensor, "B Q width"]:
+        """softmax(q k^T) times the values of `tokens`, whose weight is 0 where they are not `valid`.
+
+        q (B, H, Q, D), k (B, H, K, D), tokens (B, K, width), valid (B, K).
+        """
         v = split_heads(self.value(tokens), self.heads)  # (B, H, K, D)
         mask = None if valid is None else valid[:, None, None, :]  # (B, 1, 1, K)
         return self.output(join_heads(scaled_dot_product_attention(q, k, v, mask)))

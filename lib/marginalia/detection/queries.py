@@ -86,7 +86,7 @@ class SpatialQuery(nn.Module):
     csq-i   T(c_q) p_s: the transformation comes from the same layer's self-attention output
     csq-t   T(f) 1: the transformation alone, the reference point unused
     csq-p   p_s
-    csq-c   f, which is zero in the first layer: its spatial map is flat
+    csq-c   f, which is zero in the first layer: its spatial map is uniform
 
     The first layer has no f yet: there T is the identity.
     """

@@ -176,7 +176,7 @@ def _arranged(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Floa
 LAYOUTS: dict[str, Callable] = {"scattered": _scattered, "arranged": _arranged}
 
 
-# -- what it looks like ---------------------------------------------------------------------------------
+# -- appearance ---------------------------------------------------------------------------------------
 
 
 def _ground(side: int, rng: np.random.Generator) -> tuple[float, float, Float[np.ndarray, "S S"]]:

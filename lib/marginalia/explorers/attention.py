@@ -161,7 +161,7 @@ class AttentionExplorer(Explorer):
 
     @property
     def _place(self) -> tuple[int, list[float] | None]:
-        """Row of the chosen query among those kept, and where the chosen layer looks from."""
+        """Row of the chosen query among those kept, and its reference in the chosen layer."""
         row, references = self.kept.index(self.query), self.facts["references"]
         return row, references and references[self.layer][row]
 
@@ -246,7 +246,7 @@ def _facts(captured: CapturedAttention, kept, size: Sequence[int], names) -> dic
     found, scores = captured.queries, captured.queries.scores[0]
     out = np.setdiff1d(np.arange(there), kept.numpy())
     references = found.references[:, 0]  # (L, Q, P)
-    pointed = not bool((references == 0.5).all())  # DETR looks from nowhere
+    pointed = not bool((references == 0.5).all())  # DETR has no reference
     return {
         "shape": [layers, heads, len(kept), h, w],
         "size": [size[1], size[0]],
