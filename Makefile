@@ -19,10 +19,11 @@ outputs: $(READY)
 pairs: $(READY)
 	@$(PY) -m tools.pair
 
-# Browser tests come last, alone in one process. Both parts run, and one that fails is enough; 5 means that there were none.
+# Browser tests come last, in one process of their own. Both parts run, and one that fails is enough; 5: there were none.
+# A process that dies is red, and its test is named.
 test: $(READY)
 	@red=0; $(PY) -m pytest -n 2 --dist worksteal -m "not browser" || red=1; \
-	$(PY) -m pytest -m browser tests || [ $$? -eq 5 ] || red=1; exit $$red
+	$(PY) -m pytest -n 1 -m browser tests || [ $$? -eq 5 ] || red=1; exit $$red
 
 # As root, in a container say, JupyterLab starts only when told that this is meant.
 lab: $(READY)

@@ -242,7 +242,7 @@ HTML(table.to_html(index=False, border=0, float_format="{:.3f}".format))
 # %%
 mc = table.set_index("data set")
 assert mc["mean MC"].is_monotonic_decreasing and mc["median box side, % of image"].is_monotonic_increasing
-assert (mc["MC of permuted boxes"] > 0.9 * mc["mean MC"]).all()  # shuffled boxes keep most of the level
+assert (mc["MC of permuted boxes"] > 0.9 * mc["mean MC"]).all()  # permuted boxes keep most of the level
 assert (mc["excess, similar counts"].drop("BCCD") > 0).all() and mc.loc["BCCD", "excess, similar counts"] < 0
 assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, similar counts"]
 
@@ -263,7 +263,7 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | 物体在目标检测任务中真的相关吗？ <br> *are objects in detection really related?* | a question | In whole data sets a little, and it depends on what one compares with: see the table above. In 48 of COCO's 80 classes, in small boxes and in crowded images clearly. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
 # | 基于皮尔逊系数的位置相关性度量 <br> *a measure of position correlation from Pearson's coefficient* | right, with a limit | MC is the mean *absolute* correlation over pairs. The authors' code takes the top left corner, width and height in raw pixels; other box formats give other values. One layout gives .51 or .97, depending on where it stands. | [20](20_pearson_between_boxes.ipynb) |
 # | 所有这些数据集都表明MC的分布集中在高数值附近，分布中心更接近上限 <br> *in all these data sets MC gathers at high values, nearer the upper limit* | right, with a limit | High compared with 0, but the natural zero is 0.5. NEU-DET lies close to it. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
-# | 这证明了对象位置关系的存在和统计意义 <br> *this proves that position relations exist and are significant* | **corrected** | The level proves nothing: shuffled boxes keep most of it. What is left of whole sets is small, not zero, and its sign depends on the null. | [21](21_box_correlation.ipynb) |
+# | 这证明了对象位置关系的存在和统计意义 <br> *this proves that position relations exist and are significant* | **corrected** | The level proves nothing: permuted boxes keep most of it. What is left of whole sets is small, not zero, and its sign depends on the null. | [21](21_box_correlation.ipynb) |
 # | 特定于任务的数据集…具有更高的 MC 值 <br> *task-specific sets have higher MC than general ones such as COCO* | **corrected** | NEU-DET and BCCD lie below COCO, DeepPCB above. The paper's own sets (CSD, ESD, MSSD) cannot be checked. | [21](21_box_correlation.ipynb), [24](24_defect_datasets.ipynb) |
 # | …在高维特征空间中显示更多的先验知识和更清晰的聚类模式 <br> *more prior knowledge and clearer clusters in a high-dimensional feature space* | **corrected** | MC sees four numbers a box. Without their mean and length, that is a point on a sphere in three dimensions. | [20](20_pearson_between_boxes.ipynb) |
 # | 相对位置embeding <br> *relative position embedding* | right | To add: a constant of $10^{-5}$ in the code makes tiny boxes depend on scale; scale 100 was chosen ad hoc; the projection ends in a plain ReLU. | section 1; planned: 22 |

@@ -393,9 +393,7 @@ figure
 gaps = [(m - maths.marginal_product(m)).abs().max().item() for m in (maps.spatial, maps.combined)]
 assert gaps[0] < 1e-5 and gaps[1] > 0.05  # over all layers, heads, queries and images
 measured = {layer: kernel_departures(model, pixels, layer, maps.spatial.shape[-2:]) for layer in (1, 2)}
-query = maps.queries.scores[0].argmax()
-one = maps.spatial[-1, 0, :, query], maps.queries.references[-1, 0, query]
-figure, data = conditional_detr.trained_kernels(*one, measured, found)
+figure, data = conditional_detr.trained_kernels(measured, found)
 shift = data.query("measure == 'shift'")["median"]
 assert not ours or (shift.min() > 0.05 and (shift < 0.25).sum() == 11)  # of 12 heads
 figures.save(figure, "extra/conditional-trained-heads", data)
@@ -413,8 +411,7 @@ figure
 # That limits what position alone can draw: bands along a side, blobs, several blobs on a lattice; never a diagonal.
 # What is no outer product in the combined map comes from content. The same holds for DETR's $(c_q + o_q)^\top p_k$.
 #
-# The shift survives approximately. Above: the maps of one query in the heads of the last layer (cross: its reference). Below: medians and 5 to 95 % of the
-# queries that found something and have room to move; one model. Left, the standard deviation of the error over that of the logits: 0 is a perfect shift.
+# The shift survives approximately. Dots are medians, lines 5 to 95 % of the queries that found something and have room to move; one model. Left, the standard deviation of the error over that of the logits: 0 is a perfect shift.
 # Eleven of the twelve heads follow their reference with an error of less than a quarter, head 2 of the last layer hardly does, none does exactly. Right: when
 # the reference moves along x, heads look at other *rows*, because the query's projection has mixed its halves. Where a head looks relative to its box is the
 # next notebook's subject.
@@ -453,37 +450,38 @@ figure
 # reference points use the plain coordinate. **Predict**: where does a perfect hill on the middle of the image seem to lie?
 
 # %%
-figure, data = conditional_detr.temperature_pairs()
-figures.save(figure, "extra/conditional-temperature-pairs", data)
-display(figure)
-best = data.pivot(index="v", columns=["query_temperature", "key_temperature"], values="best")
-assert all(np.allclose(best[t, t], best.index, atol=1e-9) for t in (20, 10000))
-assert best[10000, 20].loc[0.5] < 0.3 and best[10000, 20].max() < 0.4
-middle = torch.tensor([0.5, 0.5], dtype=torch.float64)
+middle, v = torch.tensor([0.5, 0.5], dtype=torch.float64), torch.linspace(0, 1, 101, dtype=torch.float64)
+along_y = {t: maths.positional_encoding(torch.stack((0 * v, v), -1), 256, t)[:, :128] for t in (20, 10000)}
+figure, (line, *axes) = plots.panels(3, 3, height=2.6, width_ratios=(0.8, 1, 1))
+best = pd.DataFrame({"v": v.numpy()})
+for query, key, pattern in ((20, 20, "-"), (10000, 10000, ":"), (10000, 20, "-")):
+    best[f"{query}, {key}"] = v[(along_y[query] @ along_y[key].T).argmax(1)].numpy()
+    line.plot(v, best.iloc[:, -1], pattern, label=best.columns[-1])
+line.set(xlabel="query's coordinate", ylabel="its best key", box_aspect=1)
+line.legend(title="temperatures of query, key", loc="upper center", bbox_to_anchor=(0.5, -0.3))
+assert np.allclose(best.iloc[:, 1:3].T, v, atol=1e-9)
+assert best["10000, 20"][50] < 0.3 and best["10000, 20"].max() < 0.4
 corners, half_cell = maths.cell_positions(5, 8, torch.float64), torch.tensor([0.5 / 8, 0.5 / 5])
-figure, axes = plots.panels(2, 2, height=2.2)
 both = {"corner": corners, "middle": corners - half_cell}
 for panel, (name, keys) in zip(axes, both.items(), strict=True):
     logits = maths.positional_encoding(keys, 256, 20.0) @ maths.positional_encoding(middle, 256, 20.0)
     both[name] = softmax_map(logits.reshape(5, 8) / 8)
     shown = plots.map_over(panel, both[name], point=middle)
     panel.plot(*keys.T, "o", color=style.PALETTE["sky"], markersize=3, clip_on=False)
-    panel.set_title(f"keys at the {name} of their cell")
+    panel.set_title(f"keys at the {name} of their cell", fontsize=8)
 figure.colorbar(shown, ax=axes, label="weight of a cell")
 logits = maths.unprojected_logits(maths.positional_encoding(middle, 256), 25, 34)  # a usual size at stride 32
 assert logits.sum(0).argmax() == 16  # the point is the border between columns 16 and 17
 assert torch.isclose(logits.sum(1)[11], logits.sum(1)[12], atol=1e-3)  # it is the centre of row 12
-figures.save(figure, "extra/conditional-half-cell", as_frame(**both))
+figures.save(figure, "extra/conditional-pitfalls", {"temperatures": best, "half-cell": as_frame(**both)})
 figure
 
 # %% [markdown]
-# Upper row drawn by [`figures.conditional_detr.temperature_pairs`](../lib/marginalia/figures/conditional_detr.py).
-#
-# **Notice.** Upper row: white is the best key, dashed where it should be. With two temperatures the diagonals are gone, and no query looks past the first 40 %
+# **Notice.** Left: with equal temperatures the best key is the query's own coordinate (two lines, one on the other). With two temperatures it is not, and no query looks past the first 40 %
 # of an axis, as long as nothing is learned. Learned projections can repair much: the published models work well. But statements about the kernel (width, place,
 # symmetry) hold for equal temperatures only, which is what the models trained here have.
 #
-# Lower row: the cross is the middle of the image, dots are where the keys think their cells are. On the left column 4 wins, although the point is the border
+# The two maps: the cross is the middle of the image, dots are where the keys think their cells are. On the first map column 4 wins, although the point is the border
 # of columns 4 and 5; rows 2 and 3 tie, although the point is the centre of row 3. When you lay a map over an image, put cell $j$ on $[j, j+1]/w$ and expect
 # this shift. It is half a stride: 16 pixels at stride 32.
 #

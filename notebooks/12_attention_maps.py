@@ -23,6 +23,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import seaborn
 import torch
 from IPython.display import display
 
@@ -103,9 +104,7 @@ figure
 # %%
 figure, data = conditional_detr.attention_decomposition(OWN, scene=SCENE)
 figures.save(figure, "conditional-detr/attention-decomposition", data)
-measured = runs.at_the_end(
-    runs.head_histories(runs.run_names("headline"))
-)
+measured = runs.at_the_end(runs.head_histories(runs.run_names("headline")))
 measured = measured.assign(side=heads.sides(measured))
 entropy = measured[(measured["kind"] == "conditional") & (measured["layer"] > 0)]
 entropy = entropy.pivot(index=["seed", "layer", "head"], columns="map", values="entropy")
@@ -171,13 +170,16 @@ bases = ["headline-conditional", "headline-dab", "headline-detr-focal", "headlin
 figure, axes = plots.panels(15, 5, 1.6, sharex=True, sharey=True)
 for panel, (seed, base) in zip(axes, itertools.product((0, 1, 2), bases), strict=True):
     rows = spatial[(spatial["base"] == base) & (spatial["seed"] == seed)]
+    if rows.empty:  # the long run has one seed
+        panel.remove()
+        continue
     plots.beside_box(panel, rows, rows["side"].map(colors), np.where(rows["layer"] == 0, 0.35, 1))
-    panel.set(xlabel="x [half-boxes]" if seed == 2 else "")
+    panel.label_outer()
     title = conditional_detr.title_of(f"{base}-0") if seed == 0 else f"seed {seed}"
-    panel.set_title(title if len(rows) else "one seed only", loc="center", fontsize=7.5)
+    panel.set_title(title, loc="center", fontsize=7.5)
 axes[5].set_ylabel("y [half-boxes]")
 entries = {side: {"color": color, "marker": "o", "markersize": 4} for side, color in colors.items()}
-plots.legend(figure, entries)
+plots.legend(figure, entries, "lower right", ncols=1, bbox_to_anchor=(1, 0.15))
 figures.save(figure, "extra/attention-where-heads-look", spatial.round(4))
 figure
 
@@ -186,10 +188,10 @@ late = spatial[spatial["layer"] > 0]
 late = late.assign(
     both=(late[["x_range", "y_range"]] < 1).all(axis=1), out=(late[["x", "y"]].abs() > 1).any(axis=1)
 )
-runs = late.groupby(["base", "seed"])
-table = runs["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
-table[["steady on both axes", "beyond the box"]] = runs[["both", "out"]].sum()
-table["map width"] = runs[["x_width", "y_width"]].median().mean(axis=1).round(3)
+each = late.groupby(["base", "seed"])
+table = each["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+table[["steady on both axes", "beyond the box"]] = each[["both", "out"]].sum()
+table["map width"] = each[["x_width", "y_width"]].median().mean(axis=1).round(3)
 display(table.loc[bases])
 ours, short, focal = (table.loc[base] for base in (bases[0], "headline-detr", "headline-detr-focal"))
 long = table.loc["long-detr", 0]
@@ -222,8 +224,16 @@ print(
 # The same statistic at six evaluation steps of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: does a detector need heads with a place in order to detect?
 
 # %%
-figure, data = conditional_detr.heads_over_training()
-figures.save(figure, "extra/attention-heads-over-training", data)
+frame = runs.late_heads(name for name in runs.run_names("headline") if not name.startswith("long"))
+each = frame.groupby(["kind", "base", "seed", "run", "step"])
+data = each["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+data = data.assign(**{"on a side": data[SIDES].sum(axis=1)}, width=each["width"].median()).reset_index()
+data = data.merge(runs.histories(frame["run"].unique())[["run", "step", "AP50"]])
+figure = conditional_detr.curves(data, ["AP50", "on a side", "unlocalised", "width"])
+labels = ("AP50", "heads on a side, of 12", "unlocalised heads, of 12", "map width [of the side]")
+for panel, label in zip(figure.axes, labels, strict=True):
+    panel.set_ylabel(label)
+figures.save(figure, "extra/attention-heads-over-training", data.round(4))
 first, last = (data[data["step"] == step].set_index(["kind", "seed"]) for step in (250, 1500))
 assert first.loc["conditional", "AP50"].min() > 0.2  # detection is under way when heads are first measured
 assert (data["AP50"] > 0.3)[data["unlocalised"] == 12].any() and (last["AP50"] > 0.8)[
@@ -246,8 +256,18 @@ figure
 # **Predict**: at which temperature are learned maps narrowest, and does AP care?
 
 # %%
-figure, data = conditional_detr.widths_by_temperature()
-figures.save(figure, "extra/attention-temperature", data)
+names, forms = runs.run_names("temperature"), runs.GROUPS["temperature"].items()
+ends = runs.at_the_end(runs.late_heads(names)).groupby(["base", "seed"])[["width"]].median()
+ends["AP"] = runs.at_the_end(runs.histories(names)).set_index(["base", "seed"])["AP"]
+forms = [(base, *name.split(", ")) for name, base in forms]
+data = pd.DataFrame(forms, columns=["base", "temperature", "map"]).merge(ends.reset_index()).drop(columns="base")
+figure, axes = plots.panels(2, 2, 2.6)
+for panel, column in zip(axes, ("width", "AP"), strict=True):
+    point = {"x": "temperature", "y": column, "hue": "map", "ax": panel}
+    seaborn.stripplot(data, **point, dodge=True, jitter=False, alpha=0.6, legend=False)
+    seaborn.pointplot(data, **point, dodge=0.4, errorbar=None, marker="", linewidth=1.2, legend=panel is axes[1])
+    panel.set(ylabel={"width": "map width [of the side]"}.get(column, column), ylim=(0, 1.1 * data[column].max()))
+figures.save(figure, "extra/attention-temperature", data.round(4))
 by_temperature = data.pivot(index=["map", "seed"], columns="temperature", values="AP")
 assert (by_temperature["2"] > by_temperature["10000"]).all()  # in each of six pairs
 display(data.groupby(["map", "temperature"], sort=False)["width"].agg(["min", "max"]).round(3))
@@ -306,13 +326,13 @@ figure, data = dab_detr.boxes_per_layer()
 figures.save(figure, "dab-detr/boxes-per-layer", data)
 overlap = data["iou"].pivot(index="model", columns="layer", values="mean_iou")
 assert overlap.loc[DAB, 0] < overlap.loc[CONDITIONAL, 0] and overlap.loc[DAB, 2] > overlap.loc[CONDITIONAL, 2]
-display(overlap.round(3))
+display(data["iou"].set_index(["model", "layer"]).round(3))
 figure
 
 # %% [markdown]
 # Drawn by [`figures.dab_detr.boxes_per_layer`](../lib/marginalia/figures/dab_detr.py).
 #
-# **Notice.** In the first layer DAB-DETR's boxes are further off (one seed of each model); from layer to layer they move in, and in the last they fit as well as Conditional DETR's on average, though not on the lower of the small digits here. (Pale bars: interquartile range over objects.) Conditional DETR's do not jump about here, as the paper's
+# **Notice.** In the first layer DAB-DETR's boxes are further off (one seed of each model); from layer to layer they move in, and in the last they fit as well as Conditional DETR's on average, though not on the lower of the small digits here. (`low` and `high` are quartiles over the objects.) Conditional DETR's do not jump about here, as the paper's
 # figure shows them to: our three layers gain little after the first. These are queries that answer for an object in the *last* layer; which query would answer in the first is another question.
 #
 # And does the map follow the size of the object? If modulation does its work, DAB-DETR's maps widen with the box. Conditional DETR has no such factor, but its diagonal $T$ may do the same.
@@ -327,7 +347,7 @@ for name, kind, pair in ((CONDITIONAL, "conditional", axes[:2]), (DAB, "dab", ax
         dots = {"markersize": 2.5, "alpha": 0.35, "color": style.MODEL_COLORS[kind], "rasterized": True}
         panel.plot(size[:, axis], width[:, axis], ".", **dots)
         rho = rank_correlation(size[:, axis], width[:, axis])
-        panel.set_title(f"{kind}, {'xy'[axis]}: ρ {rho.rho:.2f}", loc="center", fontsize=8)
+        panel.set_title(f"{style.MODELS[kind]}\nρ {rho.rho:.2f}", fontsize=8)
         panel.set_xlabel(("box width", "box height")[axis] + " [of side]")
         numbers = {"spearman": rho.rho, "low": rho.low, "high": rho.high, "objects": len(size)}
         rows.append({"model": name, "axis": "xy"[axis], **numbers})

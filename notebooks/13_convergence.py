@@ -40,17 +40,6 @@ from marginalia.store import read_table
 style.use_style()
 TABLES = ("table_3", "figure_5", "table_4", "reference_point")
 DETR, FOCAL, CONDITIONAL, DAB = GROUPS["headline"].values()
-CLAIMS = (  # group, the row that the paper finds better, and the other
-    ("headline", "conditional", "detr"),
-    ("headline", "conditional", "detr-focal"),
-    ("headline", "dab", "conditional"),
-    ("table_3", "CSQ", "CSQ-P"),
-    ("table_3", "CSQ", "CSQ-I"),
-    ("figure_5", "diagonal", "single"),
-    ("table_4", "OR+FL", "FL"),
-    ("reference_point", "predicted", "fixed"),
-    ("dab_figure_3", "anchors", "learned"),
-)
 
 # %% tags=["parameters"]
 FAST = True  # nothing here is slow
@@ -142,7 +131,8 @@ figure
 # **Predict.** Take each run at the step where its boxes fit equally well, a mean IoU of .75. Is then equally much found?
 
 # %%
-figure, data = conditional_detr.found_and_classified()
+data = runs.histories(runs.run_names("headline"))
+figure = conditional_detr.curves(data[data["base"] != LONG], ["mean_iou", "AP50_any", "AP50"])
 figures.save(figure, "extra/convergence-found-and-read", data)
 equal = convergence.values_when(data, "mean_iou", 0.75, ("AP50_any", "AP50"))
 found = equal["AP50_any"].unstack()
@@ -356,15 +346,21 @@ figure
 # What transfers to small models on drawn scenes, and what does not. "Here" is computed from the runs; "above in all 3 seeds" is the most that our seeds can say.
 
 # %%
-coco = (
-    read_table("published/conditional_detr_coco.csv")
-    .set_index(["model", "backbone", "epochs"])["AP"]
-    .sort_index()
+CLAIMS = (  # group, the row that the paper finds better, and the other
+    ("headline", "conditional", "detr"),
+    ("headline", "conditional", "detr-focal"),
+    ("headline", "dab", "conditional"),
+    ("table_3", "CSQ", "CSQ-P"),
+    ("table_3", "CSQ", "CSQ-I"),
+    ("figure_5", "diagonal", "single"),
+    ("table_4", "OR+FL", "FL"),
+    ("reference_point", "predicted", "fixed"),
+    ("dab_figure_3", "anchors", "learned"),
 )
+coco = read_table("published/conditional_detr_coco.csv")
+coco = coco.set_index(["model", "backbone", "epochs"])["AP"].sort_index()
 printed = {group: conditional_detr.published(group) for group in TABLES}
-last = (
-    read_table("published/dab_detr_coco.csv").query("model == 'DAB-DETR' and backbone == 'R50'")["AP"].min()
-)
+last = read_table("published/dab_detr_coco.csv").query("model == 'DAB-DETR' and backbone == 'R50'")["AP"].min()
 kinds = {"detr": coco["DETR", "R50", 50], "detr-focal": printed["table_4"]["OR+FL"]}
 kinds |= {"conditional": coco["Conditional DETR", "R50", 50], "dab": last}
 printed |= {"headline": kinds, "dab_figure_3": dict.fromkeys(GROUPS["dab_figure_3"], np.nan)}

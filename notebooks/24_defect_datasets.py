@@ -181,7 +181,7 @@ figure
 
 # %% [markdown]
 # **Notice.** In NEU-DET only scratches lie above their null. Inclusions lie on it, the other four *below*: their boxes are less correlated
-# than those of strangers. DeepPCB's tiny defects show no class below. Filled marks have $q < 0.05$: a p-value from 200 shuffles, corrected for
+# than boxes of different images. DeepPCB's tiny defects show no class below. Filled marks have $q < 0.05$: a p-value from 200 shuffles, corrected for
 # six classes by Benjamini and Hochberg's rule, which bounds the share of false alarms among what is called significant. With hundreds of images small effects are
 # "significant"; the interval says how large they are.
 #
@@ -229,7 +229,7 @@ figure
 # %% [markdown]
 # **Notice.** Small boxes hardly ever collide, and nothing changes. From a tenth of the side upwards, staying apart costs correlation. So part of why a class of large
 # defects lies below its null is plain. **It is not all of it.** A generator that draws NEU-DET's counts and sizes, keeps boxes apart and does nothing else does *not* give NEU-DET's pattern:
-# in trials for this project (7,200 images, two seeds) pitted surfaces came to about −0.02, where NEU-DET has −0.10, inclusions to about −0.02, where it has 0, and
+# in trials for this project (7,200 images, two seeds) pitted surfaces came to about −0.02, where NEU-DET has −0.10, inclusions to about −0.03, where it has 0, and
 # scratches to −0.01, where it has +0.04. Boxes drawn to the border, sizes alike within an image and crowding are needed as well, and which of them does what in real steel is open.
 #
 # ## 5. Defects or everyday objects?

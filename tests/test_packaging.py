@@ -141,6 +141,35 @@ def test_import_is_light():
     assert done.returncode == 0, done.stderr
 
 
+DRAWING = {"plots", "style", "figures", "explorers"}
+NOT_BELOW = {  # room -> what it must not import
+    "boxes": {"detection", *DRAWING},
+    "detection": DRAWING,
+    "figures": {"explorers"},
+    "explorers": {"figures"},
+}
+
+
+def test_each_room_imports_only_what_lies_below_it(root):
+    """And nothing in the package imports the tools, the recipes or what only they need."""
+    lib, outside = root / "lib" / "marginalia", {path.stem for path in (root / "data/recipes").glob("*.py")}
+    outside |= {"tools", "nbclient", "jupytext", "sphinx", "pytest"}
+    for path in lib.rglob("*.py"):
+        package = ["marginalia", *path.relative_to(lib).parts[:-1]]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                before = package[: len(package) - node.level + 1] if node.level else []
+                base = ".".join([*before, *([node.module] if node.module else [])])
+                names = [f"{base}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for first, second, *_ in (f"{name}..".split(".") for name in names):
+                assert first not in outside, f"{path.name} imports {first}"
+                assert second not in NOT_BELOW.get((*package, "")[1], ()) or first != "marginalia", path
+
+
 @pytest.mark.parametrize("command", [("check", "--output-format=concise"), ("format", "--diff")])
 def test_ruff_finds_nothing(root, command):
     done = subprocess.run(

@@ -19,13 +19,14 @@ from pathlib import Path
 from queue import Empty
 
 import nbformat
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.channels import AsyncZMQSocketChannel
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-from traitlets import Type
+from traitlets import Int, List, Type
 
 from . import pair, site
 
@@ -52,15 +53,6 @@ class Result:
         return f"{line}\n        {self.error}" if self.error else line
 
 
-class _ThisInterpreter(KernelSpecManager):
-    """Any kernel name means the Python that runs this, whatever kernels the user has registered."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        argv.append("--IPKernelApp.log_level=CRITICAL")  # of loopback and of its end it speaks too loud
-        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
-
-
 class _Channel(AsyncZMQSocketChannel):
     """A channel that looks again now and then.
 
@@ -83,6 +75,17 @@ class _KernelClient(AsyncKernelClient):
     shell_channel_class = Type(_Channel)
 
 
+class _Manager(AsyncKernelManager):
+    """Starts the Python that runs this, whatever kernels the user has registered."""
+
+    client_factory = Type(_KernelClient)
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        # of loopback and of its end a kernel speaks too loud
+        return KernelSpec(**get_kernel_dict(["--IPKernelApp.log_level=CRITICAL"]))
+
+
 class _Client(NotebookClient):
     """A notebook client that keeps every error that it is told of, and what was imported in the end.
 
@@ -90,17 +93,10 @@ class _Client(NotebookClient):
     its error and goes on: the cell counts as a success for the plain client either way.
     """
 
-    def __init__(self, notebook: NotebookNode, **options):
-        super().__init__(notebook, **options)
-        self.cell = 0  # the one that runs, or ran last
-        self.errors: list[tuple[int, str]] = []  # with the position of the cell
-        self.modules: list[str] = []
-
-    def create_kernel_manager(self) -> AsyncKernelManager:
-        self.km = AsyncKernelManager(
-            kernel_name="python3", kernel_spec_manager=_ThisInterpreter(), client_factory=_KernelClient
-        )
-        return self.km
+    kernel_manager_class = Type(_Manager)
+    cell = Int()  # the one that runs, or ran last
+    errors = List()  # each with the position of its cell
+    modules = List()
 
     async def async_execute_cell(self, cell, cell_index, **options):
         self.cell = cell_index

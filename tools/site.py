@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,18 +14,9 @@ from sphinx.cmd.build import build_main
 from .clean import clean
 from .pair import ROOT, find
 
-INDEX = """# Marginalia
-
-Notebooks in the margins of four papers, which are taken apart and put together again on an ordinary laptop.
-
-```{toctree}
-:maxdepth: 1
-
-PAGES
-```
-"""
 # To a module, as GitHub follows it: [`figures.dab_detr.anchors`](../lib/marginalia/figures/dab_detr.py)
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(lib/[\w/]+)\.py\)")
+HEAD = re.compile(r"^((?:@.*\n)*(?:def|class) (\w+))", re.MULTILINE)  # of a function or class
 
 
 def module_link(found: re.Match) -> str:
@@ -38,15 +29,8 @@ def module_link(found: re.Match) -> str:
 
 def module_page(path: Path) -> str:
     """Source of a module as a page, cut into its functions and classes, each under its name."""
-    source = path.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    parts, start = [f"---\norphan: true\n---\n# {path.stem}"], 0
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            first = min([node.lineno, *(one.lineno for one in node.decorator_list)]) - 1
-            parts += ["````python", *lines[start:first], "````", f"## `{node.name}`"]
-            start = first
-    return "\n".join([*parts, "````python", *lines[start:], "````"])
+    source = HEAD.sub(r"````\n## `\2`\n````python\n\1", path.read_text(encoding="utf-8"))
+    return f"---\norphan: true\n---\n# {path.stem}\n````python\n{source}\n````"
 
 
 def write_sources(notebooks: list[Path], folder: Path) -> None:
@@ -64,8 +48,7 @@ def write_sources(notebooks: list[Path], folder: Path) -> None:
         page = folder / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(module_page(ROOT / f"{name}.py"), encoding="utf-8")
-    index = INDEX.replace("PAGES", "\n".join(path.stem for path in notebooks))
-    (folder / "index.md").write_text(index, encoding="utf-8")
+    shutil.copy(ROOT / "tools" / "index.md", folder)
 
 
 def build(build: Path, sources: list[Path] | None = None) -> int:
@@ -73,9 +56,9 @@ def build(build: Path, sources: list[Path] | None = None) -> int:
 
     A notebook that has not run yet is shown with its committed outputs.
     """
-    ran = {path.name: path for path in (build / "notebooks").glob("*.ipynb")}
-    committed = (source.with_suffix(".ipynb") for source in sources or find())
-    notebooks = [ran.get(path.name, path) for path in committed]
+    committed = [source.with_suffix(".ipynb") for source in sources or find()]
+    ran = [build / "notebooks" / path.name for path in committed]
+    notebooks = [new if new.is_file() else old for new, old in zip(ran, committed, strict=True)]
     build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".html-", dir=build) as name:
         folder, made = Path(name, "sources"), Path(name, "html")
@@ -84,8 +67,7 @@ def build(build: Path, sources: list[Path] | None = None) -> int:
         quiet = ["-q", "-W", "-c", str(ROOT / "tools"), "-d", str(Path(name, "read"))]
         wrong = build_main([*quiet, str(folder), str(made)])
         if wrong < 2:  # 1: it warned; 2: it did not come to the end
-            if (build / "html").exists():
-                (build / "html").rename(Path(name, "before"))
+            shutil.rmtree(build / "html", ignore_errors=True)
             made.rename(build / "html")
     return wrong
 

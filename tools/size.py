@@ -28,15 +28,7 @@ BUDGETS = {
     "data/recipes/": 900,
     "tools/": 350,
 }
-SILENT = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-}
-FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 
 
 def javascript_lines(text: str) -> int:
@@ -49,36 +41,31 @@ def python_lines(text: str) -> set[int]:
     """Numbers of the lines of a module that hold code."""
     lines = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in SILENT:
+        if token.string.strip() and token.type != tokenize.COMMENT:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, FUNCTION | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
             docstring = node.body[0]
             lines.difference_update(range(docstring.lineno, docstring.end_lineno + 1))
     return lines
 
 
-def function_lines(text: str) -> dict[str, int]:
-    """Lines of code of each function of a module, by its name."""
-    lines = python_lines(text)
-    nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, FUNCTION))
-    return {node.name: len(lines & {*range(node.lineno, node.end_lineno + 1)}) for node in nodes}
-
-
 def main() -> None:
     """Print both tables."""
     rooms, functions = Counter(), Counter()
-    for path in sorted(path for top in ("lib", "data", "tools") for path in (ROOT / top).rglob("*")):
+    for path in (path for top in ("lib", "data", "tools") for path in (ROOT / top).rglob("*")):
         name = path.relative_to(ROOT).as_posix()
         room = next((room for room in BUDGETS if name.startswith(room)), None)
-        if room is None or path.suffix not in {".py", ".js"}:
-            continue
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".js":
-            rooms[room] += javascript_lines(text)
-        else:
-            rooms[room] += len(python_lines(text))
-            functions.update({f"{name}:{inner}": count for inner, count in function_lines(text).items()})
+        if room and path.suffix == ".js":
+            rooms[room] += javascript_lines(path.read_text(encoding="utf-8"))
+        elif room and path.suffix == ".py":
+            text = path.read_text(encoding="utf-8")
+            lines = python_lines(text)
+            rooms[room] += len(lines)
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef):
+                    inside = lines & {*range(node.lineno, node.end_lineno + 1)}
+                    functions[f"{name}:{node.name}"] = len(inside)
     print(" lines  budget")
     for room, budget in BUDGETS.items():
         print(f"{rooms[room]:6}  {budget:6}  {room}")

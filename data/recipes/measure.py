@@ -19,7 +19,7 @@ from marginalia import statistics, store
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
 from marginalia.boxes.nulls import NULLS, excess_correlation, null_correlations
 from marginalia.boxes.reading import read_boxes
-from marginalia.boxes.similarity import class_similarity, overlap_share, pair_similarity
+from marginalia.boxes.similarity import overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
 from marginalia.boxes.table import BoxTable
 
@@ -56,10 +56,10 @@ def excess(tables: Tables) -> Iterator[dict]:
 
 
 def box_formats(tables: Tables) -> Iterator[dict]:
-    """The six ways to write a box, in pixels and in parts of the image, beside two nulls.
+    """The three box formats, in pixels and normalised to the image size, beside two nulls.
 
-    In parts of the image (`normalized`) what is permuted are the parts, under both nulls. observed_low and
-    observed_high: 95 % interval of `observed` over images; low, high: of the excess.
+    With `normalized`, normalised boxes are permuted, under both nulls. observed_low and observed_high: 95 %
+    interval of `observed` over images; low, high: of the excess.
     """
     for name, table in tables.items():
         for form in BOX_FORMATS:
@@ -150,8 +150,8 @@ def by_class(tables: Tables) -> Iterator[dict]:
 def similarity(tables: Tables) -> Iterator[dict]:
     """Relation DETR's geometric features over pairs of boxes of one image, and of permuted boxes.
 
-    Every ordered pair counts once; centres and sides in parts of the image; low, high: of within - between.
-    x offset is log(|x_i - x_j| / w_i + 1), |log w ratio| is |log(w_i / w_j)|, and so for y and h.
+    Every ordered pair counts once; centres and sides are normalised to the image size; low, high: of within -
+    between. x offset is log(|x_i - x_j| / w_i + 1), |log w ratio| is |log(w_i / w_j)|, and so for y and h.
     """
     for name, table in tables.items():
         for null in ("free", "count", "category"):
@@ -174,17 +174,11 @@ def overlap(tables: Tables) -> Iterator[dict]:
             yield {"dataset": name, "class": title, "observed": observed, "permuted": permuted}
 
 
-def class_pairs(tables: Tables) -> Iterator[dict]:
-    """Mean |Pearson correlation| (xywh, pixels) of pairs with the same and with different categories."""
-    for name, table in tables.items():
-        yield {"dataset": name} | vars(class_similarity(table))
-
-
 def sizes(tables: Tables) -> Iterator[dict]:
     """What is in the data sets; crowd boxes are counted in their own column only.
 
     images_1, images_2: with at least one, two boxes. boxes_: mean, maximum, quantiles over images with a box.
-    width, height and side (sqrt(w h / (W H))) are medians in parts of the image.
+    width, height and side (sqrt(w h / (W H))) are medians, normalised to the image size.
     """
     for name, table in tables.items():
         crowd = int(table.crowd.sum())
@@ -221,7 +215,6 @@ MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuf
     by_class: FEWER,
     similarity: FEWER,
     overlap: FEWER,
-    class_pairs: 0,
     sizes: 0,
 }
 

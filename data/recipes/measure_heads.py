@@ -14,8 +14,8 @@ SCENES = 256  # of those that the detector is evaluated on
 ABOUT = f"""\
 peaks of its heads' attention maps, over the objects found in {SCENES} validation scenes.
 Layers and heads count from 0. Offsets in half-boxes from the centre of the ground-truth box; ranges are
-interquartile; widths in parts of the image; entropy in nats; *_permuted: the ranges when boxes are permuted
-between objects.
+interquartile; widths normalised to the image size; entropy in nats; *_permuted: the ranges when boxes are
+permuted between objects.
 Written by: make train"""
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NEUTRAL = PALETTE["grey"]  # references, chance levels, nulls
 DASHED = (0, (3, 2))
+REACH = 2.2  # half-boxes from the middle that `beside_box` shows
 
 
 def panels(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
@@ -65,11 +66,8 @@ def boxes_on(
     """
     bare(axes, size)
     if pixels is not None:
-        smooth = (
-            "antialiased" if max(pixels.shape[:2]) > 300 else "nearest"
-        )  # enlarged images show their pixels
         extent = (0, size[0], size[1], 0)
-        axes.imshow(pixels, "gray", vmin=0, vmax=255, extent=extent, interpolation=smooth)
+        axes.imshow(pixels, "gray", vmin=0, vmax=255, extent=extent, interpolation="antialiased")
     style = {"linewidth": 1.4} | style
     if axes.images:
         style["path_effects"] = [withStroke(linewidth=style["linewidth"] + 1, foreground=(0, 0, 0, 0.6))]
@@ -162,8 +160,7 @@ def matrix(
     for i, j in np.argwhere(np.isfinite(values)) if digits is not None else ():
         # ends of a diverging map are dark, the upper end of a sequential one is light
         strong = abs(values[i, j]) > 0.6 * limit
-        number = f"{values[i, j]:.{digits}f}".replace("-", "−")
-        number = number.removeprefix("−") if float(f"{values[i, j]:.{digits}f}") == 0 else number
+        number = f"{values[i, j]:z.{digits}f}".replace("-", "−")
         color = "white" if strong == diverging else "black"
         axes.text(j, i, number, ha="center", va="center", fontsize=7.5, color=color)
     return shown
@@ -177,7 +174,6 @@ def intervals(
     color: str | Sequence[str] = CYCLE[0],
     shift: float = 0.0,
     open: Bool[np.ndarray, " R"] | bool = False,
-    marker: str = "o",
     name: str | None = None,
     reference: float | None = 0.0,
     order: Sequence | None = None,
@@ -197,7 +193,7 @@ def intervals(
     if reference is not None:
         axes.axvline(reference, color=NEUTRAL, linewidth=1)
     axes.hlines(y, frame["low"], frame["high"], color=colors, linewidth=1.8)
-    axes.scatter(frame[value], y, 28, facecolor=faces, edgecolor=colors, marker=marker, zorder=3, label=name)
+    axes.scatter(frame[value], y, 28, facecolor=faces, edgecolor=colors, zorder=3, label=name)
     axes.set_yticks(range(len(places)), places)
     axes.set_ylim(len(places) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -216,13 +212,13 @@ def dumbbells(
     axes.grid(axis="y", visible=False)
 
 
-def seed_curves(axes: Axes, runs: pd.DataFrame, metric: str, color: str, name: str, **style) -> None:
+def seed_curves(axes: Axes, runs: pd.DataFrame, metric: str, color: str, name: str) -> None:
     """A metric against `step`: mean of the seeds, their range, and a dot for each; the label counts them."""
     each = runs.groupby("step")[metric]
     mean, count = each.mean(), runs["seed"].nunique()
     axes.fill_between(mean.index, each.min(), each.max(), color=color, alpha=0.18, linewidth=0)
     axes.plot(runs["step"], runs[metric], ".", color=color, markersize=3, alpha=0.6)
-    axes.plot(mean, color=color, label=f"{name} ({count} seed{'s' * (count > 1)})", **style)
+    axes.plot(mean, color=color, label=f"{name} ({count} seed{'s' * (count > 1)})")
 
 
 def density(axes: Axes, values, weights=None, **style) -> None:
@@ -233,24 +229,20 @@ def density(axes: Axes, values, weights=None, **style) -> None:
     seaborn.kdeplot(**where, bw_adjust=0.6, gridsize=300, ax=axes, **style)
 
 
-def beside_box(
-    axes: Axes, frame: pd.DataFrame, color: Shaped[np.ndarray, " R"], alpha=1.0, reach: float = 2.2
-) -> None:
+def beside_box(axes: Axes, frame: pd.DataFrame, color: Shaped[np.ndarray, " R"], alpha=1.0) -> None:
     """Medians x, y in half-boxes with their interquartile ranges x_range, y_range, beside the box [-1, 1]².
 
-    A row a point; those outside `reach` are counted in a corner. y points downwards, as in an image.
+    A row a point; those further out than REACH are counted in a corner. y points downwards, as in an image.
     """
-    axes.add_patch(
-        Rectangle((-1, -1), 2, 2, facecolor="#F3F3F3", edgecolor="#9A9A9A", linewidth=0.9, zorder=0)
-    )
+    axes.add_patch(Rectangle((-1, -1), 2, 2, facecolor="0.95", edgecolor="0.6", linewidth=0.9, zorder=0))
     alphas = np.broadcast_to(alpha, len(frame))
     for row, hue, opacity in zip(frame.itertuples(), color, alphas, strict=True):
         style = {"ms": 3.4, "lw": 0.8, "capsize": 0, "color": hue, "alpha": opacity}
         axes.errorbar(row.x, row.y, row.y_range / 2, row.x_range / 2, "o", **style)
-    outside = int((frame[["x", "y"]].abs() > reach).any(axis=1).sum())
+    outside = int((frame[["x", "y"]].abs() > REACH).any(axis=1).sum())
     if outside:
         axes.text(0.97, 0.03, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=7)
-    axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=(-2, -1, 0, 1, 2), yticks=(-2, -1, 0, 1, 2))
+    axes.set(xlim=(-REACH, REACH), ylim=(REACH, -REACH), xticks=range(-2, 3), yticks=range(-2, 3))
     axes.set(xlabel="x [half-boxes]", box_aspect=1)
 
 

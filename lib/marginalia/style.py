@@ -67,11 +67,6 @@ def cjk_font() -> str | None:
     return next((name for name in CJK_FONTS if name in there), None)
 
 
-def text(en: str, zh: str) -> str:
-    """The Chinese text where a font for it is installed, else the English one."""
-    return zh if cjk_font() else en
-
-
 def use_style() -> None:
     """Set matplotlib and seaborn up for figures that read well at page width (7 inches)."""
     import seaborn

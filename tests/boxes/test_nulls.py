@@ -20,7 +20,7 @@ from marginalia.boxes.nulls import (
     null_correlations,
     shuffle,
 )
-from marginalia.boxes.similarity import FEATURES, class_similarity, overlap_share, pair_similarity
+from marginalia.boxes.similarity import FEATURES, overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
 from marginalia.boxes.table import BoxTable, BoxWarning
 
@@ -295,22 +295,6 @@ def test_pair_similarity_sees_alike_sizes_only_where_they_are(rng):
     alike = replace(plain, xywh=plain.xywh * np.stack([1 + 0 * scale, 1 + 0 * scale, scale, scale], axis=1))
     for feature in pair_similarity(alike)[2:]:
         assert feature.within < feature.between and feature.interval[1] < 0
-
-
-def test_class_similarity_by_two_loops(rng):
-    table = random_table(rng, images=12, largest=6)
-    kept = table.where(~table.crowd)
-    found = {True: [], False: []}
-    for image in range(12):
-        here = np.flatnonzero(kept.image == image)
-        for a, i in enumerate(here):
-            for j in here[a + 1 :]:
-                rho = abs(np.corrcoef(kept.xywh[i], kept.xywh[j])[0, 1])
-                found[bool(kept.category[i] == kept.category[j])].append(rho)
-    result = class_similarity(table)
-    assert result.same == pytest.approx(np.mean(found[True]), abs=1e-12)
-    assert result.different == pytest.approx(np.mean(found[False]), abs=1e-12)
-    assert (result.same_pairs, result.different_pairs) == (len(found[True]), len(found[False]))
 
 
 def test_overlap_share_by_iou(rng):

@@ -49,6 +49,7 @@ def test_whole_images_give_the_stated_boxes_and_correlations(whole):
     stated = {"coins": (24, 0.658), "page": (47, 0.657), "text": (35, 0.690)}
     stated |= {"hubble_deep_field": (381, 0.764), "brick": (88, 0.614)}
     assert table.image_ids == tuple(stated)
+    assert list(table.names.values()) == ["coin", "word", "stroke", "galaxy", "brick"]
     for number, (count, correlation) in enumerate(stated.values()):
         boxes = table.xywh[table.image == number]
         assert len(boxes) == pytest.approx(count, rel=0.05)
@@ -61,11 +62,6 @@ def test_every_coin_has_its_box(whole):
     assert len(coins) == 24
     assert coins[:, 2:].min() >= 33
     assert np.ptp(coins[:, 2] / coins[:, 3]) < 0.5
-
-
-def test_one_category_a_photograph(whole):
-    assert (whole.table.category == whole.table.image + 1).all()
-    assert list(whole.table.names.values()) == ["coin", "word", "stroke", "galaxy", "brick"]
 
 
 @pytest.mark.parametrize("tiles", [False, True])
@@ -101,10 +97,6 @@ def test_tiles_keep_every_box_and_count_the_cut_ones(whole, tiles):
     assert issue.count == smaller.sum()
     # the centre lies in the tile, so at least half of each side does
     assert (tiles.table.xywh[:, 2:] >= whole.table.xywh[:, 2:] / 2).all()
-
-
-def test_tiles_are_enough_for_an_interval(tiles):
-    assert (tiles.table.counts >= 2).sum() >= 60
 
 
 def test_a_box_shows_the_same_pixels_on_its_tile(whole, tiles):

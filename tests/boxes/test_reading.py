@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
-import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -13,44 +11,7 @@ import pytest
 from PIL import Image
 
 from marginalia.boxes.reading import FORMATS, find_format, read_boxes
-
-VOC = """<annotation><filename>{name}.jpg</filename><size><width>200</width><height>100</height></size>
-{things}</annotation>"""
-THING = """<object><name>{kind}</name><difficult>{difficult}</difficult>
-<bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
-
-
-def voc_text(name: str, *things: tuple) -> str:
-    """One VOC file; a thing is (kind, xmin, ymin, xmax, ymax)."""
-    return VOC.format(
-        name=name, things="".join(THING.format(*corners, kind=kind, difficult=0) for kind, *corners in things)
-    )
-
-
-def pack(path, files: dict[str, str | bytes]):
-    """A .tar.gz with these files."""
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            content = content.encode() if isinstance(content, str) else content
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
-
-
-def lay(folder, files: dict[str, str | bytes]):
-    """A folder with these files."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder
-
-
-def png(mask: np.ndarray) -> bytes:
-    """A mask as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()
+from tests.boxes.files import png, put, put_packed, voc
 
 
 def as_sets(table) -> dict:
@@ -115,12 +76,12 @@ def test_area_is_none_where_the_file_gives_none(tmp_path, coco_content):
     assert read_boxes(tmp_path / "file.json").area is None
 
 
-def test_results_on_the_images_of_their_truth(tmp_path, coco_content):
-    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+def test_results_on_the_images_of_their_ground_truth(tmp_path, coco_content):
+    (tmp_path / "ground_truth.json").write_text(json.dumps(coco_content))
     (tmp_path / "found.json").write_text(
         json.dumps([{"image_id": 7, "category_id": 5, "bbox": [1, 1, 2, 2], "score": 0.5}])
     )
-    ground_truth = read_boxes(tmp_path / "truth.json")
+    ground_truth = read_boxes(tmp_path / "ground_truth.json")
     table = read_boxes(tmp_path / "found.json", ground_truth=ground_truth)
     assert table.image_ids == ground_truth.image_ids
     assert table.names == ground_truth.names
@@ -129,19 +90,18 @@ def test_results_on_the_images_of_their_truth(tmp_path, coco_content):
 
 
 def test_no_detections_at_all(tmp_path, coco_content):
-    (tmp_path / "truth.json").write_text(json.dumps(coco_content))
+    (tmp_path / "ground_truth.json").write_text(json.dumps(coco_content))
     (tmp_path / "found.json").write_text(" [ ] ")
-    table = read_boxes(tmp_path / "found.json", ground_truth=read_boxes(tmp_path / "truth.json"))
+    table = read_boxes(tmp_path / "found.json", ground_truth=read_boxes(tmp_path / "ground_truth.json"))
     assert len(table) == 0
     assert table.score.shape == (0,)
 
 
-@pytest.mark.parametrize("put", [lay, pack])
-def test_voc(tmp_path, put):
-    path = tmp_path / "set.tar.gz" if put is pack else tmp_path
-    put(path, {
-        "sub/b.xml": voc_text("b", ("dog", 10, 20, 50, 90), ("cat", 1.5, 2, 3, 4)),
-        "sub/a.xml": voc_text("a"),
+@pytest.mark.parametrize("write", [put, put_packed])
+def test_voc(tmp_path, write):
+    path = write(tmp_path, {
+        "sub/b.xml": voc("b", ("dog", 10, 20, 50, 90), ("cat", 1.5, 2, 3, 4)),
+        "sub/a.xml": voc("a"),
         "sub/._b.xml": "not XML: a by-product of archiving",
         "notes.md": "",
     })  # fmt: skip
@@ -156,14 +116,14 @@ def test_voc(tmp_path, put):
 
 
 def test_one_voc_file(tmp_path):
-    (tmp_path / "a.xml").write_text(voc_text("a", ("dog", 10, 20, 50, 90)))
+    (tmp_path / "a.xml").write_text(voc("a", ("dog", 10, 20, 50, 90)))
     assert read_boxes(tmp_path / "a.xml").image_ids == ("a",)
 
 
 YOLO = {"labels/b.txt": "1 0.5 0.5 0.2 0.4\n\n0 0.25 0.25 0.5 0.5\n", "labels/a.txt": ""}
 
 
-@pytest.mark.parametrize("put", [lay, pack])
+@pytest.mark.parametrize("write", [put, put_packed])
 @pytest.mark.parametrize(
     "names",
     [
@@ -174,8 +134,8 @@ YOLO = {"labels/b.txt": "1 0.5 0.5 0.2 0.4\n\n0 0.25 0.25 0.5 0.5\n", "labels/a.
     ],
     ids=["obj.names", "classes.txt", "yaml list", "yaml mapping"],
 )
-def test_yolo_in_fractions(tmp_path, put, names):
-    table = read_boxes(put(tmp_path / "set.tar" if put is pack else tmp_path, YOLO | names))
+def test_yolo_in_fractions(tmp_path, write, names):
+    table = read_boxes(write(tmp_path, YOLO | names))
     assert table.names == {0: "ant", 1: "bee"}
     assert table.image_ids == ("a", "b")
     np.testing.assert_allclose(table.xywh, [[0.4, 0.3, 0.2, 0.4], [0, 0, 0.5, 0.5]], atol=1e-15)  # rounding
@@ -197,8 +157,8 @@ PLACES = {  # where labels are, where their images are, which folder is read
 
 @pytest.mark.parametrize(("labels", "images", "read"), PLACES.values(), ids=PLACES)
 def test_yolo_finds_its_images(tmp_path, monkeypatch, labels, images, read):
-    lay(tmp_path, {f"{labels}/a.txt": "0 .5 .5 .5 .5", f"{labels}/b.txt": "", "data.yaml": "names: [ant]"})
-    lay(tmp_path, {f"{images}/{name}.png": png(np.zeros((10, 20))) for name in "abc"})
+    put(tmp_path, {f"{labels}/a.txt": "0 .5 .5 .5 .5", f"{labels}/b.txt": "", "data.yaml": "names: [ant]"})
+    put(tmp_path, {f"{images}/{name}.png": png(np.zeros((10, 20))) for name in "abc"})
     table = read_boxes(tmp_path / read)
     np.testing.assert_array_equal(table.sizes, [[20, 10]] * 2)
     np.testing.assert_array_equal(table.xywh, [[5, 2.5, 10, 5]])
@@ -210,7 +170,7 @@ def test_yolo_finds_its_images(tmp_path, monkeypatch, labels, images, read):
 
 @pytest.mark.parametrize("content", [None, b"version https://git-lfs"], ids=["absent", "a pointer"])
 def test_yolo_with_an_image_missing_stays_normalised(tmp_path, content):
-    lay(
+    put(
         tmp_path,
         YOLO | {"images/a.png": png(np.zeros((10, 20)))} | ({"images/b.png": content} if content else {}),
     )
@@ -220,16 +180,16 @@ def test_yolo_with_an_image_missing_stays_normalised(tmp_path, content):
 
 
 def test_yolo_in_fractions_on_purpose_has_nothing_to_report(tmp_path):
-    assert not read_boxes(lay(tmp_path, {"a.txt": "0 .5 .5 .1 .1"}), sizes=(1, 1)).report
+    assert not read_boxes(put(tmp_path, {"a.txt": "0 .5 .5 .1 .1"}), sizes=(1, 1)).report
 
 
 def test_pixels_in_whole_numbers_are_no_deeppcb_labels(tmp_path):
-    table = read_boxes(lay(tmp_path, {"a.txt": "0 100 120 50 40"}))
+    table = read_boxes(put(tmp_path, {"a.txt": "0 100 120 50 40"}))
     assert table.report["above 2: pixels, not normalised?"].count == 1
 
 
 def test_yolo_without_names_and_with_sizes(tmp_path):
-    lay(tmp_path / "set", YOLO)
+    put(tmp_path / "set", YOLO)
     expected = [[80, 30, 40, 40], [0, 0, 100, 50]]
     table = read_boxes(tmp_path / "set", sizes=(200, 100))
     assert table.names == {0: "0", 1: "1"}
@@ -240,8 +200,8 @@ def test_yolo_without_names_and_with_sizes(tmp_path):
 
 
 def test_yolo_sizes_from_images(tmp_path):
-    lay(tmp_path / "set", YOLO)
-    images = lay(tmp_path / "images", {"a.png": png(np.zeros((10, 20)))})
+    put(tmp_path / "set", YOLO)
+    images = put(tmp_path / "images", {"a.png": png(np.zeros((10, 20)))})
     Image.new("L", (200, 100)).save(images / "b.jpg")
     table = read_boxes(tmp_path / "set", sizes=images)
     assert table.files == ("a.png", "b.jpg")
@@ -249,14 +209,14 @@ def test_yolo_sizes_from_images(tmp_path):
 
 
 def test_same_stem_in_two_folders_takes_the_longer_name(tmp_path):
-    table = read_boxes(lay(tmp_path, {"train/1.txt": "0 .5 .5 .1 .1", "val/1.txt": "0 .5 .5 .2 .2"}))
+    table = read_boxes(put(tmp_path, {"train/1.txt": "0 .5 .5 .1 .1", "val/1.txt": "0 .5 .5 .2 .2"}))
     assert table.image_ids == ("train/1", "val/1")
 
 
 @pytest.mark.parametrize("line", ["10 20 50 90 3", "10,20,50,90,3"])
 def test_deeppcb(tmp_path, line):
     table = read_boxes(
-        lay(tmp_path, {"b.txt": line + "\n", "a.txt": "", "trainval.txt": "x/b.jpg x/b.txt\n"})
+        put(tmp_path, {"b.txt": line + "\n", "a.txt": "", "trainval.txt": "x/b.jpg x/b.txt\n"})
     )
     np.testing.assert_array_equal(table.xywh, [[10, 20, 40, 70]])
     assert table.names[table.category[0]] == "mousebite"
@@ -279,15 +239,15 @@ def test_severstal(tmp_path, header):
     np.testing.assert_array_equal(table.sizes, [[1600, 256]] * 2)
 
 
-@pytest.mark.parametrize("put", [lay, pack])
-def test_masks(tmp_path, put):
+@pytest.mark.parametrize("write", [put, put_packed])
+def test_masks(tmp_path, write):
     mask = np.zeros((20, 30))
     mask[2:5, 3:10] = 1
     mask[5, 10] = 1  # touches by a corner only: the same part
     mask[10:12, 0:2] = 1
     mask[15:20, 25:30] = 2
-    path = tmp_path / "set.tar.gz" if put is pack else tmp_path
-    table = read_boxes(put(path, {"m.png": png(mask), "n.png": png(mask * 0), "classes.txt": "oil\nstain\n"}))
+    files = {"m.png": png(mask), "n.png": png(mask * 0), "classes.txt": "oil\nstain\n"}
+    table = read_boxes(write(tmp_path, files))
     np.testing.assert_array_equal(table.xywh, [[3, 2, 8, 4], [0, 10, 2, 2], [25, 15, 5, 5]])
     assert table.area.tolist() == [22, 4, 25]
     assert table.category.tolist() == [1, 1, 2]
@@ -299,20 +259,20 @@ def test_masks(tmp_path, put):
 def test_masks_of_one_kind_may_be_255(tmp_path):
     mask = np.zeros((20, 30))
     mask[2:5, 3:10] = 255
-    table = read_boxes(lay(tmp_path, {"m.png": png(mask)}))
+    table = read_boxes(put(tmp_path, {"m.png": png(mask)}))
     assert table.category.tolist() == [255]
     assert not table.report
 
 
 def test_images_beside_annotations_are_no_masks(tmp_path):
-    lay(tmp_path, {"a.xml": voc_text("a", ("dog", 1, 2, 3, 4)), "a.png": png(np.zeros((4, 4)))})
+    put(tmp_path, {"a.xml": voc("a", ("dog", 1, 2, 3, 4)), "a.png": png(np.zeros((4, 4)))})
     assert find_format(tmp_path) == "voc"
 
 
 def test_every_format_is_said_in_the_error(tmp_path):
     with pytest.raises(ValueError) as error:
         read_boxes(tmp_path)
-    assert all(what in str(error.value) for what in FORMATS.values())
+    assert all(what in str(error.value) for _, what in FORMATS.values())
 
 
 class TestRealFiles:

@@ -10,14 +10,11 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from marginalia.boxes import reading
 from marginalia.boxes.reading import read_boxes
+from tests.boxes.files import png, put, tar, voc
 
-VOC = "<annotation><size><width>99</width><height>99</height></size>{}</annotation>"
-THING = "<object><name>dog</name>{}</object>"
-CORNERS = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
 BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]>
 <annotation><filename>&c;</filename></annotation>"""
 
@@ -43,38 +40,16 @@ def results(**changes) -> str:
 
 
 def corners(*values) -> str:
-    """A VOC file of one good object and one with these corners."""
-    return VOC.format(THING.format(CORNERS.format(1, 2, 3, 4)) + THING.format(CORNERS.format(*values)))
-
-
-def tar(files: dict[str, str], mode="w:gz") -> bytes:
-    """An archive with these files."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode=mode) as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content.encode()))
-    return file.getvalue()
+    """A VOC file of one good object and one with these corners, or without any."""
+    return voc("a", ("dog", 1, 2, 3, 4), ("dog", *values))
 
 
 def mask(value: int, more: int = 0) -> bytes:
     """A PNG mask with one part of one value, and one of another."""
-    pixels = np.zeros((9, 9), np.uint8)
+    pixels = np.zeros((9, 9))
     pixels[1:3, 1:4] = value
     pixels[5:7, 5:7] = more
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def put(folder, content):
-    """Write a file ("name", content) or a folder {name: content}, and return its path."""
-    files = content if isinstance(content, dict) else dict([content])
-    for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True, parents=True)
-        (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return folder if isinstance(content, dict) else folder / content[0]
+    return png(pixels)
 
 
 @pytest.fixture
@@ -220,7 +195,7 @@ COUNTED = [
     (BOXLESS, ("a.json", coco(bbox=None, id=None)), {}, DROPPED, "annotation number 2"),
     (
         BOXLESS,
-        {"a.xml": VOC.format(THING.format(CORNERS.format(1, 2, 3, 4)) + THING)},
+        {"a.xml": corners()},
         {},
         DROPPED,
         "a.xml, object 2",
@@ -293,7 +268,7 @@ COUNTED = [
     ),
     (UNKNOWN_SIZE, ("a.json", coco().replace('"width": 99', '"width": 0')), {}, KEPT, "image 1"),
     (UNKNOWN_SIZE, ("a.json", coco().replace('"width": 99, ', "")), {}, KEPT, "image 1"),
-    (UNKNOWN_SIZE, {"a.xml": corners(1, 2, 3, 4).replace("<width>99</width>", "")}, {}, KEPT, "image a"),
+    (UNKNOWN_SIZE, {"a.xml": corners(1, 2, 3, 4).replace("<width>200</width>", "")}, {}, KEPT, "image a"),
 ]
 
 

@@ -41,12 +41,6 @@ def test_places_follow_the_written_rule(seed, draw):
         assert boxes[n, :2].tolist() == [x, y]  # the same operations in the same order: equal to the last bit
 
 
-def test_numbers_that_the_browser_must_reproduce():
-    boxes = uniform_boxes([(0.1, 0.2), (0.3, 0.1)], (1, 1), 0, 0)
-    expected = [uniform_by_hand(0, 0, n, axis) for n in (0, 1) for axis in (0, 1)]
-    np.testing.assert_array_equal(boxes[:, :2].ravel(), np.array(expected) * [0.9, 0.8, 0.7, 0.9])
-
-
 def test_places_are_uniform_and_inside():
     wh = np.tile([(0.2, 0.1)], (20_000, 1))
     boxes = uniform_boxes(wh, (1, 1), seed=3, draw=5)

@@ -14,6 +14,7 @@ from marginalia.detection import heads, load, make_scenes
 from marginalia.detection.attention import positional_encoding, unprojected_logits
 from marginalia.detection.detector import DetectorConfig, build
 from marginalia.figures import conditional_detr, runs
+from marginalia.store import read_table
 
 torch.set_num_threads(1)
 CONDITIONAL = "headline-conditional-0"
@@ -73,8 +74,11 @@ def test_figure_4_shows_three_kinds_for_five_heads_and_two_objects(view):
     assert data.groupby(["object", "map"]).size().tolist() == [5] * 6
     _, one = conditional_detr.attention_decomposition(scene=0)  # fewer objects than are asked for
     assert len(one) == 15 * min(2, one["object"].nunique())
-    _, same = conditional_detr.attention_decomposition(view, things=conditional_detr.OBJECTS)
-    pd.testing.assert_frame_equal(same, data)
+    _, same = conditional_detr.attention_decomposition(view)  # of a reader's view, the first two
+    assert same["object"].unique().tolist() == [0, 1]
+    columns = ["side", "map", "query", "layer", "head", "entropy"]
+    both = [frame.loc[frame["object"] == 1, columns].reset_index(drop=True) for frame in (data, same)]
+    pd.testing.assert_frame_equal(*both)
 
 
 def test_measured_heads_are_those_of_the_shipped_weights(view):
@@ -99,6 +103,11 @@ def test_tables_have_the_papers_rows_and_our_ends(group):
 
 
 def test_published_numbers_have_the_names_of_our_rows():
+    """GROUPS has the rows in the order of the files."""
+    table = read_table("published/conditional_detr_spatial_query.csv").set_index("variant")["AP"]
+    assert conditional_detr.published("table_3") == table.to_dict()
+    table = read_table("published/conditional_detr_reference_point.csv")
+    assert list(runs.GROUPS["reference_point"]) == table["reference_point"].str.split().str[0].tolist()
     named = conditional_detr.published("table_4")
     assert named == {"none": 34.9, "OR": 35.0, "FL": 35.3, "OR+FL": 36.9, "OR+FL+CSQ": 40.9}
     assert conditional_detr.published("figure_5")["single"] == 39.0
@@ -122,16 +131,14 @@ def test_steps_to_a_level_says_what_was_not_reached():
     assert (data.loc[data["base"] == "headline-conditional", "ratio"] == 1).all()
 
 
-def test_heads_over_training_counts_every_late_head():
-    _, data = conditional_detr.heads_over_training()
-    assert len(data) == 4 * 3 * 6  # kinds, seeds, evaluation steps
-    assert (data[list(heads.SIDES)].sum(axis=1) == 12).all()  # two layers of six
-
-
-def test_temperatures():
-    _, data = conditional_detr.widths_by_temperature()
-    seeds = data.groupby(["map", "temperature"])["seed"].apply(sorted)
-    assert seeds.tolist() == [[0, 1, 2]] * 6
+def test_curves_end_with_the_training_of_the_last_run():
+    frame = runs.histories(["headline-detr-0", "headline-dab-0"])
+    figure = conditional_detr.curves(frame, ["AP", "loss"])
+    left, right = figure.axes
+    assert left.get_xlim() == right.get_xlim() == (0, 1500)
+    assert left.get_ylim() == (0, 1) and right.get_ylim()[1] > 1  # a loss has no upper end
+    drop = left.lines[-1]
+    assert drop.get_label() == "learning rate / 10" and list(drop.get_xdata()) == [1200, 1200]
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +194,7 @@ def test_shapes_are_those_of_the_model_that_is_given():
     sizes = {"1": 1, "B": 1, "Q": 7, "K": 256, "H": 8, "D": 8, "2D": 16, "width": 64, "2": 2}
     for row in data.itertuples():
         assert row.shape == tuple(sizes[axis] for axis in row.axes.strip("()").split(", ")), row.tensor
-    written = {text.get_text() for text in figure.axes[0].texts}
+    written = {text.get_text().rpartition("\n")[2] for text in figure.axes[0].texts}
     assert {" × ".join(map(str, shape)) for shape in data["shape"]} <= written
     with pytest.raises(ValueError, match="model: needs a conditional detector"):
         conditional_detr.decoder_layer(build(DetectorConfig(kind="dab")))
@@ -196,11 +203,10 @@ def test_shapes_are_those_of_the_model_that_is_given():
 def test_the_decoder_layer_is_on_the_page_and_no_box_lies_on_another():
     figure, _ = conditional_detr.decoder_layer()
     figure.draw_without_rendering()
-    for text in figure.axes[0].texts:
-        extent = text.get_window_extent()
-        assert figure.bbox.contains(extent.x0, extent.y0), text.get_text()
-        assert figure.bbox.contains(extent.x1, extent.y1), text.get_text()
-    boxes = [patch.get_window_extent() for patch in figure.axes[0].patches if patch.get_zorder() == 3]
+    texts = figure.axes[0].texts
+    boxes = [text.get_bbox_patch().get_window_extent() for text in texts if text.get_bbox_patch()]
+    for extent in (*boxes, *(text.get_window_extent() for text in texts)):
+        assert figure.bbox.contains(extent.x0, extent.y0) and figure.bbox.contains(extent.x1, extent.y1)
     assert len(boxes) == 18
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
@@ -218,21 +224,13 @@ def test_an_unprojected_map_is_its_outer_product():
     np.testing.assert_allclose(data["attention"], data["product"], atol=1e-14)
 
 
-def test_equal_temperatures_find_the_query_and_mixed_ones_do_not():
-    _, data = conditional_detr.temperature_pairs()
-    for (query, key), rows in data.groupby(["query_temperature", "key_temperature"]):
-        error = (rows["best"] - rows["v"]).abs().max()
-        assert (error < 1e-9) if query == key else (error > 0.5)
-
-
 def test_trained_heads_have_a_row_each():
     measures = {name: torch.rand(2, 3, 4) for name in ("shift", "row sums")}  # (B, H, Q)
     room = torch.tensor([True, True, True, False])
     found = torch.ones(2, 4, dtype=torch.bool)
     measured = {2: (measures, room), 3: (measures, room)}
-    maps = torch.full((3, 5, 5), 1 / 25)
-    figure, data = conditional_detr.trained_kernels(maps, (0.5, 0.5), measured, found)
+    figure, data = conditional_detr.trained_kernels(measured, found)
     assert len(data) == 2 * 2 * 3 and set(data["queries"]) == {6} and set(data["layer"]) == {2, 3}
     kept = measures["shift"][:, 0][:, :3]
     assert data.loc[0, "median"] == pytest.approx(float(kept.quantile(0.5)))
-    assert [text.get_text() for text in figure.subfigs[1].legends[0].get_texts()] == ["layer 2", "layer 3"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["layer 2", "layer 3"]

@@ -8,6 +8,7 @@ import torch
 from marginalia.detection import load, make_scenes
 from marginalia.detection.attention import positional_encoding
 from marginalia.figures import dab_detr, runs
+from marginalia.figures.conditional_detr import validation
 
 torch.set_num_threads(1)
 
@@ -47,7 +48,7 @@ def test_boxes_per_layer_ends_with_the_reported_box():
 
 
 def test_layer_ious_of_the_last_layer_are_at_least_a_half():
-    overlap = dab_detr.layer_ious(load(dab_detr.CONDITIONAL), make_scenes(16, split="val"))
+    overlap = dab_detr.layer_ious(load(dab_detr.CONDITIONAL), *validation(16))
     assert overlap.shape[0] == 3 and (overlap[-1] >= 0.5).all()
 
 

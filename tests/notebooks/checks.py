@@ -14,8 +14,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from tools.hash import stale
 from tools.pair import METADATA, read
+from tools.refresh import stale
 from tools.run import TRACEBACK
 
 CELLS = (20, 35)  # the tour may be shorter

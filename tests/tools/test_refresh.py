@@ -7,9 +7,9 @@ import pytest
 
 from tests.notebooks.checks import check
 from tests.notebooks.helpers import FIRST, code_cell, good_notebook, text_cell, write_notebook
-from tools.hash import fingerprint, stale
+from tools import refresh as tool
 from tools.pair import find, read
-from tools.refresh import refresh
+from tools.refresh import fingerprint, refresh, stale
 
 
 def test_pairing_keeps_outputs_and_ids_of_unchanged_cells(tmp_path):
@@ -38,9 +38,11 @@ def test_find(tmp_path):
         find(["21_b"], folder)
 
 
-def test_hash_changes_with_what_it_stands_for(tmp_path):
+def test_hash_changes_with_what_it_stands_for(tmp_path, monkeypatch):
     source = write_notebook(tmp_path, "01_small", code_cell("from marginalia.explorers import box"))
     lib, data = tmp_path / "lib", tmp_path / "data"
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setenv("MARGINALIA_DATA", str(data))
     static = lib / "marginalia" / "explorers" / "static"
     static.mkdir(parents=True)
     (data / "measured").mkdir(parents=True)
@@ -49,7 +51,7 @@ def test_hash_changes_with_what_it_stands_for(tmp_path):
     (data / "measured" / "a.csv").write_text("1")
 
     def now(modules=("marginalia.boxes", "marginalia.explorers"), reads=("measured/a.csv",)):
-        return fingerprint(source, modules, reads, lib, data)
+        return fingerprint(source, modules, reads)
 
     first = now()
     assert first == now(reads=["measured/a.csv", "measured/a.csv"]) == now(reads=["measured"])

@@ -74,7 +74,7 @@ thread.join()
 class PlainClient(NotebookClient):
     """What the usual runners use, in this interpreter and on a connection that does not hang."""
 
-    create_kernel_manager = run._Client.create_kernel_manager
+    kernel_manager_class = run._Client.kernel_manager_class
 
 
 @pytest.mark.parametrize("kind", CALLBACKS)
@@ -174,8 +174,12 @@ def test_user_kernels_and_start_up_files_do_not_matter(tmp_path, monkeypatch):
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("1 / 0", encoding="utf-8")
+    kernel = tmp_path / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text('{"argv": ["false"], "display_name": "broken", "language": "python"}', encoding="utf-8")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "nothing"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     code = "import sys, os\nassert os.environ['MPLBACKEND'].endswith('backend_inline')\nsys.executable"
     source = write_notebook(tmp_path, "01_small", code_cell(code))

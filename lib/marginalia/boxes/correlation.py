@@ -7,10 +7,8 @@ floor of chance (E|rho| = 1/2 for unrelated entries) and the lower bound (N - 3)
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, MutableMapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -130,25 +128,17 @@ def equal_count_blocks(
 
 
 def mean_absolute(
-    profile: Float[np.ndarray, "N 3"], blocks: list, images: int, threads: int = 1
+    profile: Float[np.ndarray, "N 3"], blocks: Iterable, images: int
 ) -> Float[np.ndarray, " I"]:
     """Mean |cosine| over pairs of different points of each image; NaN for images in no block."""
     result = np.full(images, np.nan)
-
-    def fill(part):
-        for some, members in part:
-            k = members.shape[1]
-            points = profile.take(members, axis=0)  # (S, K, 3); three times faster than profile[members]
-            cosine = points @ points.transpose(0, 2, 1)  # (S, K, K)
-            total = np.abs(cosine, out=cosine).reshape(len(some), -1).sum(axis=1)
-            mean = (total - k) / (k * (k - 1))  # without the diagonal, which is ones
-            result[some] = np.minimum(mean, 1)  # rounding alone goes beyond 1
-
-    if threads == 1:
-        fill(blocks)
-    else:  # numpy computes outside the interpreter lock; every image is written by one thread
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, [blocks[i::threads] for i in range(threads)]))
+    for some, members in blocks:
+        k = members.shape[1]
+        points = profile.take(members, axis=0)  # (S, K, 3); three times faster than profile[members]
+        cosine = points @ points.transpose(0, 2, 1)  # (S, K, K)
+        total = np.abs(cosine, out=cosine).reshape(len(some), -1).sum(axis=1)
+        mean = (total - k) / (k * (k - 1))  # without the diagonal, which is ones
+        result[some] = np.minimum(mean, 1)  # rounding alone goes beyond 1
     return result
 
 
@@ -195,5 +185,4 @@ def macroscopic_correlation(
     """
     profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
     images = len(table.image_ids)
-    blocks = list(equal_count_blocks(table.image, images, usable))
-    return mean_absolute(profile, blocks, images, threads=os.cpu_count() or 1)
+    return mean_absolute(profile, equal_count_blocks(table.image, images, usable), images)

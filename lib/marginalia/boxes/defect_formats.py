@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Bool, Int
 
-from .checks import Rows, validate
+from .checks import Rows
 from .sources import image_ids, image_sizes, members
-from .table import BoxTable, Issue
+from .table import BoxTable
 from .yolo import box_lines, label_files
 
 DEEPPCB_NAMES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
@@ -28,15 +28,15 @@ def read_deeppcb(path: Path, sizes=None) -> BoxTable:
     x1, h = y2 - y1. The files give no image size: 640 x 640 unless `sizes` says otherwise. Text files
     without numbers (the lists of the split) are dropped and counted.
     """
-    labels, issues = label_files(path, members(path, (".txt",)))
+    rows = Rows()
+    labels = label_files(path, members(path, (".txt",)), rows)
     ids = image_ids(path, list(labels))
     pixels, files = image_sizes(DEEPPCB_SIZE if sizes is None else sizes, ids, path)
-    rows = Rows()
-    for i, name, line, (x, y, right, bottom, kind) in box_lines(path, labels, "x1 y1 x2 y2 type"):
+    for i, entry, (x, y, right, bottom, kind) in box_lines(path, labels, "x1 y1 x2 y2 type"):
         if not kind.is_integer():
-            raise ValueError(f"{path}: {name}, line {line}: type {kind} is not a whole number")
-        rows.add(f"{name}, line {line}", i, int(kind), (x, y, right - x, bottom - y))
-    return validate(rows.raw(ids, pixels, DEEPPCB_NAMES, files=files, issues=issues))
+            raise ValueError(f"{path}: {entry}: type {kind} is not a whole number")
+        rows.add(entry, i, int(kind), (x, y, right - x, bottom - y))
+    return rows.table(ids, pixels, DEEPPCB_NAMES, files)
 
 
 def read_severstal(path: Path) -> BoxTable:
@@ -47,27 +47,19 @@ def read_severstal(path: Path) -> BoxTable:
     (diagonals included) is a box**; `area` is its number of pixels. Rows without runs are images without
     defects. Classes have no names.
     """
-    rows, again = Rows(), []
-    index: dict[str, int] = {}
-    seen = set()
+    rows, index, seen = Rows(), {}, set()
     for number, name, label, runs in _severstal_rows(path):
         where = f"row {number} ({name})"
         i = index.setdefault(name, len(index))
         if not runs:
             continue
         if (name, label) in seen:
-            again.append(where)
+            rows.mark("class of an image given again", where)
         seen.add((name, label))
         for k, (xywh, pixels) in enumerate(component_boxes(_runs_to_mask(runs, f"{path}: {where}")), start=1):
             rows.add(f"{where}, part {k}", i, label, xywh, pixels)
-    raw = rows.raw(
-        [PurePosixPath(name).stem for name in index],
-        [SEVERSTAL_SIZE] * len(index),
-        {c: str(c) for c in sorted(set(rows.category))},
-        files=tuple(index),
-        issues={"class of an image given again": Issue(len(again), True, again[0])} if again else {},
-    )
-    return validate(raw)
+    ids = [PurePosixPath(name).stem for name in index]
+    return rows.table(ids, [SEVERSTAL_SIZE] * len(index), {}, index)
 
 
 def read_masks(path: Path) -> BoxTable:
@@ -86,32 +78,20 @@ def read_masks(path: Path) -> BoxTable:
     for i, (name, text) in enumerate(masks.items()):
         mask = _open_mask(f"{path}: {name}", text)
         sizes.append(mask.shape[::-1])
-        found += [
-            (i, name, value, component_boxes(mask == value)) for value in np.unique(mask).tolist() if value
-        ]
+        values = np.unique(mask[mask > 0]).tolist()
+        found += [(i, name, value, component_boxes(mask == value)) for value in values]
     # 255 is a border of no class, unless there is nothing else
     borders = {value for _, _, value, _ in found} != {VOID}
-    void = [name for _, name, value, _ in found if value == VOID and borders]
     rows = Rows()
     for i, name, value, parts in found:
         if value == VOID and borders:
+            rows.mark("value 255, of no class", name, kept=False)
             continue
         for k, (xywh, pixels) in enumerate(parts, start=1):
             rows.add(f"{name}, value {value}, part {k}", i, value, xywh, pixels)
-    raw = rows.raw(
-        image_ids(path, list(masks)),
-        sizes,
-        _names_by_line(texts) or {c: str(c) for c in sorted(set(rows.category))},
-        files=tuple(masks),
-        issues={"value 255, of no class": Issue(len(void), False, void[0])} if void else {},
-    )
-    return validate(raw)
-
-
-def _names_by_line(texts: dict[str, bytes]) -> dict[int, str]:
-    """Names of classes 1, 2, ... from the lines of classes.txt; empty when there is none."""
-    text = next((text for name, text in texts.items() if name.lower().endswith(".txt")), b"")
-    return dict(enumerate(map(str.strip, text.decode(errors="replace").strip().splitlines()), start=1))
+    listed = next((text for name, text in texts.items() if name not in masks), b"").decode(errors="replace")
+    names = dict(enumerate(map(str.strip, listed.strip().splitlines()), start=1))
+    return rows.table(image_ids(path, list(masks)), sizes, names, masks)
 
 
 def component_boxes(mask: Bool[np.ndarray, "H W"]) -> list[tuple[tuple[int, int, int, int], int]]:
@@ -130,8 +110,7 @@ def _severstal_rows(path: Path) -> Iterator[tuple[int, str, int, str]]:
     """Row number in the file, image name, class and runs of each row."""
     rows = csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
     header = [word.strip() for word in next(rows, [])]
-    joined = header == ["ImageId_ClassId", "EncodedPixels"]
-    if not joined and header != ["ImageId", "ClassId", "EncodedPixels"]:
+    if "_".join(header) != "ImageId_ClassId_EncodedPixels":
         raise ValueError(
             f"{path}: the first line is {','.join(header)!r:.60}, not ImageId,ClassId,EncodedPixels"
         )
@@ -140,7 +119,7 @@ def _severstal_rows(path: Path) -> Iterator[tuple[int, str, int, str]]:
             continue
         if len(row) != len(header):
             raise ValueError(f"{path}: row {number} has {len(row)} fields instead of {len(header)}")
-        name, label = row[0].rsplit("_", 1) if joined and "_" in row[0] else row[:2]
+        name, _, label = "_".join(row[:-1]).rpartition("_")
         runs = row[-1].strip()
         if runs and not label.strip().isdigit():
             raise ValueError(f"{path}: row {number} ({name}): class {label!r} is not a whole number")
@@ -162,10 +141,8 @@ def _runs_to_mask(runs: str, where: str) -> Bool[np.ndarray, "H W"]:
     if (starts < 0).any() or (lengths <= 0).any() or (starts + lengths > width * height).any():
         raise ValueError(f"{where}: a run lies outside the {width} x {height} pixels of the image")
     # +1 where a run starts, -1 behind its end; the running sum is positive inside runs
-    edges = np.zeros(width * height + 1, np.int64)
-    np.add.at(edges, starts, 1)
-    np.add.at(edges, starts + lengths, -1)
-    return (np.cumsum(edges[:-1]) > 0).reshape(width, height).T
+    begin, end = (np.bincount(where, minlength=width * height + 1) for where in (starts, starts + lengths))
+    return (np.cumsum(begin - end)[:-1] > 0).reshape(width, height).T
 
 
 def _open_mask(where: str, text: bytes) -> Int[np.ndarray, "H W"]:

@@ -59,7 +59,12 @@ def error_types(ground_truth: BoxTable, detections: BoxTable) -> ErrorTypes:
     >>> error_types(objects, found).outcome.tolist()
     ['found', 'classification']
     """
-    _check(ground_truth, detections)
+    if ground_truth.image_ids != detections.image_ids:
+        raise ValueError("error_types: ground truth and detections must list the same images in one order")
+    if detections.score is None:
+        raise ValueError("error_types: detections need scores")
+    if ground_truth.crowd.any():
+        raise ValueError("error_types: crowd objects are not provided for; leave them out first")
     kind = np.full(len(detections), "background", object)
     about, fit = np.full(len(detections), -1), np.zeros(len(detections))
     corners, object_corners = xywh_to_xyxy(detections.xywh), xywh_to_xyxy(ground_truth.xywh)
@@ -141,14 +146,3 @@ def _ap50(objects: Int[np.ndarray, " T"], score, category, correct: Bool[np.ndar
         mine = mine[np.argsort(-score[mine], kind="stable")]
         values.append(average_precision(correct[None, mine], np.zeros((1, len(mine)), bool), number)[0])
     return float(np.mean(values))
-
-
-def _check(ground_truth: BoxTable, detections: BoxTable) -> None:
-    if ground_truth.image_ids != detections.image_ids:
-        raise ValueError(
-            "error_types: ground truth and detections must list the same images in the same order"
-        )
-    if detections.score is None:
-        raise ValueError("error_types: detections need scores")
-    if ground_truth.crowd.any():
-        raise ValueError("error_types: crowd objects are not provided for; leave them out first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import zlib
@@ -10,15 +11,18 @@ from pathlib import Path
 from typing import NoReturn
 
 import msgspec
+import numpy as np
+from jaxtyping import Int
 
 BLOCK = 1 << 20  # bytes decoded at a time: larger blocks leave the processor's cache and were slower
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}"]', re.DOTALL)  # a lone quote: the string is cut off
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_SCALAR = re.compile(rb"[^][{},\s]*")
-_BETWEEN = re.compile(r"[ \t\r\n]*(,?)[ \t\r\n]*")
 _SPACE = b" \t\r\n"
-_STEP = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+_SCALAR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|(?!")[^][{},\s]*', re.DOTALL)  # no match: an open string
+_COMMA = re.compile(r"[ \t\r\n]*(,?)[ \t\r\n]*")
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_IS_MARK = bytes(byte in b'[]{}"' for byte in range(256))
+_STEP = np.zeros(256, np.int8)  # how many more brackets are open behind a byte
+_STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
 
 
 class JsonStream:
@@ -36,9 +40,9 @@ class JsonStream:
         self.done = "before its first entry"
 
     def __enter__(self) -> JsonStream:
-        self.file = self.path.open("rb")
-        packed = self.file.peek(2)[:2] == b"\x1f\x8b"
-        self.blocks = self._unpacked() if packed else iter(lambda: self.file.read(self.block), b"")
+        with open(self.path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        self.file = gzip.open(self.path) if packed else open(self.path, "rb")
         self._more()
         self.buffer = self.buffer.removeprefix(b"\xef\xbb\xbf")  # Windows editors put this in front of UTF-8
         if not self.peek() and not self.damage:
@@ -58,14 +62,15 @@ class JsonStream:
     def fields(self) -> Iterator[str]:
         """Keys of the object that starts here; the caller takes each value before asking for the next key."""
         self._take(b"{")
+        key = None
         while self.peek() != b"}":
-            key = json.loads(self._string())
+            if key is not None:
+                self._take(b",")
+            if self.peek() != b'"':
+                self._fail(cut_off=not self.buffer)
+            key = json.loads(self._scalar())
             self._take(b":")
             yield key
-            if self.peek() != b"}":
-                self._take(b",")
-                if self.peek() == b"}":
-                    self._fail(cut_off=False)
         self._take(b"}")
         self.finish()
 
@@ -78,8 +83,11 @@ class JsonStream:
         while self.peek() != b"]":
             if count:
                 self._take(b",")
-            batch, end = self._run(decode, kind, f"{word} number", count)
-            self.buffer = self.buffer[end:]
+            text = self._whole_entries()
+            try:
+                batch = decode(b"[%b]" % text)
+            except (msgspec.DecodeError, RecursionError):
+                batch = _one_by_one(text, kind, f"{self.path}: {word} number", count)
             count += len(batch)
             self.done = f"after {word} number {count}{_own_id(batch[-1])}"
             yield batch
@@ -87,71 +95,54 @@ class JsonStream:
 
     def skip(self):
         """Pass over the value that starts here, whatever it is."""
-        start = self.peek()
-        if start == b'"':
-            self._string()
-        elif start in _STEP:
-            self._skip_nested()
-        else:
-            while (end := _SCALAR.match(self.buffer).end()) == len(self.buffer) and self._more():
-                pass
-            self.buffer = self.buffer[end:]
+        if self.peek() not in (b"[", b"{"):
+            self._scalar()
+            return
+        depth = 0
+        while True:
+            at, step, string = _brackets(self.buffer)
+            (ends,) = np.nonzero(depth + np.cumsum(step) == 0)
+            if len(ends):
+                self.buffer = self.buffer[at[ends[0]] + 1 :]
+                return
+            depth += step.sum()
+            self.buffer = self.buffer[string:]
+            if not self._more():
+                self._fail(cut_off=True)
 
     def finish(self):
         """Check that the text ends here."""
         if self.peek() or self.damage:
             self._fail(cut_off=not self.buffer)
 
-    def _run(self, decode, kind: type[msgspec.Struct], word: str, count: int) -> tuple[list, int]:
-        """The next entries and where they end in the buffer.
-
-        First try: end at the last `}, {` in the buffer. If that happens to lie inside a string or a nested
-        list, the text before it has an open quote or bracket and cannot decode; so whatever decodes was cut
-        rightly. Only otherwise are the brackets counted.
-        """
+    def _whole_entries(self) -> bytes:
+        """Take the entries of this array that the buffer holds whole, after reading on to at least one."""
         want = self.block
         while True:
             while len(self.buffer) < want and self._more():
                 pass
-            if not self.ended and (end := _last_boundary(self.buffer)):
-                try:
-                    return decode(b"[%b]" % self.buffer[:end]), end
-                except msgspec.DecodeError:
-                    pass
-            end, closed = _count_brackets(self.buffer)
-            run = self.buffer[:end]
-            if run.strip(_SPACE):
-                try:
-                    return decode(b"[%b]" % run), end
-                except (msgspec.DecodeError, RecursionError):
-                    return _one_by_one(run, kind, f"{self.path}: {word}", count), end
-            if closed or self.ended:
-                self._fail(cut_off=not closed)
+            # up to the bracket that closes the array, if it is here
+            at, step, _ = _brackets(self.buffer)
+            depth = np.cumsum(step)
+            (closing,) = np.nonzero(depth < 0)
+            inside = slice(closing[0] if len(closing) else None)
+            # the last entry that ends; an array without objects and arrays in it ends at its own bracket
+            ends = at[inside][(depth[inside] == 0) & (step[inside] < 0)] + 1
+            ends = ends if len(ends) else at[closing[:1]]
+            if len(ends) and (text := self.buffer[: ends[-1]].strip(_SPACE)):
+                self.buffer = self.buffer[ends[-1] :]
+                return text
+            if len(closing) or self.ended:
+                self._fail(cut_off=not len(closing))
             want = 2 * len(self.buffer)  # one entry is longer than the block
 
-    def _skip_nested(self):
-        depth = 0
-        while True:
-            taken = len(self.buffer)
-            for token in _TOKEN.finditer(self.buffer):
-                if token[0] == b'"':
-                    taken = token.start()  # this string goes on in the next block
-                    break
-                depth += _STEP.get(token[0], 0)
-                if depth == 0:
-                    self.buffer = self.buffer[token.end() :]
-                    return
-            self.buffer = self.buffer[taken:]
+    def _scalar(self) -> bytes:
+        """Take a string, quotes included, or a number or word."""
+        while not (found := _SCALAR.match(self.buffer)) or found.end() == len(self.buffer):
             if not self._more():
-                self._fail(cut_off=True)
-
-    def _string(self) -> bytes:
-        """Take a string, quotes included."""
-        if self.peek() != b'"':
-            self._fail(cut_off=not self.buffer)
-        while not (found := _STRING.match(self.buffer)):
-            if not self._more():
-                self._fail(cut_off=True)
+                break
+        if not found:
+            self._fail(cut_off=True)
         self.buffer = self.buffer[found.end() :]
         return found[0]
 
@@ -163,30 +154,12 @@ class JsonStream:
     def _more(self) -> bool:
         """Append a block to the buffer; False at the end of the file."""
         try:
-            block = next(self.blocks, b"")
-        except (zlib.error, EOFError) as error:
+            block = b"" if self.ended else self.file.read1(self.block)
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             self.damage, block = f"its gzip packing is damaged: {error}", b""
         self.buffer += block
-        self.ended = self.ended or not block
+        self.ended = not block
         return not self.ended
-
-    def _unpacked(self) -> Iterator[bytes]:
-        """Blocks of a gzip file, which may hold several packed parts one after another."""
-        unpack = zlib.decompressobj(wbits=31)
-        while packed := self.file.read(self.block):
-            while packed:
-                if unpack.eof:
-                    packed = packed.lstrip(b"\0")  # the end may be padded
-                    if not packed:
-                        break
-                    unpack = zlib.decompressobj(wbits=31)
-                if block := unpack.decompress(packed, self.block):
-                    yield block
-                packed = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
-        if block := unpack.flush():  # what the limit on the last block held back
-            yield block
-        if not unpack.eof:
-            raise EOFError("it ends early")
 
     def _fail(self, cut_off: bool) -> NoReturn:
         what = "is cut off" if cut_off else "is not valid JSON"
@@ -199,32 +172,18 @@ class JsonStream:
         )
 
 
-def _last_boundary(text: bytes) -> int:
-    """Position of the comma in the last `}, {` of the text, or 0 when there is none."""
-    brace = len(text)
-    while (brace := text.rfind(b"{", 0, brace)) > 0:
-        # deeper indentation than 80 is left to the count of brackets
-        before = text[max(brace - 80, 0) : brace].rstrip(_SPACE)
-        if before[-1:] == b"," and before[:-1].rstrip(_SPACE)[-1:] == b"}":
-            return max(brace - 80, 0) + len(before) - 1
-    return 0
+def _brackets(text: bytes) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " M"], int]:
+    """Where brackets and quotes are, what each does to the number of open brackets, and where text ends.
 
-
-def _count_brackets(text: bytes) -> tuple[int, bool]:
-    """Where the last whole object of an array ends, and whether the array is closed in this text.
-
-    A closed array without objects ends at its bracket, so that what stands there meets the decoder.
+    Brackets in strings, and quotes, do nothing. A string that is not closed in this text begins at its end.
     """
-    depth = end = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] == b'"':
-            break
-        depth += _STEP.get(token[0], 0)
-        if depth < 0:
-            return end or token.start(), True
-        if depth == 0 and token[0] == b"}":
-            end = token.end()
-    return end, False
+    plain = _ESCAPED.sub(b"  ", text) if b"\\" in text else text
+    at = np.flatnonzero(np.frombuffer(plain.translate(_IS_MARK), bool))
+    marks = np.frombuffer(plain, np.uint8)[at]
+    quotes = marks == ord('"')
+    in_string = np.cumsum(quotes) % 2 == 1
+    end = at[quotes][-1] if in_string[-1:].any() else len(text)
+    return at, np.where(in_string, 0, _STEP[marks]), end
 
 
 def _one_by_one(run: bytes, kind: type[msgspec.Struct], where: str, count: int) -> list:
@@ -232,18 +191,16 @@ def _one_by_one(run: bytes, kind: type[msgspec.Struct], where: str, count: int) 
     entries, at = [], 0
     decoder = json.JSONDecoder()
     try:
-        text = run.decode()
-        at = len(text) - len(text.lstrip(" \t\r\n"))
+        text = f",{run.decode()}"
         while at < len(text):
-            value, at = decoder.raw_decode(text, at)
-            entries.append(msgspec.convert(value, kind))
-            between = _BETWEEN.match(text, at)
-            at = between.end()
-            if at < len(text) and not between[1]:
+            comma = _COMMA.match(text, at)
+            if not comma[1]:
                 raise ValueError(f"a comma is missing before it, near {text[at : at + 40]!r}")
+            value, at = decoder.raw_decode(text, comma.end())
+            entries.append(msgspec.convert(value, kind))
     except msgspec.ValidationError as error:
-        own = _own_id(value) if isinstance(value, dict) else ""
-        raise ValueError(f"{where} {count + len(entries) + 1}{own}: {error}".replace("`", "")) from None
+        which = f"{where} {count + len(entries) + 1}{_own_id(value)}"
+        raise ValueError(f"{which}: {error}".replace("`", "")) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} {count + len(entries) + 1} is not valid JSON: {error}") from None
     return entries

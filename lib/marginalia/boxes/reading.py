@@ -41,7 +41,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -50,16 +49,17 @@ from . import coco, defect_formats, voc, yolo
 from .sources import is_archive, walk
 from .table import BoxTable
 
-FORMATS = {
-    "coco": "COCO annotations (.json, .json.gz)",
-    "coco-results": "a list of COCO detections (.json, .json.gz; needs ground_truth=)",
-    "voc": "PASCAL VOC XML (folder, .tar, .tar.gz; or one .xml)",
-    "yolo": "YOLO labels (folder, .tar, .tar.gz of .txt)",
-    "deeppcb": "DeepPCB labels (folder, .tar, .tar.gz of .txt)",
-    "severstal": "Severstal's run lengths (.csv)",
-    "masks": "class masks (folder, .tar, .tar.gz of .png)",
+FORMATS = {  # name -> what reads it, and what it is
+    "coco": (coco.read_coco, "COCO annotations (.json, .json.gz)"),
+    "coco-results": (coco.read_results, "a list of COCO detections (.json, .json.gz; needs ground_truth=)"),
+    "voc": (voc.read_voc, "PASCAL VOC XML (folder, .tar, .tar.gz; or one .xml)"),
+    "yolo": (yolo.read_yolo, "YOLO labels (folder, .tar, .tar.gz of .txt)"),
+    "deeppcb": (defect_formats.read_deeppcb, "DeepPCB labels (folder, .tar, .tar.gz of .txt)"),
+    "severstal": (defect_formats.read_severstal, "Severstal's run lengths (.csv)"),
+    "masks": (defect_formats.read_masks, "class masks (folder, .tar, .tar.gz of .png)"),
 }
 _FILES_ONLY = ("coco", "coco-results", "severstal")
+_WITHOUT_SIZES = ("yolo", "deeppcb")
 
 
 def read_boxes(
@@ -104,32 +104,20 @@ def read_boxes(
     _refuse(path, format)
     # the format, and whether the other arguments go with it
     format = format or find_format(path)
+    read, what = FORMATS[format]
     if format in _FILES_ONLY and not path.is_file():
-        raise ValueError(f"{path} is a folder; format {format!r} is one file: {FORMATS[format]}")
+        raise ValueError(f"{path} is a folder; format {format!r} is one file: {what}")
     if (ground_truth is not None) != (format == "coco-results"):
         raise ValueError(
             f"{path}: a list of detections needs ground_truth=, the table of its images"
             if ground_truth is None
-            else f"{path}: ground_truth= belongs to a list of detections, and this is {FORMATS[format]}"
+            else f"{path}: ground_truth= belongs to a list of detections, and this is {what}"
         )
-    if sizes is not None and format not in ("yolo", "deeppcb"):
-        raise ValueError(f"{path}: sizes= is for labels that give none; {FORMATS[format]} has its own")
-    # each reader collects what it finds, and ends with `checks.validate`
-    match format:
-        case "coco":
-            return coco.read_coco(path)
-        case "coco-results":
-            return coco.read_results(path, ground_truth)
-        case "voc":
-            return voc.read_voc(path)
-        case "yolo":
-            return yolo.read_yolo(path, sizes)
-        case "deeppcb":
-            return defect_formats.read_deeppcb(path, sizes)
-        case "severstal":
-            return defect_formats.read_severstal(path)
-        case "masks":
-            return defect_formats.read_masks(path)
+    if sizes is not None and format not in _WITHOUT_SIZES:
+        raise ValueError(f"{path}: sizes= is for labels that give none; {what} has its own")
+    if format == "coco-results":
+        return read(path, ground_truth)
+    return read(path, sizes) if format in _WITHOUT_SIZES else read(path)
 
 
 def _refuse(path: Path, format: str | None) -> None:
@@ -153,7 +141,7 @@ def find_format(path: Path) -> str:
     """Name of the format in FORMATS that the beginning of the content fits; ValueError when none does."""
     found = _of_file(path) if path.is_file() and not is_archive(path) else _of_members(path)
     if found is None:
-        known = "\n".join(f"  {name}: {what}" for name, what in FORMATS.items())
+        known = "\n".join(f"  {name}: {what}" for name, (_, what) in FORMATS.items())
         raise ValueError(f"{path}: none of the known formats was found here; known are\n{known}")
     return found
 
@@ -175,7 +163,11 @@ def _of_file(path: Path) -> str | None:
 
 def _of_members(path: Path) -> str | None:
     """The format of a folder or archive; the first file that decides for a format is enough for it."""
-    look = {".xml": _of_xml, ".txt": _of_labels, ".png": defect_formats.looks_like_mask}
+    look = {
+        ".xml": lambda text: "voc" if b"<annotation" in text else None,
+        ".txt": _of_labels,
+        ".png": defect_formats.looks_like_mask,
+    }
     found = {}
 
     def undecided(name: str) -> bool:
@@ -192,10 +184,6 @@ def _of_members(path: Path) -> str | None:
     return found.get(".xml") or found.get(".txt") or found.get(".png")
 
 
-def _of_xml(text: bytes) -> str | None:
-    return "voc" if b"<annotation" in text else None
-
-
 def _of_labels(text: bytes) -> str | None:
     """DeepPCB if the first line is whole numbers, two corners and a type; YOLO if a class and numbers."""
     lines = text.decode("utf-8-sig", errors="replace").strip().splitlines()
@@ -204,5 +192,5 @@ def _of_labels(text: bytes) -> str | None:
         x, y, right, bottom, kind = map(int, words)
         if max(right, bottom) > 1 and x < right and y < bottom and kind in defect_formats.DEEPPCB_NAMES:
             return "deeppcb"
-    numbers = all(re.fullmatch(r"[-+]?[0-9.]+(e[-+]?\d+)?|nan", word, re.IGNORECASE) for word in words)
+    numbers = all(map(yolo.is_number, words))
     return "yolo" if len(words) > 1 and words[0].isdigit() and numbers else None

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import statistics
-from .correlation import equal_count_blocks, measured_boxes, usable_boxes
+from .correlation import equal_count_blocks, measured_boxes
+from .geometry import iou, xywh_to_xyxy
 from .nulls import Permutation, shuffle
 from .table import BoxTable
 
@@ -96,38 +97,6 @@ def pair_similarity(
     )
 
 
-@dataclass(frozen=True)
-class ClassSimilarity:
-    """Mean |Pearson correlation| of box pairs of one image, by whether they share their category."""
-
-    same: float
-    different: float  # NaN where no image has two categories
-    same_pairs: int  # unordered
-    different_pairs: int
-
-
-def class_similarity(table: BoxTable) -> ClassSimilarity:
-    """Mean |Pearson correlation| (xywh, pixels) over all same-class and all different-class pairs.
-
-    Each pair counts once; crowd boxes and boxes without variance are left out, as in macroscopic_correlation.
-    """
-    profile, usable = usable_boxes(table, "xywh", normalized=False)
-    total, pairs = np.zeros(2), np.zeros(2)  # different class, same class
-    for _, members in equal_count_blocks(table.image, len(table.image_ids), usable):
-        # every pair once, counted by whether its categories agree
-        points = profile.take(members, axis=0)
-        rho = np.minimum(np.abs(points @ points.transpose(0, 2, 1)), 1)  # (S, K, K)
-        category = table.category[members]
-        same = category[:, :, None] == category[:, None]
-        upper = np.triu(np.ones(rho.shape[1:], bool), 1)
-        for kind, chosen in enumerate((~same & upper, same & upper)):
-            total[kind] += rho[chosen].sum()
-            pairs[kind] += chosen.sum()
-    with np.errstate(invalid="ignore"):
-        different, same = total / pairs
-    return ClassSimilarity(float(same), float(different), int(pairs[1]), int(pairs[0]))
-
-
 def overlap_share(
     table: BoxTable, null: str = "free", shuffles: int = 20, seed: int = 0
 ) -> tuple[float, float]:
@@ -148,10 +117,9 @@ def _overlapping(xywh: Float[np.ndarray, "N 4"], blocks: list) -> float:
     """Share of the pairs within each block's images whose boxes share an area."""
     found = pairs = 0
     for _, members in blocks:
-        low, side = np.split(xywh[members], 2, axis=-1)  # (S, K, 2) each
-        high = low + side
-        common = np.minimum(high[:, :, None], high[:, None]) > np.maximum(low[:, :, None], low[:, None])
-        upper = np.triu(np.ones(common.shape[1:3], bool), 1)  # (K, K)
-        found += common.all(axis=-1)[:, upper].sum()
-        pairs += len(members) * upper.sum()
+        corners = xywh_to_xyxy(xywh[members])  # (S, K, 4)
+        upper = np.triu_indices(members.shape[1], 1)
+        common = iou(corners, corners)[:, *upper] > 0  # (S, K (K - 1) / 2)
+        found += common.sum()
+        pairs += common.size
     return float(found / pairs)

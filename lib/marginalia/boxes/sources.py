@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import lzma
+import os
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
@@ -51,7 +53,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
         with tarfile.open(path) as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
-                if member.isfile() and _visible(name) and wanted(str(name)):
+                if member.isfile() and not name.name.startswith(".") and wanted(str(name)):
                     yield str(name), archive.extractfile(member).read()
                 last = f"after {name}"
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
@@ -60,12 +62,8 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
 
 def listing(folder: Path) -> list[str]:
     """Names of all visible files below a folder, sorted, with `/` between the parts."""
-    files = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    return sorted(file.as_posix() for file in files if _visible(file))
-
-
-def _visible(name: PurePath) -> bool:
-    return not name.name.startswith(".")
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
 def image_ids(path: Path, names: Sequence[str]) -> list[str]:
@@ -89,8 +87,7 @@ def image_sizes(sizes, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tup
     if isinstance(sizes, (str, Path)):
         return _sizes_in_folder(Path(sizes), ids, where)
     if isinstance(sizes, Mapping):
-        missing = [i for i in ids if i not in sizes]
-        if missing:
+        if missing := [i for i in ids if i not in sizes]:
             raise ValueError(
                 f"{where}: sizes says nothing about image {missing[0]!r} ({len(missing)} in all)"
             )
@@ -110,39 +107,26 @@ def sizes_beside(
 ) -> tuple[list[tuple[int, int] | None], tuple[str | None, ...]]:
     """Width and height of the image of each label file, and its file; None where there is none to read.
 
-    `names` are label files inside the folder. Images are looked for in `images` in the place of the last
-    `labels` on the way to a file, then beside the labels, and taken from the first of both that has any.
+    `names` are label files inside the folder. An image is looked for in `images` in the place of the last
+    `labels` on the way to its label file, then beside it; files are named as seen from the folder.
     """
-    found: list[str | None] = [None] * len(names)
-    for base, wanted in _image_places(folder, names):
-        there = listing(base) if base.is_dir() else ()
-        images = {_without_suffix(name): name for name in there if _is_image(name)}
-        found = [images.get(_without_suffix(name)) for name in wanted]
-        if any(found):
-            break
-    return [None if name is None else _header_size(base / name) for name in found], tuple(found)
+
+    @cache
+    def images_in(place: Path) -> dict[str, Path]:
+        return {file.stem: file for file in place.glob("*") if _is_image(file)}
+
+    files = []
+    for name in names:
+        label = folder.absolute() / name
+        before, found, after = label.as_posix().rpartition("/labels/")
+        places = [Path(before, "images", after), label] if found else [label]
+        files.append(next((file for p in places if (file := images_in(p.parent).get(p.stem))), None))
+    sizes = [None if file is None else _header_size(file) for file in files]
+    return sizes, tuple(file and Path(os.path.relpath(file, folder)).as_posix() for file in files)
 
 
-def _image_places(folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
-    """Folders that may hold the images, each with the names that label files would have in it."""
-    if any("labels" in PurePosixPath(name).parts[:-1] for name in names):
-        yield folder, [str(_as_images(PurePosixPath(name))) for name in names]
-    elif "labels" in folder.absolute().parts:
-        yield Path(_as_images(folder.absolute() / "-")).parent, list(names)
-    yield folder, list(names)
-
-
-def _as_images(path: PurePath) -> PurePath:
-    """The path with its last folder `labels` called `images`."""
-    parts = list(path.parts)
-    for k in reversed(range(len(parts) - 1)):
-        if parts[k] == "labels":
-            return type(path)(*parts[:k], "images", *parts[k + 1 :])
-    return path
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_FILES
+def _is_image(name: str | Path) -> bool:
+    return PurePath(name).suffix.lower() in IMAGE_FILES
 
 
 def _without_suffix(name: str) -> str:

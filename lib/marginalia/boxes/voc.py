@@ -9,9 +9,9 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .checks import NO_CATEGORY, Rows, validate
+from .checks import NO_BOX, NO_CATEGORY, Rows
 from .sources import image_ids, members
-from .table import BoxTable, Issue
+from .table import BoxTable
 
 
 def read_voc(path: Path) -> BoxTable:
@@ -27,35 +27,28 @@ def read_voc(path: Path) -> BoxTable:
     if not texts:
         raise ValueError(f"{path}: no .xml file in it; VOC annotations are one XML file per image")
     rows = Rows()
-    sizes, files, labels, difficult, boxless = [], [], [], [], []
+    sizes, files, labels, difficult = [], [], [], []
     for i, (name, text) in enumerate(texts.items()):
         where = f"{path}: {name}"
         root = _parse(where, text)
         sizes.append([_number(root, f"size/{side}", where, missing=np.nan) for side in ("width", "height")])
         files.append(_text(root, "filename"))
         for k, thing in enumerate(root.iterfind("object"), start=1):
-            entry = f"{name}, object {k}"
+            where = f"{path}: {name}, object {k}"
             corners = thing.find("bndbox")
-            if corners is None:
-                boxless.append(entry)
-                continue
-            where = f"{path}: {entry}"
-            x, y, right, bottom = (_number(corners, c, where) for c in ("xmin", "ymin", "xmax", "ymax"))
-            rows.add(entry, i, NO_CATEGORY, (x, y, right - x, bottom - y))
+            box = NO_BOX
+            if corners is not None:
+                x, y, right, bottom = (_number(corners, c, where) for c in ("xmin", "ymin", "xmax", "ymax"))
+                box = (x, y, right - x, bottom - y)
+            rows.add(f"{name}, object {k}", i, NO_CATEGORY, box)
             labels.append(_text(thing, "name"))
             difficult.append(_number(thing, "difficult", where, missing=0) > 0)
     # numbers can be given only when all names are known
     numbers = {label: c for c, label in enumerate(sorted(set(labels) - {""}), start=1)}
     rows.category = [numbers.get(label, NO_CATEGORY) for label in labels]
-    raw = rows.raw(
-        image_ids(path, list(texts)),
-        sizes,
-        {c: label for label, c in numbers.items()},
-        difficult=np.array(difficult, bool),
-        files=files if any(files) else (),
-        issues={"without a box": Issue(len(boxless), False, boxless[0])} if boxless else {},
-    )
-    return validate(raw)
+    names = {c: label for label, c in numbers.items()}
+    ids, files = image_ids(path, list(texts)), files if any(files) else ()
+    return rows.table(ids, sizes, names, files, np.array(difficult, bool))
 
 
 def _parse(where: str, text: bytes) -> Element:
@@ -80,12 +73,11 @@ def _text(element: Element, tag: str) -> str:
 
 
 def _number(element: Element, tag: str, where: str, missing: float | None = None) -> float:
-    text = element.findtext(tag)
-    if text is None or not text.strip():
-        if missing is not None:
-            return missing
-        raise ValueError(f"{where}: no <{tag}>")
+    text = _text(element, tag)
+    if not text and missing is not None:
+        return missing
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{where}: <{tag}> is {text.strip()!r:.40}, which is no number") from None
+        what = f"<{tag}> is {text!r:.40}, which is no number" if text else f"no <{tag}>"
+        raise ValueError(f"{where}: {what}") from None

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Float
 
-from .checks import Rows, validate
+from .checks import Rows
 from .sources import image_ids, image_sizes, members, sizes_beside
-from .table import BoxTable, Issue
+from .table import BoxTable
 
 ABOVE = 2  # normalised to the image size: a box that stands over a little stays below it
 NAME_FILES = ("obj.names", "classes.txt", "data.yaml", "data.yml")
@@ -24,72 +24,63 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
     the table stays normalised to the image size, and all sizes are (1, 1). Class names come from obj.names,
     classes.txt or data.yaml in the same place; class numbers count from 0 and stay as they are.
     """
+    rows = Rows()
     texts = members(path, (".txt", ".names", ".yaml", ".yml"))
     names = _class_names(path, texts)
-    labels, issues = label_files(path, texts)
+    labels = label_files(path, texts, rows)
     ids = image_ids(path, list(labels))
-    pixels, files = _own_sizes(path, labels, ids, issues) if sizes is None else image_sizes(sizes, ids, path)
-    rows, above = Rows(), []
-    for i, name, line, numbers in box_lines(path, labels, "class cx cy w h"):
-        if not numbers[0].is_integer() or numbers[0] < 0:
-            raise ValueError(
-                f"{path}: {name}, line {line}: class {numbers[0]} is not a whole number from 0 on"
-            )
-        if ABOVE < max(numbers[1:]) < np.inf:
-            above.append(f"{name}, line {line}")
-        cx, cy, w, h = np.array(numbers[1:]) * np.tile(pixels[i], 2)
-        rows.add(f"{name}, line {line}", i, int(numbers[0]), (cx - w / 2, cy - h / 2, w, h))
-    if above:
-        issues[f"above {ABOVE}: pixels, not normalised?"] = Issue(len(above), True, above[0])
-    names = names or {c: str(c) for c in sorted(set(rows.category))}
-    return validate(rows.raw(ids, pixels, names, files=files, issues=issues))
+    pixels, files = _own_sizes(path, labels, ids, rows) if sizes is None else image_sizes(sizes, ids, path)
+    for i, entry, (kind, *box) in box_lines(path, labels, "class cx cy w h"):
+        if not kind.is_integer() or kind < 0:
+            raise ValueError(f"{path}: {entry}: class {kind} is not a whole number from 0 on")
+        if ABOVE < max(box) < np.inf:
+            rows.mark(f"above {ABOVE}: pixels, not normalised?", entry)
+        cx, cy, w, h = np.array(box) * np.tile(pixels[i], 2)
+        rows.add(entry, i, int(kind), (cx - w / 2, cy - h / 2, w, h))
+    return rows.table(ids, pixels, names, files)
 
 
 def _own_sizes(
-    path: Path, labels: dict[str, list], ids: list[str], issues: dict[str, Issue]
+    path: Path, labels: dict[str, list], ids: list[str], rows: Rows
 ) -> tuple[Float[np.ndarray, "I 2"], tuple[str, ...]]:
-    """Sizes and names of the images beside the labels; (1, 1) and an issue unless all are there."""
+    """Sizes and names of the images beside the labels; (1, 1) where one is missing, and it is marked."""
     sizes, files = sizes_beside(path, list(labels)) if path.is_dir() else ([None] * len(ids), ())
     if None not in sizes:
         return np.array(sizes, np.float64), files
-    first = f"image {ids[sizes.index(None)]}"
-    issues["normalised, image sizes unknown"] = Issue(len(ids), True, first)
+    for name, size in zip(ids, sizes, strict=True):
+        if size is None:
+            rows.mark("normalised, image sizes unknown", f"image {name}")
     return np.ones((len(ids), 2)), ()
 
 
-def label_files(path: Path, texts: dict[str, bytes]) -> tuple[dict[str, list], dict[str, Issue]]:
-    """Text files that hold numbers, split into words; any other text file is dropped and counted.
+def label_files(path: Path, texts: dict[str, bytes], rows: Rows) -> dict[str, list]:
+    """Text files that hold numbers, split into words; any other text file is dropped, and marked.
 
-    Returns name -> [(line number, words), ...] and the issues. A file of which some lines are numbers and
-    others are not is an error.
+    Returns name -> [(line number, words), ...]. ValueError for a file of which some lines are numbers and
+    others are not.
     """
-    labels, others = {}, []
+    labels = {}
     for name, text in texts.items():
-        pure = PurePosixPath(name)
-        if pure.name in NAME_FILES or pure.suffix != ".txt":
+        if not name.endswith(".txt") or PurePosixPath(name).name in NAME_FILES:
             continue
         lines = list(_lines(f"{path}: {name}", text))
-        numeric = [all(map(_is_number, words)) for _, words in lines]
+        numeric = [all(map(is_number, words)) for _, words in lines]
         if lines and not any(numeric):
-            others.append(name)
-            continue
-        if not all(numeric):
+            rows.mark("text file without numbers", name, kept=False)
+        elif not all(numeric):
             number, words = lines[numeric.index(False)]
-            raise ValueError(
-                f"{path}: {name}, line {number} is not a line of numbers: {' '.join(words)!r:.60}"
-            )
-        labels[name] = lines
+            said = " ".join(words)
+            raise ValueError(f"{path}: {name}, line {number} is not a line of numbers: {said!r:.60}")
+        else:
+            labels[name] = lines
     if not labels:
-        raise ValueError(
-            f"{path}: no text file with labels in it, only {', '.join(others[:3]) or 'other files'}"
-        )
-    return labels, {"text file without numbers": Issue(len(others), False, others[0])} if others else {}
+        there = ", ".join([*texts][:3]) or "other files"
+        raise ValueError(f"{path}: no text file with labels in it, only {there}")
+    return labels
 
 
-def box_lines(
-    path: Path, labels: dict[str, list], meaning: str
-) -> Iterator[tuple[int, str, int, list[float]]]:
-    """Image index, file name, line number and five numbers of each box; `meaning` names them in errors."""
+def box_lines(path: Path, labels: dict[str, list], meaning: str) -> Iterator[tuple[int, str, list[float]]]:
+    """Image index, place in the file and five numbers of each box; `meaning` names them in errors."""
     for i, (name, lines) in enumerate(labels.items()):
         for number, words in lines:
             if len(words) != 5:
@@ -97,7 +88,7 @@ def box_lines(
                     f"{path}: {name}, line {number} has {len(words)} numbers, but a box has 5: {meaning} "
                     "(outlines and scores are not read)"
                 )
-            yield i, name, number, [float(word) for word in words]
+            yield i, f"{name}, line {number}", [float(word) for word in words]
 
 
 def _lines(where: str, text: bytes) -> Iterator[tuple[int, list[str]]]:
@@ -111,7 +102,8 @@ def _lines(where: str, text: bytes) -> Iterator[tuple[int, list[str]]]:
             yield number, words
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a word of a label file is a number, NaN among them."""
     try:
         float(word)
     except ValueError:

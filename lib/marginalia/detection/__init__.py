@@ -11,7 +11,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "scenes": ["as_boxes", "make_scenes"],
-        "detector": ["DetectorConfig", "build", "predict_table"],
+        "detector": ["Detector", "DetectorConfig", "build", "predict_table"],
+        "matching": ["Targets", "gather_targets"],
         "capture": ["capture_attention"],
         "loading": ["load", "prepare"],
     },

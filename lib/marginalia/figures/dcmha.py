@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
+from matplotlib.figure import Figure
 
 from marginalia.plots import NEUTRAL, panels
 from marginalia.store import read_table
 from marginalia.style import CYCLE
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 
 def training_speed() -> tuple[Figure, pd.DataFrame]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
-from matplotlib.colors import to_hex
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from scipy.stats import median_abs_deviation
 
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.error_types import ERRORS, costs, error_types
@@ -23,16 +24,14 @@ from marginalia.boxes.nulls import null_correlations
 from marginalia.boxes.photographs import photographs
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
-from marginalia.plots import NEUTRAL, boxes_on, density, intervals, legend, panels
+from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, intervals, legend, panels
 from marginalia.statistics import bootstrap, rank_correlation
 from marginalia.store import read_table
 from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DETECTION, GROUND_TRUTH, PALETTE, WIDTH
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-DASHED = (0, (2.5, 1.5))
+TRUE = {"color": GROUND_TRUTH, "linewidth": 2.6}
+FOUND = {"color": DETECTION, "linewidth": 1}
+QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 1)
 SHOWN = 480  # pixels of the longer side of an image from a file: a page is at most 7 inches wide
 
 
@@ -48,10 +47,18 @@ class Pair:
 def mc_density(data: str | Path | None = None) -> tuple[Figure, pd.DataFrame]:
     """Figure 1: density of MC over the images of each data set; beside it, of boxes permuted between images.
 
-    data: a reader's annotation file, shown beside the measured sets. As in the paper, heights are scaled for
-    display: both curves of a set by the peak of its first. Returns (figure, data), data as `mc_histograms`.
+    data: a reader's annotation file, shown beside the measured sets and the embedded photographs. As in the
+    paper, heights are scaled for display: both curves of a set by the peak of its first. Returns (figure,
+    data), data with the columns dataset, low (lower edge of a bin of 0.01), observed (images), null (mean
+    over shuffles among images with similar counts). ValueError where the reader's MC do not make a density.
     """
-    histograms = mc_histograms(data)
+    frame = measured("mc_histograms").query("box_format == 'xywh'").rename(columns={"count": "null"})
+    frames = [frame[["dataset", "low", "observed", "null"]]]
+    frames.append(_histogram(photographs(tiles=True).table, "photographs (tiles)"))
+    if data is not None:
+        frames.append(_histogram(read_boxes(data), "your file"))
+    histograms = pd.concat(frames, ignore_index=True)
+
     figure, axes = panels(2, 2, 3.3, sharex=True, sharey=True)
     entries = {}
     for name, histogram in histograms.groupby("dataset", sort=False):
@@ -88,10 +95,8 @@ def convergence() -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-def failure_cases(
-    data: str | Sequence | Pair | None = None, quantiles: Sequence[float] = (0, 0.1, 0.25, 0.5, 0.75, 1)
-) -> tuple[Figure, pd.DataFrame]:
-    """Failures of a detector (an analogue): the images at given quantiles of AP per image, worst to best.
+def failure_cases(data: str | Pair | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Failures of a detector (an analogue): the images at QUANTILES of AP per image, worst to best.
 
     data as in `open_pair`, or a Pair. Detections with a score from `best_score` on are drawn and counted.
     Returns (figure, data): rows of `evaluate_images`, with `quantile` and `image_found`.
@@ -99,7 +104,7 @@ def failure_cases(
     pair = data if isinstance(data, Pair) else open_pair(data)
     threshold = best_score(pair)
     frame = evaluate_images(pair.ground_truth, pair.detections, threshold)
-    chosen = quantile_images(frame, quantiles)
+    chosen = quantile_images(frame, QUANTILES)
     return gallery(pair, chosen, threshold, [f"{100 * q:g} %: " for q in chosen["quantile"]])
 
 
@@ -113,20 +118,6 @@ def measured(name: str) -> pd.DataFrame:
     return frame.assign(dataset=frame["dataset"].map(DATASETS))
 
 
-def mc_histograms(data: str | Path | None = None) -> pd.DataFrame:
-    """MC of the measured data sets, of the embedded photographs and, with `data`, of a reader's boxes.
-
-    Returns columns dataset, low (lower edge of a bin of 0.01), observed (images), null (mean over shuffles
-    among images with similar counts). Raises ValueError where the reader's MC do not make a density.
-    """
-    frame = measured("mc_histograms").query("box_format == 'xywh'").rename(columns={"count": "null"})
-    frames = [frame[["dataset", "low", "observed", "null"]]]
-    frames.append(_histogram(photographs(tiles=True).table, "photographs (tiles)"))
-    if data is not None:
-        frames.append(_histogram(read_boxes(data), "your file"))
-    return pd.concat(frames, ignore_index=True)
-
-
 def _histogram(table: BoxTable, name: str) -> pd.DataFrame:
     """MC of a table's images, and of 50 shuffles under the count null, in bins of 0.01."""
     edges = np.linspace(0, 1, 101)
@@ -137,37 +128,31 @@ def _histogram(table: BoxTable, name: str) -> pd.DataFrame:
     observed = np.histogram(mc, edges)[0]
     null = np.mean([np.histogram(values, edges)[0] for values in runs] or [observed], axis=0)
     if min(np.count_nonzero(observed), np.count_nonzero(null)) < 2:
-        raise ValueError(
-            f"{name}: a density needs images with different MC, as annotated and after shuffling; "
-            f"{np.isfinite(mc).sum()} of its images have two usable boxes"
-        )
+        usable = np.isfinite(mc).sum()
+        raise ValueError(f"{name}: a density needs images with different MC; {usable} of its images have one")
     return pd.DataFrame({"dataset": name, "low": edges[:-1], "observed": observed, "null": null})
 
 
 # --- Ours: detections beside their ground truth
 
 
-def open_pair(data: str | Sequence | None = None, detector: str = "headline-conditional-0") -> Pair:
+def open_pair(data: str | None = None, detector: str = "headline-conditional-0") -> Pair:
     """Ground truth, detections and images of a reader, or those of a detector on validation scenes.
 
-    data: 'ground truth,detections' or 'ground truth,detections,folder of images', as one text or as a
-    sequence of paths; formats as in `read_boxes`; None, or a sequence of nothing but None: `scene_pair`. An
-    image is looked for under the name that the ground truth gives it, then under its id, also in twelve
-    digits, as COCO 2017 names its files; it is read when it is drawn, and a missing one is no error.
-    ValueError or FileNotFoundError for what cannot be read.
+    data: 'ground truth,detections' or 'ground truth,detections,folder of images'; formats as in `read_boxes`;
+    None: `scene_pair`. An image is looked for under the name that the ground truth gives it, then under its
+    id, also in twelve digits, as COCO 2017 names its files; it is read when it is drawn, and a missing one is
+    no error. ValueError or FileNotFoundError for what cannot be read.
     """
-    if data is None or (not isinstance(data, str) and not any(data)):
+    if data is None:
         return scene_pair(detector)
-    parts = [part.strip() for part in data.split(",")] if isinstance(data, str) else list(data)
-    parts += [None] * (3 - len(parts))
-    if len(parts) > 3 or not (parts[0] and parts[1]):
-        raise ValueError(
-            f"data must be 'ground truth,detections' or 'ground truth,detections,images', not {data!r}"
-        )
+    parts = [part.strip() for part in data.split(",")]
+    if len(parts) not in (2, 3) or not all(parts):
+        raise ValueError(f"data must be 'ground truth,detections[,folder of images]', not {data!r}")
     ground_truth = read_boxes(parts[0])
     detections = read_boxes(parts[1], ground_truth=ground_truth)
-    folder = Path(parts[2]).expanduser() if parts[2] else None
-    if folder is not None and not folder.is_dir():
+    folder = Path(parts[2]).expanduser() if len(parts) == 3 else None
+    if folder and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: the third part of data must be a folder of images")
     return Pair(ground_truth, detections, lambda image: _load(folder, ground_truth, image))
 
@@ -217,7 +202,7 @@ def best_score(pair: Pair) -> float:
 
 
 def gallery(
-    pair: Pair, chosen: pd.DataFrame, score_threshold: float, titles: Sequence[str] = ()
+    pair: Pair, chosen: pd.DataFrame, score_threshold: float, titles: Sequence[str] = (), columns: int = 3
 ) -> tuple[Figure, pd.DataFrame]:
     """Chosen rows of `evaluate_images` as images with AP, F1 and LRP; only these images are loaded.
 
@@ -226,27 +211,25 @@ def gallery(
     """
     shown = {}
     for title, (identity, row) in zip(titles or [""] * len(chosen), chosen.iterrows(), strict=True):
-        numbers = ", ".join(f"{name} {row[name]:.2f}" for name in ("AP", "F1", "LRP"))
+        numbers = "AP {AP:.2f}, F1 {F1:.2f}, LRP {LRP:.2f}".format(**row)
         shown[f"{title}{identity}\n{numbers}"] = pair.ground_truth.image_ids.index(identity)
-    figure, there = images(pair, shown, score_threshold)
+    figure, there = images(pair, shown, score_threshold, columns)
     return figure, chosen.assign(image_found=there)
 
 
 def images(
-    pair: Pair, shown: Mapping[str, int], score_threshold: float, columns: int = 3
+    pair: Pair, shown: Mapping[str, int], score_threshold: float, columns: int
 ) -> tuple[Figure, list[bool]]:
     """Images under their titles (title -> index), as `show_image` draws them; and which have pixels."""
     width, height = pair.ground_truth.sizes[list(shown.values())].T
     tallest = np.clip(np.nan_to_num(height / width, nan=1).max(), 0.6, 1.4)
-    columns = min(columns, len(shown))
-    figure, axes = panels(len(shown), columns, WIDTH["page"] / columns * tallest + 0.55)
+    figure, axes = panels(len(shown), columns, WIDTH["page"] / min(columns, len(shown)) * tallest + 0.55)
     there = []
     for panel, (title, image) in zip(axes, shown.items(), strict=True):
         there.append(show_image(panel, pair, image, score_threshold))
         panel.set_title(title, fontsize=8)
-        if not there[-1]:
-            panel.set_xlabel("the image is not there", fontsize=7)
-    pair_legend(figure, axes)
+        panel.set_xlabel("" if there[-1] else "the image is not there", fontsize=7)
+    pair_legend(figure)
     return figure, there
 
 
@@ -257,20 +240,12 @@ def cases(pairs: Mapping[str, tuple[BoxTable, BoxTable]]) -> tuple[Figure, pd.Da
     """
     figure, axes = panels(len(pairs), 4, 4.1 / len(pairs) + 1)
     rows = {}
-    for panel, (title, (ground_truth, found)) in zip(axes, pairs.items(), strict=True):
-        show_image(panel, Pair(ground_truth, found, lambda image: None), 0, scores=False)
-        panel.set_facecolor("0.96")
-        for (x, y, w, h), category in zip(ground_truth.xywh, ground_truth.category.tolist(), strict=True):
-            panel.text(x + w / 2, y + h + 2, ground_truth.names[category], fontsize=7, ha="center", va="top")
-        told = [
-            f"{found.names[c]}\n{s:.2f}" for c, s in zip(found.category.tolist(), found.score, strict=True)
-        ]
-        for (x, y, w, h), text in zip(found.xywh, told, strict=True):
-            panel.text(x + w / 2, y + h / 2, text, fontsize=7, ha="center", va="center")
-        rows[title] = evaluate_images(ground_truth, found).iloc[0].astype(float)
+    for panel, (title, tables) in zip(axes, pairs.items(), strict=True):
+        show_image(panel, Pair(*tables, lambda image: None), 0)
+        rows[title] = evaluate_images(*tables).iloc[0].astype(float)
         panel.set_title(title, fontsize=8)
         panel.set_xlabel("AP {AP:.2f}\nF1 {F1:.2f}".format(**rows[title]).replace("nan", "undefined"))
-    pair_legend(figure, axes)
+    pair_legend(figure)
     return figure, pd.DataFrame(rows).T.rename_axis("case")
 
 
@@ -285,17 +260,14 @@ def at_thresholds(
     own = [table.where(table.image == image) for table in (pair.ground_truth, pair.detections)]
     sweep = score_sweep(*own, iou_threshold)
     row = evaluate_images(*own, score_threshold, iou_threshold).loc[image_id]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH["page"], 3.1), width_ratios=(1, 1.3))
+    figure, (left, right) = panels(2, 2, 3.1, width_ratios=(1, 1.3))
     show_image(left, pair, image, score_threshold)
-    counts = row[["true_positives", "false_positives", "false_negatives"]].astype(int)
-    left.set_title("TP {}, FP {}, FN {}".format(*counts))
-    for column, nothing in (("F1", 0.0), ("LRP", 1.0)):  # above the highest score nothing is found
-        values = [nothing if row["ground_truths"] else np.nan, *sweep[column]]
-        name = f"{column} {row[column]:.2f}"
-        right.step([1, *sweep.index, 0], [*values, values[-1]], where="post", label=name)
+    left.set_title("{}: AP {:.2f}\nF1 {:.2f}, LRP {:.2f}".format(image_id, *row[["AP", "F1", "LRP"]]))
+    for column in ("F1", "LRP"):  # down to score 0, nothing more comes in
+        right.step([*sweep.index, 0], [*sweep[column], sweep[column].iloc[-1]], where="post", label=column)
     right.axvline(score_threshold, color=NEUTRAL, linewidth=1, linestyle="--")
     right.set(xlabel="score threshold", ylabel=f"F1, LRP (IoU at least {iou_threshold:g})")
-    right.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{image_id}: AP {row['AP']:.2f} at any threshold")
+    right.set(xlim=(0, 1), ylim=(0, 1.02))
     right.legend()
     return figure, sweep.reset_index()
 
@@ -305,35 +277,21 @@ def ap_strips(pair: Pair, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
 
     frame: rows of `evaluate_images`. Returns (figure, data): group, AP, group_AP a row an image.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH["page"], 2.9))
+    figure, (axes,) = panels(1, 1, 2.9)
     counts, rows = pair.ground_truth.counts, []
     for line, n in enumerate(np.unique(counts[counts > 0])):
         parts = (table.where((counts == n)[table.image]) for table in (pair.ground_truth, pair.detections))
-        own, pooled = frame["AP"][counts == n], evaluate(*parts)["AP"]
+        own, whole = frame["AP"][counts == n], evaluate(*parts)["AP"]
         spread = line + np.random.default_rng(n).uniform(-0.22, 0.22, len(own))
         axes.plot(own, spread, "o", color=CYCLE[0], alpha=0.45)
-        axes.plot([own.mean()] * 2, [line - 0.36, line + 0.36], color=CYCLE[1], linewidth=2.5)
-        axes.plot(pooled, line, "D", color="white", markeredgecolor="black", markersize=6)
-        rows.append(own.to_frame().assign(group=f"{n} object{'s' if n > 1 else ''}", group_AP=pooled))
+        axes.plot(own.mean(), line, "|", color=CYCLE[1], markersize=30, markeredgewidth=2.5)
+        axes.plot(whole, line, "D", color="white", markeredgecolor="black", markersize=6)
+        rows.append(own.to_frame().assign(group=f"{n} object{'s' if n > 1 else ''}", group_AP=whole))
     axes.set(xlabel="AP of an image", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), [f"{part['group'].iloc[0]} ({len(part)})" for part in rows])
-    diamond = {"marker": "D", "linestyle": "", "color": "white", "markeredgecolor": "black"}
-    marks = {"mean of the images' AP": {"color": CYCLE[1]}, "AP of all its images as one data set": diamond}
-    legend(figure, marks, "outside upper left")
+    names = ("an image", "mean of the images' AP", "AP of all its images as one data set")
+    figure.legend(axes.lines[:3], names, loc="outside upper left", ncols=3, markerscale=0.6)
     return figure, pd.concat(rows).loc[frame.index, ["group", "AP", "group_AP"]]
-
-
-def beside(pairs: Mapping[str, Pair], thresholds: Mapping[str, float], chosen: pd.DataFrame) -> Figure:
-    """The same images by several detectors, a row each; chosen: image ids, a column of AP a detector."""
-    side = WIDTH["page"] / len(chosen)
-    figure, axes = plt.subplots(len(pairs), len(chosen), figsize=(WIDTH["page"], len(pairs) * side + 0.6))
-    for line, (name, pair) in zip(axes, pairs.items(), strict=True):
-        for panel, (identity, row) in zip(line, chosen.iterrows(), strict=True):
-            show_image(panel, pair, pair.ground_truth.image_ids.index(identity), thresholds[name])
-            panel.set_title(f"{identity}: AP {row[name]:.2f}", fontsize=8)
-        line[0].set_ylabel(name)
-    pair_legend(figure, axes.flat)
-    return figure
 
 
 def ap_table(pairs: Mapping[str, Pair], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -347,73 +305,64 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
     """The most confident detection of each kind of error, in purple, and the image with most missed objects.
 
     Detections count from `threshold` on; "loose" ones are true positives with an IoU below 0.75. Returns
-    (figure, data): kind, number, and the image shown; data.attrs["under-confident"] counts the missed objects
-    that a detection below the threshold finds.
+    (figure, data): kind, number, and the image shown.
     """
     sure = pair.detections.where(pair.detections.score >= threshold)
     found = error_types(pair.ground_truth, sure)
     kinds = {kind: found.kind == kind for kind in ("classification", "duplicate", "localisation")}
     kinds["loose"] = (found.kind == "true positive") & (found.iou < 0.75)
     chosen = {kind: np.where(which, sure.score, -1).argmax() for kind, which in kinds.items() if which.any()}
-    shown = {f"{kind}: {kinds[kind].sum()}": sure.image[d] for kind, d in chosen.items()}
-    missed = found.outcome == "missed"
-    if missed.any():
-        shown[f"missed: {missed.sum()}"] = np.bincount(pair.ground_truth.image[missed]).argmax()
-    figure, _ = images(pair, shown, threshold, columns=5)
+    rows = [(kind, kinds[kind].sum(), sure.image[d]) for kind, d in chosen.items()]
+    missed = pair.ground_truth.image[found.outcome == "missed"]
+    if len(missed):
+        rows.append(("missed", len(missed), np.bincount(missed).argmax()))
+    figure, _ = images(pair, {f"{kind}: {number}": image for kind, number, image in rows}, threshold, 5)
     for panel, d in zip(figure.axes, chosen.values(), strict=False):
         size = pair.ground_truth.sizes[sure.image[d]]
         boxes_on(panel, sure.xywh[[d]], size, color=PALETTE["purple"], linewidth=2)
-    data = pd.DataFrame([title.split(": ") for title in shown], columns=["kind", "number"])
-    data["image_id"] = [pair.ground_truth.image_ids[image] for image in shown.values()]
-    found_at_any = error_types(pair.ground_truth, pair.detections).outcome == "found"
-    data.attrs = {"under-confident": int((missed & found_at_any).sum())}
-    return figure, data.astype({"number": int})
+    data = pd.DataFrame(rows, columns=["kind", "number", "image_id"])
+    return figure, data.assign(image_id=[pair.ground_truth.image_ids[image] for image in data["image_id"]])
 
 
 def error_counts(pair: Pair, threshold: float) -> pd.Series:
-    """Number of detections with a score from `threshold` on of each kind in ERRORS, and of missed objects."""
-    found = error_types(pair.ground_truth, pair.detections.where(pair.detections.score >= threshold))
+    """Errors with a score from `threshold` on: each kind in ERRORS, missed objects, and how many of these are
+    under-confident: found by a detection below the threshold.
+    """
+    sure = pair.detections.where(pair.detections.score >= threshold)
+    found, any_score = (error_types(pair.ground_truth, table) for table in (sure, pair.detections))
     counts = {kind: (found.kind == kind).sum() for kind in ERRORS}
-    return pd.Series(counts | {"missed": (found.outcome == "missed").sum()})
+    missed = found.outcome == "missed"
+    under = missed & (any_score.outcome == "found")
+    return pd.Series(counts | {"missed": missed.sum(), "under-confident": under.sum()})
 
 
-def error_bars(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> tuple[Figure, pd.DataFrame]:
+def error_table(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> pd.DataFrame:
     """Errors of each detector by kind: how many, and how much AP at IoU .50 would be gained without them.
 
-    Counted are detections with a score from the detector's own threshold on; the gain is with all. Returns
-    (figure, data), columns (what, detector).
+    Counted are detections with a score from the detector's own threshold on; the gain is with all. Columns
+    (what, detector).
     """
-    counts = pd.DataFrame({name: error_counts(pair, thresholds[name]) for name, pair in pairs.items()})
-    gains = {name: costs(pair.ground_truth, pair.detections)[counts.index] for name, pair in pairs.items()}
-    data = pd.concat({"count": counts, "AP50 gained": pd.DataFrame(gains)}, axis=1)
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH["page"], 2.7), sharey=True)
-    for panel, what, form in zip(axes, ("count", "AP50 gained"), ("%g", "%.3f"), strict=True):
-        data[what].plot.barh(ax=panel, width=0.8, legend=False)
-        for bars in panel.containers:
-            panel.bar_label(bars, fmt=form, padding=2, fontsize=7)
-        panel.margins(x=0.14)
-    axes[0].set(xlabel="errors at the detector's own threshold", ylim=(len(data) - 0.4, -0.6))
-    axes[1].set_xlabel("AP50 gained if these errors were mended")
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(pairs))
-    return figure, data
+    counts = {name: error_counts(pair, thresholds[name]) for name, pair in pairs.items()}
+    gains = {name: costs(pair.ground_truth, pair.detections).drop("AP50") for name, pair in pairs.items()}
+    return pd.concat({"count": pd.DataFrame(counts), "AP50 gained": pd.DataFrame(gains)}, axis=1)
 
 
-def differences(paired: pd.DataFrame, first: str, second: str) -> tuple[Figure, pd.DataFrame]:
+def differences(paired: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Histogram of the AP of images by one detector minus that by another, with the mean and its interval.
 
-    paired: a column a detector. Returns (figure, data): both columns and `difference`; data.attrs has the
-    mean, and its 95 % interval over images as low and high.
+    paired: a column for each of the two. Returns (figure, data): both columns and `difference`; data.attrs
+    has the mean, and its 95 % interval over images as low and high.
     """
-    data = paired[[first, second]].assign(difference=paired[first] - paired[second]).dropna()
+    first, second = paired
+    data = paired.assign(difference=paired[first] - paired[second]).dropna()
     difference = data["difference"]
     low, high = bootstrap(np.mean, difference.to_numpy())
-    figure, axes = plt.subplots(figsize=(WIDTH["page"], 2.6))
-    axes.hist(difference, np.arange(-1.025, 1.05, 0.05), color=CYCLE[0], alpha=0.55)
+    figure, (axes,) = panels(1, 1, 2.6)
+    axes.hist(difference, 40, color=CYCLE[0], alpha=0.55)
     axes.axvspan(low, high, color=CYCLE[1], alpha=0.3, linewidth=0)
     axes.axvline(difference.mean(), color=CYCLE[1], label="mean, 95 % interval")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(xlabel=f"AP of an image by {first} minus that by {second}", ylabel="images")
-    axes.set_xlim(*1.1 * np.array([-1, 1]) * difference.abs().max())
     axes.legend()
     data.attrs = {"mean": difference.mean(), "low": low, "high": high}
     return figure, data
@@ -422,26 +371,21 @@ def differences(paired: pd.DataFrame, first: str, second: str) -> tuple[Figure, 
 def scene_features(count: int = 512) -> pd.DataFrame:
     """What may make a validation scene hard, a row a scene; lengths in parts of the side.
 
-    The roughness of the ground is the standard deviation of the grey levels (0 to 255) outside all boxes.
+    The roughness of the ground is the median absolute deviation of all grey levels (0 to 255): digits cover
+    too few pixels to count in a median.
     """
     from marginalia.detection import make_scenes
 
-    batch, rows = make_scenes(count, split="val"), []
-    for pixels, boxes in zip(batch.pixels[:, 0], batch.boxes, strict=True):
-        corners, (wide, high) = cxcywh_to_xyxy(boxes), boxes[:, 2:].T
-        ground = np.ones(pixels.shape, bool)
-        for left, top, right, bottom in np.rint(pixels.shape[0] * corners).astype(int):
-            ground[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = False
-        overlap = np.triu(iou(corners, corners), 1).max()
-        rows.append((len(boxes), high.min(), overlap, (high / wide).max(), pixels[ground].std()))
-    names = [
-        "number of digits",
-        "smallest height",
-        "largest IoU of two",
-        "height / width",
-        "ground roughness",
-    ]
-    return pd.DataFrame(rows, columns=names, index=[f"scene {i}" for i in range(count)])
+    batch = make_scenes(count, split="val")
+    corners = [cxcywh_to_xyxy(boxes) for boxes in batch.boxes]
+    features = {
+        "number of digits": [len(boxes) for boxes in batch.boxes],
+        "smallest height": [boxes[:, 3].min() for boxes in batch.boxes],
+        "largest IoU of two": [np.triu(iou(each, each), 1).max() for each in corners],
+        "height / width": [(boxes[:, 3] / boxes[:, 2]).max() for boxes in batch.boxes],
+        "ground roughness": median_abs_deviation(batch.pixels, axis=(1, 2, 3)),
+    }
+    return pd.DataFrame(features, [f"scene {i}" for i in range(count)])
 
 
 def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figure, pd.DataFrame]:
@@ -451,50 +395,26 @@ def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figur
     marks: among images with equally many objects, ranks taken within each number. Bars are 95 % intervals
     over images. Returns (figure, data), a row a mark.
     """
-    objects, rows = features.columns[0], []
+    among, rows = {"all": None, "equally many objects": features.iloc[:, 0]}, []
     for name, ap in aps.items():
-        for factor in features:
-            rows.append((name, factor, "all", *rank_correlation(features[factor], ap)))
-            if factor != objects:
-                within = rank_correlation(features[factor], ap, features[objects])
-                rows.append((name, factor, "equally many objects", *within))
-    data = pd.DataFrame(rows, columns=["detector", "factor", "images", "correlation", "low", "high"])
+        for factor, (images, groups) in itertools.product(features, among.items()):
+            rows.append((name, factor, images, *rank_correlation(features[factor], ap, groups)))
+    data = pd.DataFrame(rows, columns=["detector", "factor", "images", "correlation", "low", "high"]).dropna()
     figure, axes = panels(len(aps), 2, 2.6, sharex=True, sharey=True)
     for panel, (name, part) in zip(axes, data.groupby("detector", sort=False), strict=True):
-        for shift, (among, marks) in zip((-0.15, 0.15), part.groupby("images"), strict=True):
-            series = {"shift": shift, "open": shift < 0, "name": among, "order": list(features)}
+        for shift, (images, marks) in zip((-0.15, 0.15), part.groupby("images"), strict=True):
+            series = {"shift": shift, "open": shift < 0, "name": images, "order": list(features)}
             intervals(panel, marks, "correlation", "factor", **series)
         panel.set(title=name, xlabel="rank correlation with AP")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure, data
 
 
-def measured_ap(per_image: pd.DataFrame, summary: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Histograms of AP per image for measured pairs of ground truth and detections, with the data set's AP.
-
-    The tables per_image_ap.csv and ap_summary.csv of `data/measured`. Returns (figure, data): the marks.
-    """
-    known = summary.set_index(["figure", "dataset"])
-    data = known.loc["mean of the images' AP", ["value", "low", "high"]].rename(columns={"value": "mean_AP"})
-    data["dataset_AP"] = known.loc["AP of the data set", "value"]
-    figure, axes = panels(len(data), 2, 2.9, sharey=True)
-    for panel, (name, row) in zip(axes, data.iterrows(), strict=True):
-        values = per_image.loc[per_image["dataset"] == name, "AP"]
-        panel.hist(values, np.linspace(0, 1, 21), color=CYCLE[0], alpha=0.55)
-        panel.axvspan(row["low"], row["high"], color=CYCLE[1], alpha=0.2, linewidth=0)
-        panel.axvline(row["mean_AP"], color=CYCLE[1], label="mean of the images' AP, 95 % interval")
-        panel.axvline(row["dataset_AP"], color="black", linestyle="--", label="AP of the data set")
-        panel.set(xlabel="AP of an image", xlim=(0, 1), title=name)
-    axes[0].set_ylabel("images")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure, data.reset_index()
-
-
-def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0, scores: bool = True) -> bool:
+def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0) -> bool:
     """Draw an image with its ground truth and the detections that count; True if there were pixels.
 
-    Detections of a class that the image does not have are dashed. scores: written at a free corner of each
-    detection, behind the class where names of classes are short.
+    Crowds, and detections of a class that the image does not have, are dashed. Scores stand at a free corner
+    of each detection, behind the class where names of classes are short.
     """
     mine = pair.ground_truth.where(pair.ground_truth.image == image)
     kept = (pair.detections.image == image) & (pair.detections.score >= score_threshold)
@@ -503,22 +423,21 @@ def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0, s
     if not np.isfinite(size).all():  # the file is silent: the image's own size, or what holds all boxes
         corners = np.concatenate([t.xywh[:, :2] + t.xywh[:, 2:] for t in (mine, found)] + [[[1, 1]]])
         size = pixels.shape[1::-1] if pixels is not None else corners.max(axis=0)
-    axes.set_facecolor("0.85")
+    axes.set_facecolor("0.93")
     absent = ~np.isin(found.category, mine.category[~mine.crowd])
-    boxes_on(axes, mine.xywh[mine.crowd], size, pixels, GROUND_TRUTH, linewidth=2.6, linestyle=DASHED)
-    boxes_on(axes, mine.xywh[~mine.crowd], size, color=GROUND_TRUTH, linewidth=2.6)
-    boxes_on(axes, found.xywh[~absent], size, color=DETECTION, linewidth=1)
-    boxes_on(axes, found.xywh[absent], size, color=DETECTION, linewidth=1, linestyle=DASHED)
+    boxes_on(axes, mine.xywh[:0], size, pixels)
+    for table, dashed, style in ((mine, mine.crowd, TRUE), (found, absent, FOUND)):
+        boxes_on(axes, table.xywh[~dashed], size, **style)
+        boxes_on(axes, table.xywh[dashed], size, **style, linestyle=DASHED)
     axes.set_anchor("N")
-    if scores:
-        _write_scores(axes, found, size)
+    _write_scores(axes, found, size)
     return pixels is not None
 
 
 def _write_scores(axes: Axes, found: BoxTable, size: Sequence[float]) -> None:
     """Scores at a corner of their boxes, the first of four where none stands yet."""
     rim = [withStroke(linewidth=1.6, foreground="black")]
-    short = all(len(name) <= 2 for name in found.names.values())  # longer ones would cover the image
+    short = all(len(name) <= 3 for name in found.names.values())  # longer ones would cover the image
     taken = []
     for (x, y, w, h), score, category in zip(found.xywh, found.score, found.category.tolist(), strict=True):
         corners = [(across, down) for across in (x, x + w) for down in (y, y + h)]
@@ -532,17 +451,9 @@ def _write_scores(axes: Axes, found: BoxTable, size: Sequence[float]) -> None:
         axes.text(across, down, text, fontsize=7, color="white", clip_on=True, path_effects=rim, **place)
 
 
-def pair_legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    """What the frames of `show_image` in these axes mean."""
+def pair_legend(figure: Figure) -> None:
+    """What the frames of `show_image` mean."""
     rim = {"path_effects": [withStroke(linewidth=3.2, foreground=(0, 0, 0, 0.6))]}
-    lines = {"Ground truth": {"color": GROUND_TRUTH, "linewidth": 2.6} | rim}
-    lines["Detection, with its score"] = {"color": DETECTION, "linewidth": 1.4} | rim
-    frames = [box for panel in axes for box in panel.patches]
-    dashed = {to_hex(box.get_edgecolor()).upper() for box in frames if isinstance(box.get_linestyle(), tuple)}
-    if DETECTION in dashed:
-        lines["Detection of a class that is not there"] = lines["Detection, with its score"] | {
-            "linestyle": DASHED
-        }
-    if GROUND_TRUTH in dashed:
-        lines["Crowd"] = lines["Ground truth"] | {"linestyle": DASHED}
+    lines = {"ground truth": TRUE | rim, "detection, with its score": FOUND | rim}
+    lines["a crowd, or a class that is not there"] = {"color": NEUTRAL, "linestyle": DASHED}
     legend(figure, lines, handlelength=2.4)

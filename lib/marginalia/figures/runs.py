@@ -61,11 +61,7 @@ METRICS = {  # of the evaluations -> their names
 
 def settings(name: str) -> dict:
     """What a run was made with, from the head of its table: detector, options (steps, lr, ...), side, ..."""
-    return _settings(read_table(f"measured/detection/{name}.csv"))
-
-
-def _settings(table: pd.DataFrame) -> dict:
-    lines = table.attrs["source"].splitlines()
+    lines = read_table(f"measured/detection/{name}.csv").attrs["source"].splitlines()
     return json.loads(next(line for line in lines if line.startswith("settings: "))[len("settings: ") :])
 
 
@@ -95,7 +91,7 @@ def head_histories(names: Iterable[str]) -> pd.DataFrame:
 
 def _run(folder: str, name: str) -> pd.DataFrame:
     frame = read_table(f"measured/{folder}/{name}.csv")
-    made = _settings(frame)
+    made = settings(name)
     if frame["step"].max() < made["options"]["steps"]:
         raise ValueError(f"data/measured/{folder}/{name}.csv ends before its last step; run `make train`")
     frame.attrs = {}
