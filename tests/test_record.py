@@ -96,7 +96,7 @@ def test_hooks_go_also_after_an_error(model):
 def test_unknown_names_are_told_with_near_ones(model):
     named = nn.ModuleDict({"encoder": nn.Linear(1, 1), "decoder": nn.Linear(1, 1)})
     with (
-        pytest.raises(ValueError, match=r"no module is called 'encodr'; there are encoder"),
+        pytest.raises(ValueError, match=r"no module is called 'encodr'; near it: encoder"),
         record(named, "encodr"),
     ):
         pass

@@ -239,7 +239,7 @@ def test_weights_that_are_not_as_the_card_says_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"small.json says"):
         load(path)
     path.with_suffix(".json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"small.json: weights are"):
+    with pytest.raises(FileNotFoundError, match=r"small\.json"):
         load(path)
 
 

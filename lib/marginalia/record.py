@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only  # reaches tensors in tuples, dicts and outputs of transformers
+
+from .store import near
 
 
 @dataclass
@@ -66,6 +67,5 @@ def record(
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:
     found = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
     if not found:
-        near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4) or list(names)[1:4]
-        raise ValueError(f"record: no module is called {pattern!r}; there are {', '.join(near)}, ...")
+        raise ValueError(f"record: no module is called {pattern!r}; {near(pattern, names)}")
     return found

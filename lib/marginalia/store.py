@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import shutil
 import sys
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -133,13 +130,12 @@ def fetch(name: str) -> Path:
     """The local copy of a registered download, fetched first where it is missing or damaged.
 
     It lies below MARGINALIA_CACHE, or the user's cache folder. Returns the file, or for an archive the folder
-    in which its members lie under their own names. A file appears under its name only once it was found
+    in which its members lie under their own names. A download appears under its name only once it was found
     whole; one put there by hand is checked in the same way. Raises ValueError for an unknown name and
     DownloadError, saying what to do, for everything else.
     """
     import pooch
     import requests  # pooch's own means of transport
-    from filelock import FileLock
 
     if name not in DOWNLOADS:
         raise ValueError(f"fetch: no download {name!r}; {near(name, DOWNLOADS)}")
@@ -151,16 +147,11 @@ def fetch(name: str) -> Path:
     files.registry[target.name], files.urls[target.name] = entry.sha256, entry.url
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A cache for many readers may be read-only. Else one process at a time: what is temporary then was
-        # left by one that was killed.
-        with FileLock(folder / ".lock") if os.access(folder, os.W_OK) else nullcontext():
-            for left in folder.glob("tmp*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-            if not target.exists():
-                print(f"{name}: {entry.licence}", file=sys.stderr)
-            files.fetch(target.name, progressbar=True)
-            for member in entry.members:
-                _unpack(target, member)
+        if not target.exists():
+            print(f"{name}: {entry.licence}", file=sys.stderr)
+        files.fetch(target.name, progressbar=True)
+        for member in entry.members:
+            _unpack(target, member)
     except (requests.RequestException, ValueError) as error:  # ValueError: the checksum is another one
         raise DownloadError(
             f"fetch: {urlsplit(entry.url).netloc}, {ATTEMPTS} times: {error}. "
@@ -175,12 +166,11 @@ def fetch(name: str) -> Path:
 
 
 def _unpack(archive: Path, member: str) -> None:
-    """Put a member beside its archive in one step, unless it is there with the CRC that the archive names."""
+    """Put a member beside its archive in one step, unless it is there."""
     target = archive.parent / member
-    with zipfile.ZipFile(archive) as contents:
-        if target.is_file() and zlib.crc32(target.read_bytes()) == contents.getinfo(member).CRC:
-            return
-        with tempfile.TemporaryDirectory(dir=archive.parent) as part:
-            whole = contents.extract(member, part)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(whole, target)
+    if target.is_file():
+        return
+    with zipfile.ZipFile(archive) as contents, tempfile.TemporaryDirectory(dir=archive.parent) as part:
+        whole = contents.extract(member, part)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(whole, target)

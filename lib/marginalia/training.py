@@ -6,7 +6,6 @@ of the step's number. A run that was killed therefore goes on exactly as if it h
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -98,15 +98,18 @@ def fit(
         if made % options.every and made < options.steps:
             continue
 
-        measured = _evaluate(model, evaluate, made)
+        model.eval()
+        with torch.no_grad():
+            measured = {name: float(value) for name, value in evaluate(made).items()} if evaluate else {}
         seconds = round(time.monotonic() - began, 1)
         means = {name: total / added for name, total in sums.items()}
-        rows.append(
-            {"step": made, "seconds": seconds, "lr": learning_rate(index, options)} | means | measured
-        )
+        rate = learning_rate(index, options)
+        rows.append({"step": made, "seconds": seconds, "lr": rate} | means | measured)
         sums, added = Counter(), 0
         if state is not None:
-            _write_state(state, model, optimizer, options, rows)
+            parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            with _replacing(state) as part:
+                torch.save(parts | {"options": asdict(options), "rows": rows}, part)
         if table is not None:
             _write_table(table, header, rows)
     return rows
@@ -132,49 +135,26 @@ def _descend(
     optimizer.step()
 
 
-def _evaluate(model: nn.Module, evaluate: Evaluate | None, step: int) -> Row:
-    if evaluate is None:
-        return {}
-    model.eval()
-    with torch.no_grad():
-        return {name: float(value) for name, value in evaluate(step).items()}
-
-
 def _read_state(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, options: Options
 ) -> list[Row]:
     """Give model and optimizer the state of a checkpoint, and return its rows."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     known, asked = state["options"], asdict(options)
-    if known != asked:
-        unlike = [
-            f"{key} {known.get(key)} and not {asked[key]}" for key in asked if known.get(key) != asked[key]
-        ]
-        raise ValueError(
-            f"{path} is of a run with other options ({', '.join(unlike)}); delete it to begin anew"
-        )
+    unlike = [f"{key} {known.get(key)} and not {asked[key]}" for key in asked if known.get(key) != asked[key]]
+    if unlike:
+        told = f"{path} is of a run with other options ({', '.join(unlike)})"
+        raise ValueError(f"{told}; delete it to begin anew")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return state["rows"]
-
-
-def _write_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, options: Options, rows: list[Row]
-) -> None:
-    state = {"options": asdict(options), "rows": rows}
-    state |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    with _replacing(path) as part:
-        torch.save(state, part)
 
 
 def _write_table(path: Path, header: str, rows: list[Row]) -> None:
     with _replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in header.splitlines())
         if rows:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+            pd.DataFrame(rows).to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
 @contextmanager
@@ -217,12 +197,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     FileNotFoundError when one of the two files is missing, ValueError when they do not belong together.
     """
-    beside = path.with_suffix(".json")
-    for one in (path, beside):
-        if not one.is_file():
-            raise FileNotFoundError(f"no {one}: weights are a .safetensors file with a .json card beside it")
+    beside, found = path.with_suffix(".json"), hashlib.sha256(path.read_bytes()).hexdigest()
     card = json.loads(beside.read_text(encoding="utf-8"))
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != card["sha256"]:
         raise ValueError(f"{path}: its sha256 is {found}, but {beside.name} says {card['sha256']}")
     weights = load_file(path)

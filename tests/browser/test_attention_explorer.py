@@ -86,7 +86,7 @@ def test_it_appears_with_the_numbers_of_the_library(notebook, shown):
         "w = explorer.weights; print(float(w.max()), float(w.max() * w.size), int(w.argmax()))"
     )
     peak, times, cell = (float(number) for number in told.split())
-    found = re.search(r"peak ([\d.]+) = ([\d.]+)× an even spread\.$", shown.text("status"))
+    found = re.search(r"peak ([\d.]+) = ([\d.]+)× the uniform weight\.$", shown.text("status"))
     # told with two digits
     assert float(found[1]) == pytest.approx(peak, rel=0.06) and float(found[2]) == pytest.approx(
         times, rel=0.06

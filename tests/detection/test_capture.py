@@ -315,7 +315,7 @@ def test_other_models_are_refused_by_name(pixels):
     yolos = transformers.YolosForObjectDetection(transformers.YolosConfig(image_size=[32, 32], **sizes))
     for model in (yolos, published("Detr").model, torch.nn.Linear(2, 2)):
         name = type(model).__name__
-        with pytest.raises(TypeError, match=rf"ConditionalDetrForObjectDetection.*not of {name}$"):
+        with pytest.raises(TypeError, match=rf"ConditionalDetrForObjectDetection.*not {name}$"):
             capture_attention(model, pixels)
     changed = published("Detr")
     changed.model.decoder = torch.nn.Identity()

@@ -168,7 +168,7 @@ def test_all_kinds_of_detectors(kind):
     explorer = AttentionExplorer(captured, scenes.pixels[1, 0], image=1)
     references = explorer.facts["references"]
     if kind == "detr":
-        assert references is None  # it looks from nowhere, and the middle is no reference
+        assert references is None  # the middle is no reference
     else:
         assert np.shape(references) == (3, 16, 4 if kind == "dab" else 2)
     assert explorer.facts["scores"] == sorted(explorer.facts["scores"], reverse=True)
@@ -195,8 +195,7 @@ def test_other_pixels_are_refused(captured, pixels):
 
 
 def test_names_and_numbers_that_cannot_be(captured, pixels):
-    with pytest.raises(ValueError, match="names: class 2 has no name"):
-        AttentionExplorer(captured, pixels, names=NAMES[:2])
+    assert "2" in AttentionExplorer(captured, pixels, names=NAMES[:2]).facts["names"]
     with pytest.raises(ValueError, match="queries: expected 1 or more"):
         AttentionExplorer(captured, pixels, queries=0)
     assert AttentionExplorer(captured, pixels, names={0: "a", 1: "b", 2: "c"}).facts["names"][0] == "b"

@@ -117,7 +117,7 @@ def test_weights_of_a_step_open_by_their_path(folder, monkeypatch):
 
 
 def test_a_backbone_is_no_detector_to_load():
-    with pytest.raises(FileNotFoundError, match="'backbone-96' is no folder, no model trained here"):
+    with pytest.raises(ValueError, match=r"backbone-96\.json has no entry 'detector'"):
         load("backbone-96")
 
 

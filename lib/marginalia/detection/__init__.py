@@ -10,18 +10,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "scenes": ["SceneBatch", "as_boxes", "make_scenes"],
-        "attention": [
-            "AttentionMaps",
-            "cell_positions",
-            "conditional_logits",
-            "detr_logits",
-            "positional_encoding",
-        ],
-        "detector": ["KINDS", "Detector", "DetectorConfig", "DetectorOutput", "build", "predict_table"],
-        "matching": ["Targets", "gather_targets", "match"],
-        "losses": ["RECIPES", "set_loss"],
+        "scenes": ["as_boxes", "make_scenes"],
+        "detector": ["Detector", "DetectorConfig", "build", "predict_table"],
+        "matching": ["Targets", "gather_targets"],
         "capture": ["capture_attention"],
-        "loading": ["load"],
+        "loading": ["load", "prepare"],
     },
 )

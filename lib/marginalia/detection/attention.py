@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,8 +47,7 @@ def positional_encoding(
     """
     if width % 4 or points.shape[-1] not in (2, 4):
         raise ValueError(
-            f"positional_encoding: needs points (..., 2) or boxes (..., 4) and a width that is a "
-            f"multiple of 4, not {tuple(points.shape)} and {width}"
+            f"points {tuple(points.shape)} must be (..., 2) or (..., 4), width {width} a multiple of 4"
         )
     order = [1, 0, 2, 3][: points.shape[-1]]
     periods = _periods(width, temperature, points.device, points.dtype)
@@ -78,12 +76,7 @@ def cell_positions(h: int, w: int, dtype=torch.float32, device=None) -> Float[Te
 
     That is each cell's lower right corner and not its middle: maps look shifted by half a cell (sheet 7.5).
     """
-    y, x = torch.meshgrid(
-        torch.arange(1, h + 1, dtype=dtype, device=device) / (h + CELL_EPS),
-        torch.arange(1, w + 1, dtype=dtype, device=device) / (w + CELL_EPS),
-        indexing="ij",
-    )
-    return torch.stack((x, y), dim=-1).flatten(0, 1)  # (K, 2)
+    return valid_positions(torch.ones(1, h, w, dtype=torch.bool, device=device), dtype)[0]
 
 
 def valid_positions(valid: Bool[Tensor, "B h w"], dtype=torch.float32) -> Float[Tensor, "B h*w 2"]:
@@ -111,6 +104,13 @@ def concatenate_halves(
     return torch.cat((split_heads(content, heads), split_heads(spatial, heads)), dim=-1)
 
 
+def head_products(
+    query: Float[Tensor, "B Q width"], key: Float[Tensor, "B K width"], heads: int
+) -> Float[Tensor, "B H Q K"]:
+    """q . k of every head, unscaled."""
+    return split_heads(query, heads) @ split_heads(key, heads).mT
+
+
 def conditional_logits(
     content_query: Float[Tensor, "B Q width"],
     content_key: Float[Tensor, "B K width"],
@@ -129,28 +129,8 @@ def conditional_logits(
     (tensor([1.4142, 1.4142]), tensor([2.8284, 2.8284]))
     """
     scale = (2 * content_query.shape[-1] // heads) ** -0.5
-    content = split_heads(content_query, heads) @ split_heads(content_key, heads).mT
-    spatial = split_heads(spatial_query, heads) @ split_heads(spatial_key, heads).mT
-    return content * scale, spatial * scale
-
-
-class DetrTerms(NamedTuple):
-    """The four parts of DETR's logits, each (B, H, Q, K), and the two sums that the paper draws."""
-
-    content_content: Tensor  # c_q . c_k
-    content_position: Tensor  # c_q . p_k
-    object_content: Tensor  # o_q . c_k
-    object_position: Tensor  # o_q . p_k
-
-    @property
-    def content(self) -> Float[Tensor, "B H Q K"]:
-        """(c_q + o_q) . c_k: what is left of the logits beside the spatial part."""
-        return self.content_content + self.object_content
-
-    @property
-    def spatial(self) -> Float[Tensor, "B H Q K"]:
-        """(c_q + o_q) . p_k: DETR's spatial attention in Conditional DETR, Figures 1 and 4."""
-        return self.content_position + self.object_position
+    content = head_products(content_query, content_key, heads)
+    return content * scale, head_products(spatial_query, spatial_key, heads) * scale
 
 
 def detr_logits(
@@ -161,26 +141,21 @@ def detr_logits(
     project_query: Callable[[Tensor], Tensor],
     project_key: Callable[[Tensor], Tensor],
     heads: int,
-) -> tuple[DetrTerms, Float[Tensor, "B H Q K"]]:
-    """DETR's logits (c_q + o_q)^T (c_k + p_k) / sqrt(D): as four terms, and as the model has them.
+) -> tuple[Float[Tensor, "B H Q K"], Float[Tensor, "B H Q K"], Float[Tensor, "B H Q K"]]:
+    """DETR's logits (c_q + o_q)^T (c_k + p_k) / sqrt(D): content and spatial part, and as the model has them.
 
-    The vectors are those *before* projection; the projections are called, so that adapters and weights of 8
-    bits take part. The four terms sum to the logits as far as the projections are linear. Each bias is
-    counted once, with the content vectors. Conditional DETR eq. 2.
+    content: (c_q + o_q) . c_k, with the bias of the keys. spatial: (c_q + o_q) . p_k, DETR's spatial
+    attention in Conditional DETR, Figures 1 and 4. The vectors are those *before* projection; the projections
+    are called, so that adapters and weights of 8 bits take part. The two parts sum to the third as far as the
+    projection of the keys is linear. Conditional DETR eq. 2.
     """
     scale = (content_query.shape[-1] // heads) ** -0.5
-
-    def logits(
-        query: Float[Tensor, "B Q width"], key: Float[Tensor, "B K width"]
-    ) -> Float[Tensor, "B H Q K"]:
-        return split_heads(query, heads) @ split_heads(key, heads).mT * scale
-
-    # the projection of zeros is the bias: without it o_q and p_k are projected by the matrix alone
-    objects = project_query(object_query) - project_query(torch.zeros_like(object_query))
+    query = project_query(content_query + object_query)
+    # the projection of zeros is the bias: without it p_k is projected by the matrix alone
     positions = project_key(key_encoding) - project_key(torch.zeros_like(key_encoding))
-    queries, keys = (project_query(content_query), objects), (project_key(content_key), positions)
-    terms = DetrTerms(*(logits(q, k) for q in queries for k in keys))
-    return terms, logits(project_query(content_query + object_query), project_key(content_key + key_encoding))
+    keys = project_key(content_key), positions, project_key(content_key + key_encoding)
+    content, spatial, combined = (head_products(query, key, heads) * scale for key in keys)
+    return content, spatial, combined
 
 
 def modulate(

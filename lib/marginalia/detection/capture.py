@@ -24,11 +24,11 @@ from .detector import Detector
 
 Seen = dict[str, list[Call]]  # what `record` kept
 
-TRANSFORMERS_MODELS = (
-    "DetrForObjectDetection",
-    "ConditionalDetrForObjectDetection",
-    "DabDetrForObjectDetection",
-)
+TRANSFORMERS_MODELS = {  # `model_type` of a config.json -> class of transformers
+    "detr": "DetrForObjectDetection",
+    "conditional_detr": "ConditionalDetrForObjectDetection",
+    "dab-detr": "DabDetrForObjectDetection",
+}
 # Projections of c_q, c_k, p_q, p_k and, in the first layer only, o_q: here, then in transformers' Conditional
 # DETR and DAB-DETR. An attention is known by them, because its place has changed before (sheet 6.3).
 CONDITIONAL_PROJECTIONS = (
@@ -97,14 +97,25 @@ def capture_attention(
     >>> maps.spatial.shape, maps.content_terms
     (torch.Size([2, 1, 4, 5, 8, 8]), ('(c_q + o_q) . (c_k + p_k)', 'c_q . c_k'))
     """
-    adapter = _adapter(model)
-    mask = _checked(pixels, mask)
+    if isinstance(model, Detector):
+        run_model = _run_own
+    elif any(one.__name__ in TRANSFORMERS_MODELS.values() for one in type(model).__mro__):
+        run_model = _run_transformers
+    else:
+        known = ", ".join(TRANSFORMERS_MODELS.values())
+        raise TypeError(f"model: must be a Detector of this project or {known}, not {type(model).__name__}")
+    expected = (len(pixels), *pixels.shape[-2:])
+    if pixels.ndim != 4:
+        raise ValueError(f"pixels must be a batch (B, channels, height, width), not {tuple(pixels.shape)}")
+    if mask is not None and tuple(mask.shape) != expected:
+        raise ValueError(f"mask must be {expected}, a value for each pixel, not {tuple(mask.shape)}")
     layers = _cross_attentions(model)  # name -> how to get logits
     with _evaluating(model):
         # one pass, in which we keep what enters and leaves the cross-attentions and their projections
-        run = adapter.run([pattern for name in layers for pattern in (name, f"{name}.*")], pixels, mask)
+        names = [pattern for name in layers for pattern in (name, f"{name}.*")]
+        run = run_model(model, names, pixels, None if mask is None else mask.bool())
         # their logits; DETR's projections are called again, on the parts
-        parts = [logits(run.seen, adapter.heads) for logits in layers.values()]
+        parts = [logits(run.seen, run.heads) for logits in layers.values()]
     if run.valid is not None and not (some := run.valid.flatten(1).any(1)).all():
         raise ValueError(f"mask: leaves no cell of image {some.int().argmin()} of the batch valid")
     # logits of all layers, then a softmax over the cells that are not padding
@@ -150,28 +161,6 @@ def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
 # --- from the image to what passes through the model
 
 
-def _checked(pixels: Tensor, mask: Tensor | None) -> Tensor | None:
-    """The mask as booleans, if its shape and that of the pixels are right."""
-    if pixels.ndim != 4:
-        raise ValueError(f"pixels must be a batch (B, channels, height, width), not {tuple(pixels.shape)}")
-    expected = (len(pixels), *pixels.shape[-2:])
-    if mask is not None and tuple(mask.shape) != expected:
-        raise ValueError(f"mask must be {expected}, a value for each pixel, not {tuple(mask.shape)}")
-    return None if mask is None else mask.bool()
-
-
-def _adapter(model: nn.Module) -> OwnAdapter | TransformersAdapter:
-    """What can run this model; TypeError for another one."""
-    if isinstance(model, Detector):
-        return OwnAdapter(model)
-    if any(one.__name__ in TRANSFORMERS_MODELS for one in type(model).__mro__):
-        return TransformersAdapter(model)
-    raise TypeError(
-        f"attention maps can be had of this project's Detector and, of transformers, "
-        f"{', '.join(TRANSFORMERS_MODELS)}, not of {type(model).__name__}"
-    )
-
-
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """No gradients and no dropout; afterwards each module is in its own former mode."""
@@ -186,59 +175,45 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class Run(NamedTuple):
-    """What an adapter returns from one forward pass."""
+    """What one forward pass leaves."""
 
     seen: Seen
+    heads: int
     grid: tuple[int, int]  # h, w of the feature map
     valid: Bool[Tensor, "B h w"] | None  # its cells that are not padding, chosen as the model chooses them
     queries: Queries
 
 
-class OwnAdapter:
-    """A `Detector` of this project."""
-
-    def __init__(self, model: Detector):
-        self.model, self.heads = model, model.config.heads
-
-    def run(self, names: Sequence[str], pixels: Tensor, mask: Tensor | None) -> Run:
-        """One forward pass in which the calls of the modules `names` are recorded."""
-        with record(self.model, ["backbone", *names]) as seen:
-            output = self.model(pixels, mask)
-        stride = self.model.config.stride
-        scores, labels = _top_class(output.logits[-1], softmax=not self.model.config.focal)
-        return Run(
-            seen,
-            seen["backbone"][-1].output.shape[-2:],
-            None if mask is None else mask[:, ::stride, ::stride],
-            Queries(output.references, output.boxes[-1], scores, labels),
-        )
+def _run_own(model: Detector, names: Sequence[str], pixels: Tensor, mask: Tensor | None) -> Run:
+    """One forward pass of a `Detector`, in which the calls of the modules `names` are recorded."""
+    with record(model, ["backbone", *names]) as seen:
+        output = model(pixels, mask)
+    grid, stride = seen["backbone"][-1].output.shape[-2:], model.config.stride
+    valid = None if mask is None else mask[:, ::stride, ::stride]
+    scores, labels = _top_class(output.logits[-1], softmax=not model.config.focal)
+    queries = Queries(output.references, output.boxes[-1], scores, labels)
+    return Run(seen, model.config.heads, grid, valid, queries)
 
 
-class TransformersAdapter:
-    """A model of transformers whose class is one of TRANSFORMERS_MODELS."""
-
-    def __init__(self, model: nn.Module):
-        self.model, self.heads = model, model.config.decoder_attention_heads
-
-    def run(self, names: Sequence[str], pixels: Tensor, mask: Tensor | None) -> Run:
-        """As `OwnAdapter.run`."""
-        points = "model.decoder.ref_point_head"
-        pointed = hasattr(self.model.model.decoder, "ref_point_head")  # not in DETR
-        ours = ["model.input_projection", "model.decoder", *([points] if pointed else [])]
-        with record(self.model, [*ours, *names]) as seen:
-            output = self.model(pixel_values=pixels, pixel_mask=mask, return_dict=True)
-        h, w = seen["model.input_projection"][-1].output.shape[-2:]
-        valid = None if mask is None else interpolate(mask[None].float(), size=(h, w))[0].bool()
-        batch, count = output.pred_boxes.shape[:2]
-        layers = self.model.config.decoder_layers
-        if hasattr(self.model.model, "query_refpoint_embeddings"):  # DAB-DETR: anchors, which the layers move
-            references = seen["model.decoder"][-1].output.reference_points  # (L, B, Q, 4)
-        elif pointed:  # Conditional DETR; its field `reference_points` has its axes permuted (sheet 7.9)
-            references = seen[points][-1].output.sigmoid().expand(layers, batch, count, 2)
-        else:
-            references = output.pred_boxes.new_full((layers, batch, count, 2), 0.5)
-        scores, labels = _top_class(output.logits, softmax=not pointed)
-        return Run(seen, (h, w), valid, Queries(references, output.pred_boxes, scores, labels))
+def _run_transformers(model: nn.Module, names: Sequence[str], pixels: Tensor, mask: Tensor | None) -> Run:
+    """As `_run_own`, for a model of transformers whose class is one of TRANSFORMERS_MODELS."""
+    points, config = "model.decoder.ref_point_head", model.config
+    pointed = hasattr(model.model.decoder, "ref_point_head")  # not in DETR
+    ours = ["model.input_projection", "model.decoder", *([points] if pointed else [])]
+    with record(model, [*ours, *names]) as seen:
+        output = model(pixel_values=pixels, pixel_mask=mask, return_dict=True)
+    grid = seen["model.input_projection"][-1].output.shape[-2:]
+    valid = None if mask is None else interpolate(mask[None].float(), size=grid)[0].bool()
+    count = (config.decoder_layers, *output.pred_boxes.shape[:2])  # L, B, Q
+    if hasattr(model.model, "query_refpoint_embeddings"):  # DAB-DETR: anchors, which the layers move
+        references = seen["model.decoder"][-1].output.reference_points  # (L, B, Q, 4)
+    elif pointed:  # Conditional DETR; its field `reference_points` has its axes permuted (sheet 7.9)
+        references = seen[points][-1].output.sigmoid().expand(*count, 2)
+    else:
+        references = output.pred_boxes.new_full((*count, 2), 0.5)
+    scores, labels = _top_class(output.logits, softmax=not pointed)
+    queries = Queries(references, output.pred_boxes, scores, labels)
+    return Run(seen, config.decoder_attention_heads, grid, valid, queries)
 
 
 def _top_class(
@@ -252,14 +227,8 @@ def _top_class(
 # --- from there to the logits of each layer
 
 
-class Layer(NamedTuple):
-    """Scaled logits of one cross-attention, (B, H, Q, K), and both parts as formulas."""
-
-    content: Tensor
-    spatial: Tensor
-    combined: Tensor
-    content_terms: str
-    spatial_terms: str
+# (content, spatial, combined), scaled and (B, H, Q, K), then content and spatial as formulas
+Layer = tuple[Tensor, Tensor, Tensor, str, str]
 
 
 def _cross_attentions(model: nn.Module) -> dict[str, Callable[[Seen, int], Layer]]:
@@ -289,7 +258,7 @@ def _conditional_layer(name: str, projections: Sequence[str], seen: Seen, heads:
         content_key = content_key + spatial_key
     content, spatial = conditional_logits(content_query, content_key, spatial_query, spatial_key, heads)
     terms = "(c_q + o_q) . (c_k + p_k)" if first else "c_q . c_k"
-    return Layer(content, spatial, content + spatial, terms, "p_q . p_k")
+    return content, spatial, content + spatial, terms, "p_q . p_k"
 
 
 def _detr_layer(
@@ -297,5 +266,5 @@ def _detr_layer(
 ) -> Layer:
     """DETR: positions are added before one projection; spatial is (c_q + o_q) . p_k (section 3.1)."""
     vectors = (seen[name][-1].inputs[argument] for argument in inputs)
-    terms, combined = detr_logits(*vectors, lambda x: query(x).float(), lambda x: key(x).float(), heads)
-    return Layer(terms.content, terms.spatial, combined, "(c_q + o_q) . c_k", "(c_q + o_q) . p_k")
+    logits = detr_logits(*vectors, lambda x: query(x).float(), lambda x: key(x).float(), heads)
+    return *logits, "(c_q + o_q) . c_k", "(c_q + o_q) . p_k"

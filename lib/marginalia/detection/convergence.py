@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def steps_to_reach(steps: Float[ndarray, " E"], values: Float[ndarray, " E"], threshold: float) -> float:
@@ -26,7 +23,8 @@ def steps_to_reach(steps: Float[ndarray, " E"], values: Float[ndarray, " E"], th
     >>> steps_to_reach([100, 200, 300], [0.1, 0.5, 0.9], 0.8)
     275.0
     """
-    above = np.flatnonzero(np.asarray(values) >= threshold)
+    steps, values = np.asarray(steps), np.asarray(values)
+    above = np.flatnonzero(values >= threshold)
     if not len(above):
         return math.nan
     after = above[0]
@@ -39,17 +37,10 @@ def reach(histories: pd.DataFrame, metric: str, threshold: float) -> pd.DataFram
 
     Columns: base, seed, steps, trained (steps of the whole training).
     """
-    import pandas as pd
-
-    rows = [
-        (
-            *run,
-            steps_to_reach(part["step"].to_numpy(), part[metric].to_numpy(), threshold),
-            part["step"].max(),
-        )
-        for run, part in histories.groupby(["base", "seed"], sort=False)
-    ]
-    return pd.DataFrame(rows, columns=["base", "seed", "steps", "trained"])
+    runs = histories.groupby(["base", "seed"], sort=False)
+    steps = {run: steps_to_reach(part["step"], part[metric], threshold) for run, part in runs}
+    reached = pd.DataFrame({"steps": steps, "trained": runs["step"].max()})
+    return reached.rename_axis(["base", "seed"]).reset_index()
 
 
 def speed_up(reached: pd.DataFrame, slow: str, fast: str) -> pd.DataFrame:
@@ -98,13 +89,10 @@ def values_when(histories: pd.DataFrame, gate: str, level: float, metrics: Seque
 
     Columns: step, then the metrics; the index is (base, seed).
     """
-    import pandas as pd
-
     rows = {}
     for run, part in histories.groupby(["base", "seed"]):
-        steps = part["step"].to_numpy()
-        at = steps_to_reach(steps, part[gate].to_numpy(), level)
-        rows[run] = {"step": at} | {metric: np.interp(at, steps, part[metric]) for metric in metrics}
+        at = steps_to_reach(part["step"], part[gate], level)
+        rows[run] = {"step": at} | {name: np.interp(at, part["step"], part[name]) for name in metrics}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "seed"])
 
 

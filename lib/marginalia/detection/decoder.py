@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,14 +16,12 @@ from .layers import FeedForward, inverse_sigmoid, mlp
 class BoxHead(nn.Module):
     """Boxes (cx, cy, w, h) in [0, 1] from embeddings, as offsets to a reference before the sigmoid.
 
-    Conditional DETR eq. 1. `centred`: the last layer starts at zero, so that training starts with boxes at
-    their references, with w = h = 0.5 where the reference has no size; DETR does not do this.
+    Conditional DETR eq. 1.
     """
 
-    def __init__(self, width: int, centred: bool):
+    def __init__(self, width: int):
         super().__init__()
         self.offset = mlp(width, width, width, 4)
-        self.centred = centred
 
     def forward(
         self, hidden: Float[Tensor, "... Q width"], references: Float[Tensor, "... Q P"]
@@ -37,12 +34,17 @@ class DecoderLayer(nn.Module):
     """Self-attention, cross-attention, feed-forward; each added to its input, then normalised (post-norm)."""
 
     def __init__(
-        self, width: int, self_attention: nn.Module, cross_attention: nn.Module, feed_forward: FeedForward
+        self,
+        width: int,
+        self_attention: nn.Module,
+        cross_attention: nn.Module,
+        ffn: int,
+        activation: nn.Module,
     ):
         super().__init__()
         self.self_attention, self.self_norm = self_attention, nn.LayerNorm(width)
         self.cross_attention, self.cross_norm = cross_attention, nn.LayerNorm(width)
-        self.feed_forward, self.final_norm = feed_forward, nn.LayerNorm(width)
+        self.feed_forward, self.final_norm = FeedForward(width, ffn, activation), nn.LayerNorm(width)
 
     def forward(
         self,
@@ -60,13 +62,6 @@ class DecoderLayer(nn.Module):
         return self.final_norm(found + self.feed_forward(found))
 
 
-class Decoded(NamedTuple):
-    """What leaves the decoder, for every layer; P is 2 for points and 4 for anchors."""
-
-    hidden: Float[Tensor, "L B Q width"]  # after the norm that all layers share
-    references: Float[Tensor, "L B Q P"]  # what entered the layer, in [0, 1]; boxes are offsets to it
-
-
 class Decoder(nn.Module):
     """Layers that let queries attend to the memory, and the box head, because anchors are moved by it."""
 
@@ -81,8 +76,12 @@ class Decoder(nn.Module):
         memory: Float[Tensor, "B K width"],
         key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
-    ) -> Decoded:
-        """Embeddings and references of all layers; `key_encoding` is p_k, `valid` False on padded cells."""
+    ) -> tuple[Float[Tensor, "L B Q width"], Float[Tensor, "L B Q P"]]:
+        """Embeddings after the norm that all layers share, and the references that entered each layer.
+
+        References are in [0, 1], P is 2 for points and 4 for anchors; boxes are offsets to them.
+        `key_encoding` is p_k, `valid` False on padded cells.
+        """
         reported = entering = self.queries.start(len(memory))  # (B, Q, P)
         f = memory.new_zeros(*entering.shape[:2], self.width)
         hidden, references = [], []
@@ -92,4 +91,4 @@ class Decoder(nn.Module):
             hidden.append(self.norm(f))
             references.append(reported)
             reported, entering = self.queries.refine(entering, f, self.box_head)
-        return Decoded(torch.stack(hidden), torch.stack(references))
+        return torch.stack(hidden), torch.stack(references)

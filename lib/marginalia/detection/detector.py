@@ -14,7 +14,7 @@ The backbone did not learn from ImageNet: `pretraining` has what stands in for t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -25,16 +25,10 @@ from torch import Tensor, nn
 
 from ..boxes.geometry import cxcywh_to_xywh
 from ..boxes.table import BoxTable
-from .attention import cell_positions, positional_encoding, valid_positions
+from .attention import positional_encoding, valid_positions
 from .decoder import BoxHead, Decoder, DecoderLayer
 from .encoder import Backbone, Encoder, EncoderLayer, standardise
-from .layers import (
-    ConditionalCrossAttention,
-    ConditionalSelfAttention,
-    DetrCrossAttention,
-    DetrSelfAttention,
-    FeedForward,
-)
+from .layers import ConditionalCrossAttention, ConditionalSelfAttention, DetrCrossAttention, DetrSelfAttention
 from .queries import POINTS, SPATIAL_QUERIES, TRANSFORMS, AnchorQueries, LearnedQueries, PointQueries
 
 KINDS = ("detr", "detr-focal", "conditional", "dab")
@@ -56,25 +50,22 @@ class DetectorConfig:
     classes: int = 10
     in_channels: int = 1
     stride: int = 4  # pixels a cell: 64-pixel images give 16 x 16 cells
-    temperature: float = (
-        20.0  # of the keys' positional encoding, and of the queries' unless the next line says else
-    )
+    temperature: float = 20.0  # of the keys' positional encoding, and of the queries' where the next is None
     query_temperature: float | None = None  # 10000 beside 20 is the mixture in DAB-DETR's code
-    reference: str | None = None  # a name of POINTS in place of the kind's own; dab has anchors instead
-    spatial_query: str = "csq"  # a name of SPATIAL_QUERIES (Table 3); conditional and dab
+    reference: str | None = None  # one of POINTS in place of the kind's own; dab has anchors instead
+    spatial_query: str = "csq"  # one of SPATIAL_QUERIES (Table 3); conditional and dab
     transform: str = "diagonal"  # a name of TRANSFORMS (Figure 5); conditional and dab
 
     def __post_init__(self):
-        _known("kind", self.kind, KINDS)
-        _known("spatial_query", self.spatial_query, SPATIAL_QUERIES)
-        _known("transform", self.transform, TRANSFORMS)
-        _known("reference", self.point, POINTS)
+        known = {"kind": KINDS, "spatial_query": SPATIAL_QUERIES, "transform": TRANSFORMS, "point": POINTS}
+        for field, names in known.items():
+            if (value := getattr(self, field)) not in names:
+                raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {', '.join(names)}")
         if self.kind == "dab" and self.reference is not None:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
         if self.width % self.heads or self.width % 8:
             raise ValueError(
-                f"DetectorConfig: width must be a multiple of heads and of 8 (group norm, positional "
-                f"encoding), not {self.width} with {self.heads} heads"
+                f"DetectorConfig: width {self.width} is no multiple of 8 and of {self.heads} heads"
             )
 
     @property
@@ -86,11 +77,6 @@ class DetectorConfig:
     def point(self) -> str:
         """Which of POINTS makes the reference point."""
         return self.reference or ("fixed" if self.kind == "detr" else "predicted")
-
-
-def _known(field: str, value: str, names: Iterable[str]) -> None:
-    if value not in names:
-        raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {', '.join(names)}")
 
 
 class DetectorOutput(NamedTuple):
@@ -122,13 +108,12 @@ class Detector(nn.Module):
         h, w = features.shape[-2:]
         memory = features.flatten(2).mT.contiguous()  # (B, K, width)
         # where the cells are
-        if mask is None:
-            valid, positions = None, cell_positions(h, w, memory.dtype, memory.device)[None]
-        else:
-            # a cell is valid where the pixel at its upper left corner is
+        grid = memory.new_ones(1, h, w, dtype=torch.bool)
+        if mask is not None:  # a cell is valid where the pixel at its upper left corner is
             grid = mask[:, :: self.config.stride, :: self.config.stride]
-            valid, positions = grid.flatten(1), valid_positions(grid, memory.dtype)
+        positions = valid_positions(grid, memory.dtype)
         key_encoding = positional_encoding(positions, self.config.width, self.config.temperature)  # p_k
+        valid = None if mask is None else grid.flatten(1)
         # cells among themselves, then queries against cells, then boxes beside the references
         memory = self.encoder(memory, key_encoding, valid)
         hidden, references = self.decoder(memory, key_encoding, valid)
@@ -152,23 +137,23 @@ def build(config: DetectorConfig, seed: int = 0) -> Detector:
 
 
 def _assemble(config: DetectorConfig, ffn: int) -> Detector:
+    """A detector whose decoder has feed-forward blocks of hidden width `ffn`."""
     width, heads = config.width, config.heads
     encoder = Encoder(EncoderLayer(width, heads, config.ffn) for _ in range(config.encoder_layers))
     layers = [_decoder_layer(config, ffn, first=index == 0) for index in range(config.decoder_layers)]
-    decoder = Decoder(_queries(config), layers, BoxHead(width, centred=config.focal), width)
+    decoder = Decoder(_queries(config), layers, BoxHead(width), width)
     return Detector(config, Backbone(config.in_channels, width, config.stride), encoder, decoder)
 
 
-def _queries(config: DetectorConfig) -> nn.Module:
+def _queries(config: DetectorConfig) -> LearnedQueries | AnchorQueries:
     queries, width = config.queries, config.width
     if config.kind in ("detr", "detr-focal"):
-        return LearnedQueries(queries, width, POINTS[config.point](queries, width))
-    spatial_query = SPATIAL_QUERIES[config.spatial_query](TRANSFORMS[config.transform](width, config.heads))
+        return LearnedQueries(queries, width, config.point)
+    spatial_query = SPATIAL_QUERIES[config.spatial_query](config.transform, width, config.heads)
     temperature = config.query_temperature or config.temperature
     if config.kind == "dab":
         return AnchorQueries(queries, width, spatial_query, temperature)
-    point = POINTS[config.point](queries, width)
-    return PointQueries(queries, width, point, spatial_query, temperature)
+    return PointQueries(queries, width, config.point, spatial_query, temperature)
 
 
 def _decoder_layer(config: DetectorConfig, ffn: int, first: bool) -> DecoderLayer:
@@ -178,7 +163,7 @@ def _decoder_layer(config: DetectorConfig, ffn: int, first: bool) -> DecoderLaye
     else:
         attention = ConditionalSelfAttention(width, heads), ConditionalCrossAttention(width, heads, first)
     activation = nn.PReLU() if config.kind == "dab" else nn.ReLU()
-    return DecoderLayer(width, *attention, FeedForward(width, ffn, activation))
+    return DecoderLayer(width, *attention, ffn, activation)
 
 
 def decoder_ffn(config: DetectorConfig) -> int:
@@ -204,7 +189,11 @@ def parameters(model: nn.Module) -> int:
 
 @torch.no_grad()
 def _initialise(detector: Detector) -> None:
-    """Xavier weights and zero biases in the transformer, the prior in class biases, centred boxes."""
+    """Xavier weights and zero biases in the transformer; for focal heads the prior, and boxes with no offset.
+
+    Then training starts with boxes at their references, with w = h = 0.5 where the reference has no size;
+    DETR does not do this.
+    """
     for part in (detector.encoder, detector.decoder):
         for module in part.modules():
             if isinstance(module, nn.Linear):
@@ -212,10 +201,8 @@ def _initialise(detector: Detector) -> None:
                 nn.init.zeros_(module.bias)
     if detector.config.focal:
         nn.init.constant_(detector.class_head.bias, -math.log((1 - PRIOR) / PRIOR))
-    if detector.decoder.box_head.centred:
-        last = detector.decoder.box_head.offset[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        nn.init.zeros_(detector.decoder.box_head.offset[-1].weight)
+        nn.init.zeros_(detector.decoder.box_head.offset[-1].bias)
 
 
 # --- from outputs to detections

@@ -20,10 +20,14 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.interpolate import BSpline
+
+from ..boxes.geometry import xywh_to_xyxy
 
 _HELD_OUT = 1415  # where the 12th run begins
 _HOLES = ({1}, {0}, {0, 1}, {0}, {0, 1}, {0}, {1}, {0}, {2}, {1})  # of a well-drawn 0, 1, ... 9
 _LEVELS = (7, 6.5, 7.5, 6, 8, 5.5, 8.5, 5, 9, 4.5, 9.5, 4, 10)  # where to look for the outline, in turn
+_CUBIC = BSpline.basis_element(np.arange(-2.0, 3), extrapolate=False)  # weight of a coefficient, by distance
 _PAD = 3  # empty cells around a digit, so that its spline can fall to zero
 
 
@@ -84,10 +88,8 @@ def load_glyphs() -> Glyphs:
     levels = np.array([_outline(field, _HOLES[digit]) for field, digit in pairs])
     good = np.flatnonzero(np.isfinite(levels))
     # the box around the stroke
-    corners = np.empty((len(good), 4))
-    for n, k in enumerate(good):
-        x, y, w, h = around(fine @ splines[k] @ fine.T > levels[k])
-        corners[n] = np.array([x, y, x + w, y + h]) / 20 - 0.5
+    boxes = np.array([around(fine @ splines[k] @ fine.T > levels[k]) for k in good])  # fine steps
+    corners = xywh_to_xyxy(boxes) / 20 - 0.5
     return Glyphs(splines[good], levels[good], corners, source.target[good], good >= _HELD_OUT)
 
 
@@ -112,24 +114,10 @@ def _pixels(start: float, length: float, origin: float, scale: float, side: int)
     """Pixels of one axis up to two beyond a stroke, and the spline's slopes and values at their centres."""
     low, high = max(int(start) - 2, 0), min(int(start + length) + 3, side)
     at = origin + (np.arange(low, high) + 0.5 - start) / scale  # cells
-    return slice(low, high), (_cubic_slope(at), _cubic(at))
+    return slice(low, high), (_cubic(at, 1), _cubic(at))
 
 
-def _from_knots(at: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 14"]:
-    """Signed distance from the place of each coefficient."""
-    return at[:, None] - (np.arange(8 + 2 * _PAD) + 0.5 - _PAD)
-
-
-def _cubic(at: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 14"]:
-    """Weight of each coefficient in a cubic spline."""
-    distance = np.abs(_from_knots(at))
-    near = 2 / 3 - distance**2 * (1 - distance / 2)
-    return np.where(distance < 1, near, np.maximum(2 - distance, 0) ** 3 / 6)
-
-
-def _cubic_slope(at: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 14"]:
-    """Derivative of `_cubic`."""
-    signed = _from_knots(at)
-    distance = np.abs(signed)
-    near = distance * (1.5 * distance - 2)
-    return np.sign(signed) * np.where(distance < 1, near, -(np.maximum(2 - distance, 0) ** 2) / 2)
+def _cubic(at: Float[np.ndarray, " n"], derivative: int = 0) -> Float[np.ndarray, "n 14"]:
+    """Weight of each coefficient in a cubic spline, or in its derivative."""
+    distance = at[:, None] - (np.arange(8 + 2 * _PAD) + 0.5 - _PAD)  # from the place of each coefficient
+    return np.nan_to_num(_CUBIC(distance, derivative))  # NaN beyond 2

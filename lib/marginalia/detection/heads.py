@@ -8,22 +8,18 @@ x = -1 its left side, y = +1 its bottom. L layers, H heads, N objects, h x w cel
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from .capture import capture_attention
+from .detector import Detector
 from .losses import RECIPES
 from .matching import Matches, Targets, gather_targets, match, matched_iou
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from .detector import Detector
-    from .scenes import SceneBatch
+from .scenes import SceneBatch
 
 MAPS = ("spatial", "combined", "content")
 STEADY = 1.0  # half-boxes: an axis whose interquartile range is below this is steady
@@ -40,7 +36,7 @@ class Peaks:
     boxes: Float[Tensor, "N 4"]  # of the objects, (cx, cy, w, h) in [0, 1]
     peak: Float[Tensor, "L H N 2"]  # where the map is highest, (x, y) in [0, 1]
     width: Float[Tensor, "L H N 2"]  # standard deviation of the map along x and y, in parts of the image
-    entropy: Float[Tensor, "L H N"]  # nats; log(h * w) is a flat map
+    entropy: Float[Tensor, "L H N"]  # nats; log(h * w) where it is uniform
 
     @property
     def offset(self) -> Float[Tensor, "L H N 2"]:
@@ -70,7 +66,7 @@ def peak_positions(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
 
 
 def map_widths(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
-    """Standard deviation of each map along x and along y, in parts of the image; flat: 0.289."""
+    """Standard deviation of each map along x and along y, in parts of the image; uniform: 0.289."""
 
     def spread(marginal: Tensor) -> Tensor:
         size = marginal.shape[-1]
@@ -82,14 +78,8 @@ def map_widths(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
 
 
 def map_entropy(maps: Float[Tensor, "... h w"]) -> Float[Tensor, ...]:
-    """Shannon entropy of each map in nats, 0 (one cell) to log(h * w) (flat)."""
+    """Shannon entropy of each map in nats, 0 (one cell) to log(h * w) (uniform)."""
     return torch.special.entr(maps).sum((-2, -1))
-
-
-def matched_peaks(maps: Float[Tensor, "L B H Q h w"], matches: Matches, boxes: Float[Tensor, "N 4"]) -> Peaks:
-    """Peaks of the query that is matched with each object, in the order of `matches` (of one layer)."""
-    chosen = maps[:, matches.image, :, matches.query].permute(1, 2, 0, 3, 4)  # (L, H, N, h, w)
-    return Peaks(boxes[matches.box], peak_positions(chosen), map_widths(chosen), map_entropy(chosen))
 
 
 def permute_boxes(peaks: Peaks) -> Peaks:
@@ -108,19 +98,21 @@ def peaks_of(model: Detector, scenes: SceneBatch, least_iou: float = 0.5) -> dic
     An object is found when the query that the loss would match with it has a box of at least `least_iou`.
     The class does not matter. All three kinds of map are of the same objects.
     """
-    pixels, parts = torch.from_numpy(scenes.pixels), {kind: [] for kind in MAPS}
+    pixels, boxes, maps = torch.from_numpy(scenes.pixels), [], {kind: [] for kind in MAPS}
     for first in range(0, len(pixels), _BATCH):
         part = slice(first, first + _BATCH)
         targets = gather_targets(scenes.boxes[part], scenes.labels[part])
         captured = capture_attention(model, pixels[part])
         pairs = found_by(model, pixels[part], targets, least_iou)
+        boxes.append(targets.boxes[pairs.box])
         for kind in MAPS:
-            parts[kind].append(matched_peaks(getattr(captured, kind), pairs, targets.boxes))
-    joined = {}
-    for kind, each in parts.items():
-        boxes, *fields = zip(*(vars(part).values() for part in each), strict=True)
-        joined[kind] = Peaks(torch.cat(boxes), *(torch.cat(field, 2) for field in fields))
-    return joined
+            chosen = getattr(captured, kind)[:, pairs.image, :, pairs.query]  # (N, L, H, h, w)
+            maps[kind].append(chosen.permute(1, 2, 0, 3, 4))
+    joined = {kind: torch.cat(parts, 2) for kind, parts in maps.items()}  # (L, H, N, h, w) each
+    return {
+        kind: Peaks(torch.cat(boxes), peak_positions(chosen), map_widths(chosen), map_entropy(chosen))
+        for kind, chosen in joined.items()
+    }
 
 
 @torch.no_grad()
@@ -142,20 +134,17 @@ def summarise(peaks: Peaks, least: int = LEAST) -> pd.DataFrame:
     x_range, y_range (their interquartile ranges), x_width, y_width (median width of the map, parts of the
     image), entropy (median, nats). NaN with fewer than `least` objects.
     """
-    import pandas as pd
-
     layers, heads, objects = peaks.entropy.shape
-    columns = ["layer", "head", "objects", "x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"]
-    rows = []
-    for layer, head in np.ndindex(layers, heads):
-        numbers = [np.nan] * 7
-        if objects >= least:
-            offset, width = (field[layer, head].double().numpy() for field in (peaks.offset, peaks.width))
-            low, middle, high = np.quantile(offset, (0.25, 0.5, 0.75), axis=0)  # (2,) each
-            entropy = peaks.entropy[layer, head].median().item()
-            numbers = [*middle, *(high - low), *np.median(width, axis=0), entropy]
-        rows.append([layer, head, objects, *numbers])
-    return pd.DataFrame(rows, columns=columns)
+    layer, head = np.indices((layers, heads)).reshape(2, -1)
+    columns = ["x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"]
+    numbers = np.full((layers, heads, len(columns)), np.nan)
+    if objects >= least:
+        offset, width = peaks.offset.double().numpy(), peaks.width.double().numpy()  # (L, H, N, 2)
+        low, middle, high = np.quantile(offset, (0.25, 0.5, 0.75), axis=2)  # (L, H, 2) each
+        entropy = peaks.entropy.median(2, keepdim=True).values
+        numbers = np.concatenate([middle, high - low, np.median(width, axis=2), entropy], axis=2)
+    frame = pd.DataFrame({"layer": layer, "head": head, "objects": objects})
+    return frame.assign(**dict(zip(columns, numbers.reshape(-1, len(columns)).T, strict=True)))
 
 
 def sides(summary: pd.DataFrame) -> pd.Series:
@@ -166,8 +155,6 @@ def sides(summary: pd.DataFrame) -> pd.Series:
     `top` and `bottom`: likewise for y; where both hold, the axis further out counts. `inside`: both axes are
     steady and neither is beyond 0.5. `unlocalised`: the rest. Rows without numbers get an empty name.
     """
-    import pandas as pd
-
     x, y = summary["x"], summary["y"]
     steady_x, steady_y = summary["x_range"] < STEADY, summary["y_range"] < STEADY
     across = steady_x & (x.abs() > ASIDE) & (y.abs() <= 1)
@@ -191,8 +178,6 @@ def heads_by_side(summary: pd.DataFrame) -> pd.DataFrame:
     The steadiest head that specialises in it; where there is none, the one whose median peak lies nearest to
     the middle of that side, with `named` False. Index: side; columns as in `summary`, and named.
     """
-    import pandas as pd
-
     side, steadiness = sides(summary), summary[["x_range", "y_range"]].min(axis=1)
     ideal = {"left": (-1, 0), "top": (0, -1), "right": (1, 0), "bottom": (0, 1), "inside": (0, 0)}
     rows = {}

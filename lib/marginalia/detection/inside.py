@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..record import record
-from .attention import concatenate_halves, conditional_logits, positional_encoding, split_heads
+from .attention import concatenate_halves, head_products, positional_encoding, split_heads
 from .detector import Detector
 
 STEP = 2  # cells by which `kernel_departures` moves reference points
@@ -33,23 +33,18 @@ def watch_layer(
         )
     place = f"decoder.layers.{layer}"
     cross = f"{place}.cross_attention"
-    with record(model, [place, f"{place}.self_norm", cross, f"{cross}.*"]) as seen:
+    with record(model, [place, cross, f"{cross}.*"]) as seen:
         model(pixels)
 
     def output(name: str) -> Tensor:
         return seen[name][0].output
 
-    # what enters the layer, and the halves of the cross-attention before and after projection
-    entered = seen[place][0].inputs
-    x = {
-        "f": entered["f"],
-        "o_q": entered["position"],
-        "c_k": entered["memory"],
-        "p_k": entered["key_encoding"],
-    }
-    x["c_q"], x["p_q"] = output(f"{place}.self_norm"), seen[cross][0].inputs["spatial"]
-    x["q_c"], x["q_s"] = output(f"{cross}.content_query"), output(f"{cross}.spatial_query")
-    x["k_c"], x["k_s"] = output(f"{cross}.content_key"), output(f"{cross}.spatial_key")
+    # what enters the cross-attention, and its halves after projection
+    given = {"c_q": "content", "o_q": "position", "p_q": "spatial", "c_k": "memory", "p_k": "key_encoding"}
+    halves = {"q_c": "content_query", "q_s": "spatial_query", "k_c": "content_key", "k_s": "spatial_key"}
+    x = {symbol: seen[cross][0].inputs[name] for symbol, name in given.items()}
+    x |= {symbol: output(f"{cross}.{name}") for symbol, name in halves.items()}
+    x["f"] = seen[place][0].inputs["f"]
     if layer == 0:
         x["q_o"] = output(f"{cross}.object_query")
 
@@ -63,12 +58,10 @@ def watch_layer(
     content_query, content_key = x["q_c"], x["k_c"]
     if layer == 0:
         content_query, content_key = content_query + x["q_o"], content_key + x["k_s"]
-    spatial_key = x["k_s"].expand_as(content_key)
     x["q"] = concatenate_halves(content_query, x["q_s"], heads)  # (B, H, Q, 2D)
-    x["k"] = concatenate_halves(content_key, spatial_key, heads)  # (B, H, K, 2D)
+    x["k"] = concatenate_halves(content_key, x["k_s"].expand_as(content_key), heads)  # (B, H, K, 2D)
     x["v"] = split_heads(output(f"{cross}.value"), heads)  # (B, H, K, D)
-    logits = conditional_logits(content_query, content_key, x["q_s"], spatial_key, heads)
-    x["attention"] = sum(logits).softmax(-1)  # (B, H, Q, K)
+    x["attention"] = (x["q"] @ x["k"].mT * x["q"].shape[-1] ** -0.5).softmax(-1)  # (B, H, Q, K)
     return x | {"attended": output(cross), "f_next": output(place)}
 
 
@@ -81,8 +74,8 @@ def first_layer_terms(tensors: dict[str, Tensor], heads: int) -> dict[str, Float
     scale = (2 * tensors["q_c"].shape[-1] // heads) ** -0.5
     terms = {}
     for pair in ("c_q · c_k", "c_q · p_k", "o_q · c_k", "o_q · p_k", "p_q · p_k"):
-        query, key = (split_heads(tensors[symbols[symbol]], heads) for symbol in pair.split(" · "))
-        terms[pair] = query @ key.mT * scale
+        query, key = (tensors[symbols[symbol]] for symbol in pair.split(" · "))
+        terms[pair] = head_products(query, key, heads) * scale
     return terms
 
 

@@ -37,48 +37,26 @@ class FeedForward(nn.Module):
         return self.narrow(self.activation(self.widen(tokens)))
 
 
-class DetrSelfAttention(nn.Module):
-    """DETR's self-attention, in encoder and decoder: positions are added to queries and keys, not values."""
+class _Attention(nn.Module):
+    """What all attentions share: the named projections, then value and output, and how heads attend."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, *projections: str):
         super().__init__()
         self.heads = heads
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+        for name in (*projections, "value", "output"):
+            setattr(self, name, nn.Linear(width, width))
 
-    def forward(
-        self,
-        tokens: Float[Tensor, "B N width"],
-        position: Float[Tensor, "#B N width"],
-        valid: Bool[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "B N width"]:
-        placed = tokens + position
-        q, k, v = (
-            split_heads(t, self.heads) for t in (self.query(placed), self.key(placed), self.value(tokens))
-        )
-        return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
+    def attend(self, q, k, tokens, valid=None) -> Float[Tensor, "B Q width"]:
+        """softmax(q k^T) times the values of `tokens`, whose weight is 0 where they are not `valid`.
+
+        q (B, H, Q, D), k (B, H, K, D), tokens (B, K, width), valid (B, K).
+        """
+        v = split_heads(self.value(tokens), self.heads)  # (B, H, K, D)
+        mask = None if valid is None else valid[:, None, None, :]  # (B, 1, 1, K)
+        return self.output(join_heads(scaled_dot_product_attention(q, k, v, mask)))
 
 
-class ConditionalSelfAttention(nn.Module):
-    """Self-attention of Conditional and DAB-DETR: content and position are projected apart, then added."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.content_query, self.position_query = nn.Linear(width, width), nn.Linear(width, width)
-        self.content_key, self.position_key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(
-        self, tokens: Float[Tensor, "B Q width"], position: Float[Tensor, "#B Q width"]
-    ) -> Float[Tensor, "B Q width"]:
-        query = self.content_query(tokens) + self.position_query(position)
-        key = self.content_key(tokens) + self.position_key(position)
-        q, k, v = (split_heads(t, self.heads) for t in (query, key, self.value(tokens)))
-        return self.output(join_heads(scaled_dot_product_attention(q, k, v)))
-
-
-class DetrCrossAttention(nn.Module):
+class DetrCrossAttention(_Attention):
     """DETR's cross-attention: (c_q + o_q) against (c_k + p_k), one dot product a head, scale 1 / sqrt(D).
 
     Takes the same arguments as `ConditionalCrossAttention`, so that one decoder layer serves both; `spatial`
@@ -86,10 +64,7 @@ class DetrCrossAttention(nn.Module):
     """
 
     def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+        super().__init__(width, heads, "query", "key")
 
     def forward(
         self,
@@ -100,12 +75,38 @@ class DetrCrossAttention(nn.Module):
         key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q width"]:
-        query, key = self.query(content + position), self.key(memory + key_encoding)
-        q, k, v = (split_heads(t, self.heads) for t in (query, key, self.value(memory)))
-        return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
+        q = split_heads(self.query(content + position), self.heads)  # (B, H, Q, D)
+        k = split_heads(self.key(memory + key_encoding), self.heads)  # (B, H, K, D)
+        return self.attend(q, k, memory, valid)
 
 
-class ConditionalCrossAttention(nn.Module):
+class DetrSelfAttention(DetrCrossAttention):
+    """DETR's self-attention, in encoder and decoder: positions are added to queries and keys, not values."""
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N width"],
+        position: Float[Tensor, "#B N width"],
+        valid: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B N width"]:
+        return super().forward(tokens, position, None, tokens, position, valid)
+
+
+class ConditionalSelfAttention(_Attention):
+    """Self-attention of Conditional and DAB-DETR: content and position are projected apart, then added."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__(width, heads, "content_query", "position_query", "content_key", "position_key")
+
+    def forward(
+        self, tokens: Float[Tensor, "B Q width"], position: Float[Tensor, "#B Q width"]
+    ) -> Float[Tensor, "B Q width"]:
+        query = self.content_query(tokens) + self.position_query(position)
+        key = self.content_key(tokens) + self.position_key(position)
+        return self.attend(split_heads(query, self.heads), split_heads(key, self.heads), tokens)
+
+
+class ConditionalCrossAttention(_Attention):
     """Conditional DETR's cross-attention: c_q . c_k + p_q . p_k, projected apart, scale 1 / sqrt(2 D).
 
     `first`: the first decoder layer, where decoder embeddings are still empty, also adds the projected object
@@ -113,12 +114,9 @@ class ConditionalCrossAttention(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, first: bool):
-        super().__init__()
-        self.heads = heads
-        self.content_query, self.content_key = nn.Linear(width, width), nn.Linear(width, width)
-        self.spatial_query, self.spatial_key = nn.Linear(width, width), nn.Linear(width, width)
-        self.object_query = nn.Linear(width, width) if first else None
-        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
+        more = ["object_query"] if first else []
+        super().__init__(width, heads, "content_query", "content_key", "spatial_query", "spatial_key", *more)
+        self.first = first
 
     def forward(
         self,
@@ -132,18 +130,13 @@ class ConditionalCrossAttention(nn.Module):
         # project content and place apart
         content_query, content_key = self.content_query(content), self.content_key(memory)
         spatial_query, spatial_key = self.spatial_query(spatial), self.spatial_key(key_encoding)
-        if self.object_query is not None:  # the first layer
+        if self.first:
             content_query = content_query + self.object_query(position)
             content_key = content_key + spatial_key
         # without padding all images share p_k: (1, K, width) becomes (B, K, width) only here
         q = concatenate_halves(content_query, spatial_query, self.heads)  # (B, H, Q, 2D)
         k = concatenate_halves(content_key, spatial_key.expand_as(content_key), self.heads)  # (B, H, K, 2D)
-        v = split_heads(self.value(memory), self.heads)  # (B, H, K, D)
-        return self.output(join_heads(scaled_dot_product_attention(q, k, v, _key_mask(valid))))
-
-
-def _key_mask(valid: Bool[Tensor, "B K"] | None) -> Bool[Tensor, "B 1 1 K"] | None:
-    return None if valid is None else valid[:, None, None, :]
+        return self.attend(q, k, memory, valid)
 
 
 def inverse_sigmoid(p: Float[Tensor, ...]) -> Float[Tensor, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,20 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..boxes.geometry import cxcywh_to_xyxy, giou_elementwise
-from .matching import (
-    ALPHA,
-    GAMMA,
-    ClassCost,
-    Matches,
-    Targets,
-    Weights,
-    focal_cost,
-    match,
-    softmax_cost,
-)
-
-if TYPE_CHECKING:
-    from .detector import DetectorOutput
+from .detector import DetectorOutput
+from .matching import ALPHA, GAMMA, ClassCost, Matches, Targets, Weights, focal_cost, match, softmax_cost
 
 NO_OBJECT = 0.1  # weight of the "no object" class among the others
 
@@ -68,7 +55,7 @@ def focal_loss(logits: Float[Tensor, "L B Q C"], targets: Targets, matches: Matc
     # 1 at the class of the box that a query answers for, 0 everywhere else
     wanted = torch.zeros_like(logits)
     wanted[matches.layer, matches.image, matches.query, targets.labels[matches.box]] = 1.0
-    # cross-entropy in which what is right already counts little (gamma) and absent classes count more (alpha)
+    # cross-entropy in which what is sure already counts little (gamma) and absent classes count more (alpha)
     entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     p = logits.sigmoid()
     missed = p + wanted - 2 * p * wanted  # 1 - p where the class is wanted, p elsewhere

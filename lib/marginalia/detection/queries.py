@@ -2,11 +2,12 @@
 
 Each kind answers the same four questions: where does it start (`start`), what is its position in
 self-attention (`position`), what is its spatial query in a layer (`spatial`), and where is it after a layer
-(`refine`). The spatial query is put together from a form of T (`TRANSFORMS`, Figure 5) and a way of using it
-(`SPATIAL_QUERIES`, Table 3).
+(`refine`). The spatial query has a form of T (`TRANSFORMS`, Figure 5) and a way of using it (`SpatialQuery`).
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -15,42 +16,27 @@ from torch import Tensor, nn
 from .attention import modulate, positional_encoding
 from .layers import mlp
 
-# --- reference points: s of Conditional DETR eq. 1 and the two alternatives of its ablation
+POINTS = ("predicted", "learned", "fixed")
 
 
-class PredictedPoint(nn.Module):
-    """s = MLP(o_q)."""
+class ReferencePoint(nn.Module):
+    """s before the sigmoid, of Conditional DETR eq. 1 and of the two alternatives in its ablation.
 
-    def __init__(self, queries: int, width: int):
+    predicted   MLP(o_q)
+    learned     a free parameter
+    fixed       0, the middle of the image, for every query: DETR's boxes have no reference
+    """
+
+    def __init__(self, form: str, queries: int, width: int):
         super().__init__()
-        self.head = mlp(width, width, 2)
+        self.head = mlp(width, width, 2) if form == "predicted" else None
+        self.point = nn.Parameter(torch.randn(queries, 2)) if form == "learned" else None
 
     def forward(self, object_query: Float[Tensor, "Q width"]) -> Float[Tensor, "Q 2"]:
-        return self.head(object_query)
+        if self.head is not None:
+            return self.head(object_query)
+        return object_query.new_zeros(len(object_query), 2) if self.point is None else self.point
 
-
-class LearnedPoint(nn.Module):
-    """s is a free parameter."""
-
-    def __init__(self, queries: int, width: int):
-        super().__init__()
-        self.point = nn.Parameter(torch.randn(queries, 2))
-
-    def forward(self, object_query: Float[Tensor, "Q width"]) -> Float[Tensor, "Q 2"]:
-        return self.point
-
-
-class FixedPoint(nn.Module):
-    """s = 0, the middle of the image, for every query: DETR's boxes have no reference."""
-
-    def __init__(self, queries: int, width: int):
-        super().__init__()
-
-    def forward(self, object_query: Float[Tensor, "Q width"]) -> Float[Tensor, "Q 2"]:
-        return object_query.new_zeros(len(object_query), 2)
-
-
-POINTS = {"predicted": PredictedPoint, "learned": LearnedPoint, "fixed": FixedPoint}
 
 # --- T: how an embedding f transforms the positional encoding p_s (Figure 5)
 
@@ -84,74 +70,49 @@ class Mixing(nn.Module):
         return (matrices @ encoding.unflatten(-1, (self.blocks, side, 1))).flatten(-3)
 
 
-class Unchanged(nn.Module):
-    """T is the identity."""
-
-    def forward(
-        self, f: Float[Tensor, "B Q width"], encoding: Float[Tensor, "B Q width"]
-    ) -> Float[Tensor, "B Q width"]:
-        return encoding
-
-
 TRANSFORMS = {
-    "identity": lambda width, heads: Unchanged(),
+    "identity": lambda width, heads: None,
     "single": lambda width, heads: Scaling(width, 1),
     "block": lambda width, heads: Mixing(width, heads),
     "full": lambda width, heads: Mixing(width, 1),
     "diagonal": lambda width, heads: Scaling(width, width),
 }
 
-# --- the spatial query p_q from f (layer input), c_q (after self-attention) and p_s (Table 3)
-
 
 class SpatialQuery(nn.Module):
-    """CSQ, p_q = T(f) p_s, shared by all layers. The first layer has no f yet: there T is the identity."""
+    """p_q from f (layer input), c_q (after self-attention) and p_s; shared by all layers (Table 3).
 
-    def __init__(self, transform: nn.Module):
+    csq     T(f) p_s
+    csq-i   T(c_q) p_s: the transformation comes from the same layer's self-attention output
+    csq-t   T(f) 1: the transformation alone, the reference point unused
+    csq-p   p_s
+    csq-c   f, which is zero in the first layer: its spatial map is uniform
+
+    The first layer has no f yet: there T is the identity.
+    """
+
+    def __init__(self, form: str, transform: str, width: int, heads: int):
         super().__init__()
-        self.transform = transform
+        made = TRANSFORMS[transform](width, heads)  # drawn by all forms, which thus differ in nothing else
+        self.form, self.transform = form, None if form in ("csq-p", "csq-c") else made
 
     def forward(
-        self, f: Float[Tensor, "B Q width"], content: Tensor, encoding: Tensor, first: bool
+        self,
+        f: Float[Tensor, "B Q width"],
+        content: Float[Tensor, "B Q width"],
+        encoding: Float[Tensor, "B Q width"],
+        first: bool,
     ) -> Float[Tensor, "B Q width"]:
-        return encoding if first else self.transform(f, encoding)
+        if self.form == "csq-c":
+            return f
+        if self.form == "csq-t":
+            encoding = torch.ones_like(encoding)
+        if first or self.transform is None:
+            return encoding
+        return self.transform(content if self.form == "csq-i" else f, encoding)
 
 
-class SpatialQueryFromContent(SpatialQuery):
-    """CSQ-I, p_q = T(c_q) p_s: the transformation comes from the same layer's self-attention output."""
-
-    def forward(self, f, content, encoding, first):
-        return encoding if first else self.transform(content, encoding)
-
-
-class SpatialQueryWithoutPoint(SpatialQuery):
-    """CSQ-T, p_q = T(f) 1: the diagonal alone, the reference point unused. All ones in the first layer."""
-
-    def forward(self, f, content, encoding, first):
-        return super().forward(f, content, torch.ones_like(encoding), first)
-
-
-class SpatialQueryOfPoint(nn.Module):
-    """CSQ-P, p_q = p_s."""
-
-    def forward(self, f, content, encoding, first):
-        return encoding
-
-
-class SpatialQueryOfEmbedding(nn.Module):
-    """CSQ-C, p_q = f. Zero in the first layer, where there is no f: its spatial map is flat."""
-
-    def forward(self, f, content, encoding, first):
-        return f
-
-
-SPATIAL_QUERIES = {
-    "csq": SpatialQuery,
-    "csq-i": SpatialQueryFromContent,
-    "csq-t": SpatialQueryWithoutPoint,
-    "csq-p": lambda transform: SpatialQueryOfPoint(),
-    "csq-c": lambda transform: SpatialQueryOfEmbedding(),
-}
+SPATIAL_QUERIES = {form: partial(SpatialQuery, form) for form in ("csq", "csq-i", "csq-t", "csq-p", "csq-c")}
 
 # --- the three kinds
 
@@ -159,13 +120,13 @@ SPATIAL_QUERIES = {
 class LearnedQueries(nn.Module):
     """DETR: a learned vector o_q, the same for every image and layer; no spatial query.
 
-    The reference point serves the box head only; `FixedPoint` is DETR as published.
+    The reference point serves the box head only; `fixed` is DETR as published.
     """
 
-    def __init__(self, queries: int, width: int, point: nn.Module):
+    def __init__(self, queries: int, width: int, point: str):
         super().__init__()
+        self.point = ReferencePoint(point, queries, width)
         self.object_query = nn.Parameter(torch.randn(queries, width))
-        self.point = point
 
     def start(self, batch: int) -> Float[Tensor, "B Q 2"]:
         """References (x, y) in [0, 1] before the first layer."""
@@ -187,9 +148,7 @@ class LearnedQueries(nn.Module):
 class PointQueries(LearnedQueries):
     """Conditional DETR: o_q as before, and a spatial query for each image, layer and query (sheet 2.2)."""
 
-    def __init__(
-        self, queries: int, width: int, point: nn.Module, spatial_query: nn.Module, temperature: float
-    ):
+    def __init__(self, queries: int, width: int, point: str, spatial_query: SpatialQuery, temperature: float):
         super().__init__(queries, width, point)
         self.spatial_query, self.temperature = spatial_query, temperature
 
@@ -204,7 +163,7 @@ class PointQueries(LearnedQueries):
 class AnchorQueries(nn.Module):
     """DAB-DETR: the query is an anchor box that every layer moves; its size stretches the spatial map."""
 
-    def __init__(self, queries: int, width: int, spatial_query: nn.Module, temperature: float):
+    def __init__(self, queries: int, width: int, spatial_query: SpatialQuery, temperature: float):
         super().__init__()
         self.width, self.temperature = width, temperature
         self.anchor = nn.Parameter(torch.randn(queries, 4))  # before the sigmoid

@@ -9,7 +9,7 @@ it takes to do without timm.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -17,22 +17,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import ResNetConfig
 
-DEPTHS = {  # blocks of the four stages
-    "resnet18": (2, 2, 2, 2),
-    "resnet34": (3, 4, 6, 3),
-    "resnet50": (3, 4, 6, 3),
-    "resnet101": (3, 4, 23, 3),
-    "resnet152": (3, 8, 36, 3),
-}
-BASIC = ("resnet18", "resnet34")  # blocks of two 3x3 convolutions; the others have bottlenecks of three
-
-_STEM = re.compile(r"(?P<part>conv|bn)1\.(?P<value>\w+)")
-_BLOCK = re.compile(
-    r"layer(?P<stage>[1-4])\.(?P<block>\d+)\.(?P<part>conv|bn)(?P<index>[1-3])\.(?P<value>\w+)"
-)
-_SHORTCUT = re.compile(r"layer(?P<stage>[1-4])\.(?P<block>\d+)\.downsample\.(?P<part>[01])\.(?P<value>\w+)")
 _IN_BACKBONE = re.compile(r"(?P<prefix>.*\bbackbone\..*?)(?P<name>(?:conv1|bn1|layer\d)\..+)")
-_PARTS = {"conv": "convolution", "0": "convolution", "bn": "normalization", "1": "normalization"}
+_NAME = re.compile(r"(?:layer([1-4])\.(\d+)\.)?(conv|bn|downsample\.)([0-3])\.(\w+)")
 
 
 def transformers_name(name: str) -> str:
@@ -40,19 +26,16 @@ def transformers_name(name: str) -> str:
 
     Both names count from the ResNet itself, without what a detector puts before them.
     """
-    if found := _STEM.fullmatch(name):
-        place = "embedder.embedder"
-    elif found := _BLOCK.fullmatch(name):
-        place = f"{_block(found)}.layer.{int(found['index']) - 1}"
-    elif found := _SHORTCUT.fullmatch(name):
-        place = f"{_block(found)}.shortcut"
-    else:
+    found = _NAME.fullmatch(name)
+    if not found:
         raise ValueError(f"{name!r} is not a weight of a plain ResNet (timm's resnet18 to resnet152)")
-    return f"{place}.{_PARTS[found['part']]}.{found['value']}"
-
-
-def _block(found: re.Match) -> str:
-    return f"encoder.stages.{int(found['stage']) - 1}.layers.{found['block']}"
+    stage, block, part, index, value = found.groups()
+    place = f"encoder.stages.{int(stage) - 1}.layers.{block}" if stage else "embedder.embedder"
+    if part == "downsample.":
+        place, part = f"{place}.shortcut", "conv" if index == "0" else "bn"
+    elif stage:
+        place = f"{place}.layer.{int(index) - 1}"
+    return f"{place}.{'convolution' if part == 'conv' else 'normalization'}.{value}"
 
 
 def rename_backbone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -70,21 +53,24 @@ def rename_backbone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def resnet_config(name: str, channels: int = 3) -> ResNetConfig:
-    """Configuration of transformers' ResNet for timm's `name`, giving the last stage's map to a detector."""
+def resnet_config(names: Iterable[str], channels: int = 3) -> ResNetConfig | None:
+    """Configuration of transformers' ResNet for the weights of a timm ResNet, as their names tell it.
+
+    It gives the last stage's map to a detector. None where no backbone has a timm ResNet's names.
+    """
     from transformers import ResNetConfig
 
-    if name not in DEPTHS:
-        raise ValueError(
-            f"the backbone {name!r} is not a plain ResNet; what can be opened: {', '.join(DEPTHS)}"
-        )
-    basic = name in BASIC
+    found = [match["name"] for name in names if (match := _IN_BACKBONE.fullmatch(name))]
+    blocks = {tuple(name.split(".")[:2]) for name in found if name.startswith("layer")}
+    if not blocks:
+        return None
+    bottleneck = any(".conv3." in name for name in found)  # else blocks of two 3x3 convolutions
     return ResNetConfig(
         num_channels=channels,
         embedding_size=64,
-        hidden_sizes=[64 * 2**i * (1 if basic else 4) for i in range(4)],
-        depths=list(DEPTHS[name]),
-        layer_type="basic" if basic else "bottleneck",
+        hidden_sizes=[64 * 2**i * (4 if bottleneck else 1) for i in range(4)],
+        depths=[sum(stage == f"layer{i}" for stage, _ in blocks) for i in range(1, 5)],
+        layer_type="bottleneck" if bottleneck else "basic",
         out_features=["stage4"],
     )
 

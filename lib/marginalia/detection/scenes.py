@@ -47,16 +47,6 @@ _GRIDS = {  # number of digits -> rows and columns to choose from; the last row 
     5: ((2, 3), (3, 2)),
     6: ((2, 3), (3, 2)),
 }
-_SIDES = (32, 512)  # pixels
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One image with its N digits."""
-
-    pixels: UInt8[np.ndarray, "1 S S"]  # grey levels
-    boxes: Float[np.ndarray, "N 4"]  # cxcywh in [0, 1], around the pixels whose centre is ink
-    labels: Int[np.ndarray, " N"]  # 0 to 9
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class SceneBatch:
     """B images of one size with their digits."""
 
     pixels: UInt8[np.ndarray, "B 1 S S"]  # grey levels
-    boxes: list[Float[np.ndarray, "N 4"]]  # float32, cxcywh in [0, 1]; one array an image
+    boxes: list[Float[np.ndarray, "N 4"]]  # float32, cxcywh in [0, 1], around the pixels whose centre is ink
     labels: list[Int[np.ndarray, " N"]]  # 0 to 9
 
 
@@ -77,45 +67,38 @@ def make_scenes(
     digits: tuple[int, int] = (1, 4),
     first: int = 0,
 ) -> SceneBatch:
-    """Images `first` to `first + count - 1`, each as `scene_at` makes it. ValueError as there.
+    """Images `first` to `first + count - 1`, side x side pixels with `digits` (fewest, most) digits each.
+
+    Each number of digits is equally likely. An image depends on its index and the other arguments alone, and
+    `side` changes nothing but its resolution. Raises ValueError for unknown names, a side outside 32 to 512,
+    and digits outside 1 to 6.
 
     >>> scenes = make_scenes(2, "arranged")
     >>> scenes.pixels.shape, [len(boxes) for boxes in scenes.boxes]
     ((2, 1, 64, 64), [3, 3])
     """
-    scenes = [scene_at(first + i, layout, split, seed, side, digits) for i in range(count)]
-    return SceneBatch(
-        pixels=np.stack([scene.pixels for scene in scenes]),
-        boxes=[scene.boxes for scene in scenes],
-        labels=[scene.labels for scene in scenes],
-    )
-
-
-def scene_at(
-    index: int,
-    layout: str = "scattered",
-    split: str = "train",
-    seed: int = 0,
-    side: int = 64,
-    digits: tuple[int, int] = (1, 4),
-) -> Scene:
-    """One image of side x side pixels with `digits` (fewest, most) digits, each number equally likely.
-
-    It depends on the arguments alone, and `side` changes nothing but its resolution. Raises ValueError for
-    unknown names, a side outside 32 to 512, and digits outside 1 to 6.
-    """
     for name, value, known in (("layout", layout, LAYOUTS), ("split", split, SPLITS)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-    if not _SIDES[0] <= side <= _SIDES[1]:
-        raise ValueError(f"side must be {_SIDES[0]} to {_SIDES[1]} pixels, not {side}")
+    if not 32 <= side <= 512:
+        raise ValueError(f"side must be 32 to 512 pixels, not {side}")
     if not 1 <= digits[0] <= digits[1] <= max(_GRIDS):
         raise ValueError(f"digits must be (fewest, most) within 1 to {max(_GRIDS)}, not {digits}")
+    streams = [[SPLITS.index(split), list(LAYOUTS).index(layout), seed, first + i] for i in range(count)]
+    scenes = [_scene(np.random.default_rng(key), layout, split == "val", side, digits) for key in streams]
+    pixels, boxes, labels = zip(*scenes, strict=True)
+    return SceneBatch(np.stack(pixels), list(boxes), list(labels))
+
+
+def _scene(
+    rng: np.random.Generator, layout: str, held_out: bool, side: int, digits: tuple[int, int]
+) -> tuple[UInt8[np.ndarray, "1 S S"], Float[np.ndarray, "N 4"], Int[np.ndarray, " N"]]:
+    """Pixels, boxes and labels of one image."""
     # which digits, in whose handwriting, and where
-    rng = np.random.default_rng([SPLITS.index(split), list(LAYOUTS).index(layout), seed, index])
     labels = rng.integers(10, size=rng.integers(digits[0], digits[1] + 1))
-    glyphs, pools = load_glyphs(), _pools(split)
-    chosen = np.array([pools[digit][rng.integers(len(pools[digit]))] for digit in labels])
+    glyphs = load_glyphs()
+    pools = [glyphs.pool(digit, held_out) for digit in labels]
+    chosen = np.array([pool[rng.integers(len(pool))] for pool in pools])
     places = LAYOUTS[layout](glyphs.aspect[chosen], rng) * side  # xywh in pixels
     # the ground
     ground, roughness, texture = _ground(side, rng)
@@ -132,11 +115,8 @@ def scene_at(
         # its box, around the pixels whose centre is ink
         boxes[n] = around(inside > 0)
         boxes[n, :2] += window[1].start, window[0].start
-    return Scene(
-        pixels=pixels.clip(0, 255).round().astype(np.uint8)[None],
-        boxes=xywh_to_cxcywh(boxes / side).astype(np.float32),
-        labels=labels,
-    )
+    boxes = xywh_to_cxcywh(boxes / side).astype(np.float32)
+    return pixels.clip(0, 255).round().astype(np.uint8)[None], boxes, labels
 
 
 def as_boxes(batch: SceneBatch) -> BoxTable:
@@ -196,7 +176,7 @@ def _arranged(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Floa
 LAYOUTS: dict[str, Callable] = {"scattered": _scattered, "arranged": _arranged}
 
 
-# -- what it looks like ---------------------------------------------------------------------------------
+# -- appearance ---------------------------------------------------------------------------------------
 
 
 def _ground(side: int, rng: np.random.Generator) -> tuple[float, float, Float[np.ndarray, "S S"]]:
@@ -229,9 +209,3 @@ def _texture(name: str, side: int, view: int) -> Float[np.ndarray, "T T"]:
     width = round(whole.width * side / view)
     texture = np.asarray(whole.resize((width, width), Image.Resampling.LANCZOS))
     return (texture - texture.mean()) / texture.std()
-
-
-@lru_cache(maxsize=2)
-def _pools(split: str) -> list[Int[np.ndarray, " P"]]:
-    """For each number the glyphs to choose from."""
-    return [load_glyphs().pool(digit, split == "val") for digit in range(10)]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 import traitlets
 from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from marginalia import plots, style
 
 from .base import Explorer, encoded, joined
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from marginalia.detection.capture import CapturedAttention
 
 KINDS = ("content", "spatial", "combined")
@@ -33,8 +32,9 @@ class AttentionExplorer(Explorer):
 
     `captured` comes from `detection.capture.capture_attention`, and `pixels` is the image with index `image`
     of its batch without padding: uint8, (H, W), (H, W, 3) or (H, W, 4). `names` has the name of each class
-    by its number. At most `queries` queries are kept, those with the highest scores, and fewer where their
-    maps would be more than 3 MB; the view and `summary` say how many were left out.
+    by its number; a class without one goes by its number. At most `queries` queries are kept, those with the
+    highest scores, and fewer where their maps would be more than 3 MB; the view and `summary` say how many
+    were left out.
 
     The traits `query`, `layer`, `head` and `kind` (one of KINDS) can be read and set. They count from 0 as
     the axes of `captured` do; `query` is the model's own number, one of `kept`. At first: the query with the
@@ -43,8 +43,8 @@ class AttentionExplorer(Explorer):
     [j, j + 1] / w of the image; its key encodes the lower right corner, so that maps lean half a cell up and
     to the left. Conditional DETR section 3.4 and Figure 4.
 
-    Raises ValueError for pixels of another kind, an image that is not there, classes without a name, and
-    maps of which not even one query fits; TraitError for a choice that is not there.
+    Raises ValueError for pixels of another kind, an image that is not there, and maps of which not even one
+    query fits; TraitError for a choice that is not there.
     """
 
     _esm = joined("canvas.js", "attention_maths.js", "attention_drawing.js", "attention.js")
@@ -70,7 +70,7 @@ class AttentionExplorer(Explorer):
     ):
         from marginalia.detection.capture import crop_to_valid
 
-        png = _as_shown(pixels)
+        png = encoded(pixels, LONGEST)
         self._captured, self._pixels = crop_to_valid(captured, image), pixels
         order = self._captured.queries.scores[0].argsort(descending=True, stable=True)
         kept = order[: _how_many(self._captured.combined.shape, queries, BUDGET - len(png))]
@@ -138,9 +138,6 @@ class AttentionExplorer(Explorer):
         Boxes with a score of 0.3 or more are solid. Small maps are scaled to their own peaks, which are told
         as multiples of the uniform weight (1 / number of cells).
         """
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-
         heads = self.facts["shape"][1]
         rows = max(1, round((heads / 2) ** 0.5))
         tall = 0.95 * min(1.0, self._pixels.shape[0] / self._pixels.shape[1])  # inches of a small map
@@ -164,13 +161,11 @@ class AttentionExplorer(Explorer):
 
     @property
     def _place(self) -> tuple[int, list[float] | None]:
-        """Row of the chosen query among those kept, and where the chosen layer looks from."""
+        """Row of the chosen query among those kept, and its reference in the chosen layer."""
         row, references = self.kept.index(self.query), self.facts["references"]
         return row, references and references[self.layer][row]
 
     def _draw_image(self, figure: Figure) -> None:
-        import pandas as pd
-
         facts, (row, point) = self.facts, self._place
         told = f"“{facts['names'][row]}”, score {facts['scores'][row]:.2f}"
         choice = f"layer {self.layer}, head {self.head}, {self.kind}"
@@ -185,7 +180,8 @@ class AttentionExplorer(Explorer):
         boxes = np.hstack((cxcywh[:, :2] - cxcywh[:, 2:] / 2, cxcywh[:, 2:]))
         names = np.array([facts["names"][row], *facts["names"]])
         # of boxes on one thing only the first has its name, or the names would overlap
-        names[pd.DataFrame(boxes[:, :2].clip(0).round(1)).duplicated()] = ""
+        _, first = np.unique(boxes[:, :2].clip(0).round(1), axis=0, return_index=True)
+        names[np.isin(np.arange(len(names)), first, invert=True)] = ""
         solid = np.array([False, *(score >= SOLID for score in facts["scores"])])
         dotted = {"linewidth": 0.8, "linestyle": (0, (2, 3))}
         plots.boxes_on(axes, boxes[1:][~solid[1:]], color=sky, **dotted)
@@ -214,18 +210,6 @@ class AttentionExplorer(Explorer):
             peak = f"peak {maps[kind].max():.2g} = {plots.times_uniform(maps[kind])}"
             axes.set_xlabel(f"{kind}\n{formula}\n{peak}", fontsize=7, labelpad=2)
         plots.joined(panels, ("×", "→"), at=1.17)
-
-
-def _as_shown(pixels: UInt8[np.ndarray, "H W *channels"]) -> bytes:
-    """The image as PNG, with no more pixels than are shown."""
-    from PIL import Image
-
-    png = encoded(pixels)
-    if max(pixels.shape[:2]) <= LONGEST:
-        return png
-    image = Image.open(io.BytesIO(png))
-    image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-    return encoded(np.asarray(image))
 
 
 def _how_many(shape: Sequence[int], queries: int, room: int) -> int:
@@ -257,30 +241,22 @@ def _overlaps(captured: CapturedAttention, kept) -> Float[np.ndarray, "L H Q"]:
 
 def _facts(captured: CapturedAttention, kept, size: Sequence[int], names) -> dict:
     """Everything about the kept queries that is no map."""
+    named = names if isinstance(names, Mapping) else dict(enumerate(names or ()))
     layers, _, heads, there, h, w = captured.combined.shape
     found, scores = captured.queries, captured.queries.scores[0]
     out = np.setdiff1d(np.arange(there), kept.numpy())
     references = found.references[:, 0]  # (L, Q, P)
-    pointed = not bool((references == 0.5).all())  # DETR looks from nowhere
+    pointed = not bool((references == 0.5).all())  # DETR has no reference
     return {
         "shape": [layers, heads, len(kept), h, w],
         "size": [size[1], size[0]],
         "queries": kept.tolist(),
         "boxes": found.boxes[0, kept].tolist(),  # cx, cy, w, h, normalised to the image's size
         "scores": scores[kept].tolist(),
-        "names": [_name(names, label) for label in found.labels[0, kept].tolist()],
+        "names": [str(named.get(label, label)) for label in found.labels[0, kept].tolist()],
         "references": references[:, kept].tolist() if pointed else None,
         "terms": [list(captured.content_terms), list(captured.spatial_terms)],
         "solid": SOLID,
         "left_out": len(out),
         "best_left_out": float(scores[out].max()) if len(out) else 0.0,
     }
-
-
-def _name(names: Sequence[str] | Mapping[int, str] | None, label: int) -> str:
-    if names is None:
-        return str(label)
-    try:
-        return str(names[label])
-    except (KeyError, IndexError):
-        raise ValueError(f"names: class {label} has no name; give one for every class number") from None

@@ -8,14 +8,12 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anywidget
 import numpy as np
 from jaxtyping import UInt8
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from matplotlib.figure import Figure
+from PIL import Image
 
 STATIC = Path(__file__).parent / "static"
 _OWN_IMPORT = re.compile(r'^import \{[^}]*\} from "\./[\w.]+\.js";\n', re.MULTILINE)
@@ -112,23 +110,24 @@ def _script_json(value) -> str:
 
 def _png(figure: Figure) -> bytes:
     """The figure as PNG of 256 colours, a third of the bytes: it is committed with a notebook's outputs."""
-    from PIL import Image
-
     drawn, buffer = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
     Image.open(drawn).convert("RGB").quantize(256).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def encoded(pixels: UInt8[np.ndarray, "H W *channels"]) -> bytes:
-    """An image, (H, W), (H, W, 3) or (H, W, 4) of uint8, as PNG; ValueError for anything else."""
-    from PIL import Image
+def encoded(pixels: UInt8[np.ndarray, "H W *channels"], longest: int = 10**9) -> bytes:
+    """An image, (H, W), (H, W, 3) or (H, W, 4) of uint8, as PNG of no side above `longest`.
 
+    ValueError for anything else.
+    """
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
         raise ValueError(f"pixels: expected an array of uint8 (0 to 255), not {kind}; convert it first")
     if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
         raise ValueError(f"pixels: expected (H, W), (H, W, 3) or (H, W, 4), not {pixels.shape}")
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
+    image = Image.fromarray(pixels)
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    image.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -6,22 +6,24 @@ import io
 import warnings
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 import traitlets
 from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
+from marginalia import style
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation, pearson, unit_profiles
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_boxes
+from marginalia.plots import DASHED, boxes_on, matrix
+from marginalia.style import PALETTE
 
 from .base import Explorer, encoded, joined
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DRAWS = 200  # random layouts behind the band, here and in the view
 QUANTILES = (0.05, 0.95)
@@ -156,11 +158,6 @@ class BoxExplorer(Explorer):
 
     def static(self) -> Figure:
         """Boxes on their image, the matrix of their correlations, and MC on its axis with the band."""
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-
-        from marginalia import style
-
         names = [label or str(i) for i, (_, label) in enumerate(zip_longest(self.boxes, self.labels))]
         names = names[: len(self.boxes)]
         with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
@@ -175,11 +172,6 @@ class BoxExplorer(Explorer):
 
     def _draw_boxes(self, axes: Axes, names: Sequence[str]) -> None:
         """Boxes with their names; those without a correlation are dashed."""
-        from PIL import Image
-
-        from marginalia.plots import DASHED, boxes_on
-        from marginalia.style import PALETTE
-
         pixels = np.asarray(Image.open(io.BytesIO(self.png))) if self.png else None
         usable = unit_profiles(self._numbers)[1]
         for chosen, line in ((usable, "-"), (~usable, DASHED)):
@@ -191,8 +183,6 @@ class BoxExplorer(Explorer):
 
     def _draw_matrix(self, axes: Axes, names: Sequence[str]) -> None:
         """Correlation of each pair, with its number where there is room for it."""
-        from marginalia.plots import matrix
-
         axes.set_title("Pearson correlation")
         n = len(names)
         if n < 2:
@@ -207,8 +197,6 @@ class BoxExplorer(Explorer):
 
     def _draw_scale(self, axes: Axes) -> None:
         """MC between 0 and 1, with the band of random boxes, the level of chance and the lower bound."""
-        from marginalia.style import PALETTE
-
         axes.set(xlim=(0, 1), ylim=(0, 1), yticks=[])
         axes.set_xticks((0, 0.25, 0.5, 0.75, 1), ("0", "0.25", "0.5", "0.75", "1"))
         axes.grid(False)

@@ -26,7 +26,6 @@ from marginalia.detection.attention import marginal_product, positional_encoding
 from marginalia.detection.capture import CapturedAttention, crop_to_valid
 from marginalia.detection.inside import watch_layer
 from marginalia.detection.loading import load, prepare
-from marginalia.detection.scenes import scene_at
 from marginalia.store import read_table
 from marginalia.style import CYCLE, DIVERGING, MODEL_COLORS, MODELS, PALETTE, WIDTH
 
@@ -97,7 +96,7 @@ def title_of(name: str) -> str:
 
 def drawn_scene(index: int) -> UInt8[np.ndarray, "S S"]:
     """A validation scene for the eye, in few grey levels: fine texture would fill a notebook's file."""
-    pixels = scene_at(index, split="val", side=SHARP).pixels[0]
+    pixels = detection.make_scenes(1, split="val", side=SHARP, first=index).pixels[0, 0]
     return pixels // 24 * 24 + 12
 
 

@@ -15,7 +15,7 @@ const CORNERS = "Column j of a map lies on [j, j + 1] / w of the picture. Its ke
 
 function describe({ facts, row, layer, head, kind, held }, map) {
   const what = `“${facts.names[row]}”, score ${facts.scores[row].toFixed(2)}${held ? ", held" : ""}`;
-  const peak = `peak ${short(map.peak)} = ${against(map.peak, map.levels.length)} an even spread`;
+  const peak = `peak ${short(map.peak)} = ${against(map.peak, map.levels.length)} the uniform weight`;
   return `Query ${facts.queries[row]} (${what}), layer ${layer}, head ${head}, ${kind}: ${peak}.`;
 }
 

@@ -224,6 +224,6 @@ export function drawScale(context, { width, theme }) {
   context.fillStyle = gradient;
   context.fillRect(EDGE + 12, 3, long, 10);
   const start = EDGE + long + 18;
-  const told = "own peak, told as a multiple of an even spread";
-  writeFitting(context, [told, "own peak, told in even spreads"], start, 8, width - start, theme.muted);
+  const told = "own peak, told as a multiple of the uniform weight";
+  writeFitting(context, [told, "own peak, told in uniform weights"], start, 8, width - start, theme.muted);
 }

@@ -57,7 +57,7 @@ export function short(value) {
   return value >= 99.5 ? String(Math.round(value)) : String(Number(value.toPrecision(2)));
 }
 
-// A weight against that of an even spread over the cells.
+// A weight against the uniform weight over the cells.
 export const against = (weight, cells) => `${short(weight * cells)}×`;
 
 // Heads side by side: [columns, rows], about twice as wide as high.
