@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -9,7 +10,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -36,9 +39,12 @@ MEMBER = "annotations/instances_val.json"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `body` at /file.zip; the first `cuts` answers stop half way. Everything else is 404."""
+    """Serves `body` at /file.zip; the first `cuts` answers stop half way, and all wait there for `hold`.
 
-    body, cuts, asked = ARCHIVE, 0, 0
+    Everything else is 404.
+    """
+
+    body, cuts, asked, hold = ARCHIVE, 0, 0, None
 
     def address(self, path: str = "/file.zip") -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -57,7 +63,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.cuts > 0:
             self.server.cuts -= 1
             body = body[: len(body) // 2]
-        self.wfile.write(body)
+        half = len(body) // 2
+        self.wfile.write(body[:half])
+        if self.server.hold:
+            self.server.hold.wait(20)
+        with contextlib.suppress(OSError):  # the other end was killed
+            self.wfile.write(body[half:])
 
     def log_message(self, *_):
         pass
@@ -87,7 +98,8 @@ def offer(server, monkeypatch, tmp_path):
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    paths = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(path for path in paths if path != ".lock")
 
 
 # Downloads
@@ -124,6 +136,47 @@ def test_a_file_put_there_by_hand_is_used(offer, server):
     (folder / "file.zip").write_bytes(ARCHIVE)
     assert (store.fetch("small") / MEMBER).is_file()
     assert server.asked == 0
+
+
+def test_a_cache_that_may_only_be_read_is_enough(offer, monkeypatch):
+    offer(members=(MEMBER,))
+    folder = store.fetch("small")
+    (folder / ".lock").unlink(missing_ok=True)
+    monkeypatch.setattr(store.os, "access", lambda path, mode: False)  # permission bits do not stop root
+    assert store.fetch("small") == folder
+    assert not (folder / ".lock").exists()
+
+
+def test_what_a_killed_download_left_is_swept(offer, server):
+    folder = offer(members=(MEMBER,))
+    server.hold = threading.Event()
+    code = "from marginalia import store; store.DOWNLOADS = {'small': store.%r}; store.fetch('small')"
+    killed = subprocess.Popen(
+        [sys.executable, "-c", code % store.DOWNLOADS["small"]], stderr=subprocess.DEVNULL
+    )
+    arrived = 0
+    while not arrived:
+        assert killed.poll() is None
+        time.sleep(0.01)
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # pooch tries whether it may write, with a file that is gone at once
+            arrived = sum(path.stat().st_size for path in folder.glob("tmp*"))
+    killed.kill()
+    killed.wait()
+    server.hold.set()
+    (folder / "tmpfolder" / "annotations").mkdir(parents=True)  # killed while it unpacked
+    (folder / "tmpfolder" / MEMBER).write_bytes(b"half")
+    assert len(files(folder)) == 2
+    store.fetch("small")
+    assert files(folder) == [MEMBER, "file.zip"] and not (folder / "tmpfolder").exists()
+
+
+def test_of_two_calls_at_once_one_downloads(offer, server):
+    folder = offer(members=(MEMBER,))
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(store.fetch, ["small"] * 2)) == [folder] * 2
+    assert server.asked == 1 and files(folder) == [MEMBER, "file.zip"]
 
 
 def test_a_connection_cut_once_is_restarted(offer, server):
@@ -205,6 +258,16 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(offer, server):
     store.fetch("small")
     assert (folder / "file.zip").read_bytes() == ARCHIVE
     assert server.asked == 2
+
+
+def test_a_damaged_member_in_the_cache_is_unpacked_again(offer, server):
+    folder = offer(members=(MEMBER,))
+    store.fetch("small")
+    whole = (folder / MEMBER).read_bytes()
+    (folder / MEMBER).write_bytes(whole[:-1] + b"?")  # the same length
+    store.fetch("small")
+    assert (folder / MEMBER).read_bytes() == whole
+    assert server.asked == 1
 
 
 def test_an_unknown_name_is_told_the_near_ones():

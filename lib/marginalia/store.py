@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -59,19 +62,26 @@ def root() -> Path:
 def data_path(name: str) -> Path:
     """Path of a file or folder in the data folder, `measured/hist.csv` say.
 
-    With MARGINALIA_READS set, the name is added to that log: the check for stale outputs learns from it
-    what a notebook has read. Raises FileNotFoundError with similar names when there is no such file.
+    Raises FileNotFoundError with similar names when there is no such file.
     """
     folder = root()
     path = folder / name
     if not path.exists():
         there = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
         raise FileNotFoundError(f"no {name} in the data folder {folder}; {near(name, there)}")
+    note_read(name)
+    return path
+
+
+def note_read(name: str) -> None:
+    """Add a name, as seen from the data folder, to the log MARGINALIA_READS, if there is one.
+
+    The check for stale outputs learns from it what a notebook has read.
+    """
     log = os.environ.get("MARGINALIA_READS")
     if log:
         with open(log, "a", encoding="utf-8") as lines:
             lines.write(f"{name}\n")
-    return path
 
 
 def read_table(name: str) -> pd.DataFrame:
@@ -130,12 +140,13 @@ def fetch(name: str) -> Path:
     """The local copy of a registered download, fetched first where it is missing or damaged.
 
     It lies below MARGINALIA_CACHE, or the user's cache folder. Returns the file, or for an archive the folder
-    in which its members lie under their own names. A download appears under its name only once it was found
+    in which its members lie under their own names. A file appears under its name only once it was found
     whole; one put there by hand is checked in the same way. Raises ValueError for an unknown name and
     DownloadError, saying what to do, for everything else.
     """
     import pooch
     import requests  # pooch's own means of transport
+    from filelock import FileLock
 
     if name not in DOWNLOADS:
         raise ValueError(f"fetch: no download {name!r}; {near(name, DOWNLOADS)}")
@@ -147,11 +158,16 @@ def fetch(name: str) -> Path:
     files.registry[target.name], files.urls[target.name] = entry.sha256, entry.url
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            print(f"{name}: {entry.licence}", file=sys.stderr)
-        files.fetch(target.name, progressbar=True)
-        for member in entry.members:
-            _unpack(target, member)
+        # A cache for many readers may be read-only. Else one process at a time: what is temporary then was
+        # left by one that was killed.
+        with FileLock(folder / ".lock") if os.access(folder, os.W_OK) else nullcontext():
+            for left in folder.glob("tmp*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            if not target.exists():
+                print(f"{name}: {entry.licence}", file=sys.stderr)
+            files.fetch(target.name, progressbar=True)
+            for member in entry.members:
+                _unpack(target, member)
     except (requests.RequestException, ValueError) as error:  # ValueError: the checksum is another one
         raise DownloadError(
             f"fetch: {urlsplit(entry.url).netloc}, {ATTEMPTS} times: {error}. "
@@ -166,11 +182,12 @@ def fetch(name: str) -> Path:
 
 
 def _unpack(archive: Path, member: str) -> None:
-    """Put a member beside its archive in one step, unless it is there."""
+    """Put a member beside its archive in one step, unless it is there with the CRC that the archive names."""
     target = archive.parent / member
-    if target.is_file():
-        return
-    with zipfile.ZipFile(archive) as contents, tempfile.TemporaryDirectory(dir=archive.parent) as part:
-        whole = contents.extract(member, part)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(whole, target)
+    with zipfile.ZipFile(archive) as contents:
+        if target.is_file() and zlib.crc32(target.read_bytes()) == contents.getinfo(member).CRC:
+            return
+        with tempfile.TemporaryDirectory(dir=archive.parent) as part:
+            whole = contents.extract(member, part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(whole, target)

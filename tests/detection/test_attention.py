@@ -240,17 +240,16 @@ def test_four_terms_of_detr_sum_to_its_logits(draw):
     def key(x):
         return x @ matrices[1] + biases[1]
 
-    vectors = content, learned, memory, key_encoding
-    *parts, combined = detr_logits(*vectors, query, key, heads)
+    terms, combined = detr_logits(content, learned, memory, key_encoding, query, key, heads)
     queries, keys = query(content + learned), key(memory + key_encoding)
     logits = split_heads(queries, heads) @ split_heads(keys, heads).mT / 4
     size = logits.abs().max()
     assert torch.equal(combined, logits)
-    torch.testing.assert_close(sum(parts) / size, logits / size, atol=1e-6, rtol=0)
-    # the spatial part is of the matrix alone: without positions nothing is left
-    bare, nothing, _ = detr_logits(content, learned, memory, key_encoding * 0, query, key, heads)
-    torch.testing.assert_close(bare, parts[0])
-    assert not nothing.any()
+    torch.testing.assert_close(sum(terms) / size, logits / size, atol=1e-6, rtol=0)
+    torch.testing.assert_close((terms.content + terms.spatial) / size, logits / size, atol=1e-6, rtol=0)
+    bare, _ = detr_logits(content, learned * 0, memory, key_encoding * 0, query, key, heads)
+    assert bare.content_content.abs().max() > 1
+    assert not any(term.any() for term in bare[1:])
 
 
 def test_width_below_the_anchors_widens_x_only():

@@ -247,16 +247,14 @@ def attended(content, spatial, value):
     return (weights @ v).transpose(1, 2).flatten(-2)
 
 
-def test_both_parts_rebuild_detrs_attention(pixels):
+def test_four_terms_rebuild_detrs_attention(pixels):
     model = shake(build(replace(SMALL, kind="detr-focal")))
     for layer, (entered, left, joined) in zip(model.decoder.layers, attentions(model, pixels), strict=True):
         vectors = (entered[name] for name in ("content", "position", "memory", "key_encoding"))
         with torch.no_grad():
-            content, spatial, combined = detr_logits(
-                *vectors, layer.cross_attention.query, layer.cross_attention.key, 4
-            )
-        for parts in ((content, spatial), (combined, torch.zeros_like(combined))):
-            torch.testing.assert_close(attended(*parts, left["value"]), joined, atol=1e-5, rtol=0)
+            terms, combined = detr_logits(*vectors, layer.cross_attention.query, layer.cross_attention.key, 4)
+        for content, spatial in ((terms.content, terms.spatial), (combined, torch.zeros_like(combined))):
+            torch.testing.assert_close(attended(content, spatial, left["value"]), joined, atol=1e-5, rtol=0)
 
 
 def test_padding_changes_nothing(kind):

@@ -295,17 +295,20 @@ def test_folder_that_transformers_wrote(tmp_path, pixels):
         assert torch.equal(load(tmp_path)(pixels).logits, model(pixels).logits)
 
 
-def test_pickles_are_read_without_running_them(tmp_path, pixels):
+def test_pth_files_are_read_without_running_them(tmp_path, pixels):
     expected, _ = publish(tmp_path, "detr")
     weights = safetensors.load_file(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").unlink()
-    torch.save(weights, tmp_path / "pytorch_model.bin")
+    torch.save({"model": weights, "epoch": 3}, tmp_path / "checkpoint.pth")
     with torch.no_grad():
         assert torch.equal(load(tmp_path)(pixels).logits, expected(pixels).logits)
-    torch.save(weights | {"trap": Trap(tmp_path / "sprung")}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin holds more than tensors and is not opened"):
+    torch.save({"model": weights, "trap": Trap(tmp_path / "sprung")}, tmp_path / "checkpoint.pth")
+    with pytest.raises(ValueError, match=r"checkpoint\.pth holds more than tensors and is not opened"):
         load(tmp_path)
     assert not (tmp_path / "sprung").exists()
+    (tmp_path / "other.pth").touch()
+    with pytest.raises(FileNotFoundError, match=r"one \.pth; there is checkpoint\.pth, other\.pth"):
+        load(tmp_path)
 
 
 class Trap:
@@ -327,7 +330,7 @@ def test_folders_that_are_no_checkpoint(tmp_path):
     ):
         load(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "detr"}')
-    with pytest.raises(FileNotFoundError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+    with pytest.raises(FileNotFoundError, match=r"or one \.pth; there is no weights"):
         load(tmp_path)
 
 

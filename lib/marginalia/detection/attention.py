@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -133,6 +134,25 @@ def conditional_logits(
     return content * scale, head_products(spatial_query, spatial_key, heads) * scale
 
 
+class DetrTerms(NamedTuple):
+    """The four parts of DETR's logits, each (B, H, Q, K), and the two sums that the paper draws."""
+
+    content_content: Tensor  # c_q . c_k
+    content_position: Tensor  # c_q . p_k
+    object_content: Tensor  # o_q . c_k
+    object_position: Tensor  # o_q . p_k
+
+    @property
+    def content(self) -> Float[Tensor, "B H Q K"]:
+        """(c_q + o_q) . c_k: what is left of the logits beside the spatial part."""
+        return self.content_content + self.object_content
+
+    @property
+    def spatial(self) -> Float[Tensor, "B H Q K"]:
+        """(c_q + o_q) . p_k: DETR's spatial attention in Conditional DETR, Figures 1 and 4."""
+        return self.content_position + self.object_position
+
+
 def detr_logits(
     content_query: Float[Tensor, "B Q width"],
     object_query: Float[Tensor, "B Q width"],
@@ -141,21 +161,22 @@ def detr_logits(
     project_query: Callable[[Tensor], Tensor],
     project_key: Callable[[Tensor], Tensor],
     heads: int,
-) -> tuple[Float[Tensor, "B H Q K"], Float[Tensor, "B H Q K"], Float[Tensor, "B H Q K"]]:
-    """DETR's logits (c_q + o_q)^T (c_k + p_k) / sqrt(D): content and spatial part, and as the model has them.
+) -> tuple[DetrTerms, Float[Tensor, "B H Q K"]]:
+    """DETR's logits (c_q + o_q)^T (c_k + p_k) / sqrt(D): as four terms, and as the model has them.
 
-    content: (c_q + o_q) . c_k, with the bias of the keys. spatial: (c_q + o_q) . p_k, DETR's spatial
-    attention in Conditional DETR, Figures 1 and 4. The vectors are those *before* projection; the projections
-    are called, so that adapters and weights of 8 bits take part. The two parts sum to the third as far as the
-    projection of the keys is linear. Conditional DETR eq. 2.
+    The vectors are those *before* projection; the projections are called, so that adapters and weights of 8
+    bits take part. The four terms sum to the logits as far as the projections are linear. Each bias is
+    counted once, with the content vectors. Conditional DETR eq. 2.
     """
     scale = (content_query.shape[-1] // heads) ** -0.5
-    query = project_query(content_query + object_query)
-    # the projection of zeros is the bias: without it p_k is projected by the matrix alone
+    # the projection of zeros is the bias: without it o_q and p_k are projected by the matrix alone
+    objects = project_query(object_query) - project_query(torch.zeros_like(object_query))
     positions = project_key(key_encoding) - project_key(torch.zeros_like(key_encoding))
-    keys = project_key(content_key), positions, project_key(content_key + key_encoding)
-    content, spatial, combined = (head_products(query, key, heads) * scale for key in keys)
-    return content, spatial, combined
+    queries, keys = (project_query(content_query), objects), (project_key(content_key), positions)
+    terms = DetrTerms(*(head_products(q, k, heads) * scale for q in queries for k in keys))
+    # what the model has: the projections of the sums
+    query, key = project_query(content_query + object_query), project_key(content_key + key_encoding)
+    return terms, head_products(query, key, heads) * scale
 
 
 def modulate(

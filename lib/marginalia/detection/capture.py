@@ -266,5 +266,5 @@ def _detr_layer(
 ) -> Layer:
     """DETR: positions are added before one projection; spatial is (c_q + o_q) . p_k (section 3.1)."""
     vectors = (seen[name][-1].inputs[argument] for argument in inputs)
-    logits = detr_logits(*vectors, lambda x: query(x).float(), lambda x: key(x).float(), heads)
-    return *logits, "(c_q + o_q) . c_k", "(c_q + o_q) . p_k"
+    terms, combined = detr_logits(*vectors, lambda x: query(x).float(), lambda x: key(x).float(), heads)
+    return terms.content, terms.spatial, combined, "(c_q + o_q) . c_k", "(c_q + o_q) . p_k"

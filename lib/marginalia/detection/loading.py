@@ -37,7 +37,7 @@ def load(name: str | Path) -> nn.Module:
     """The detector called `name`, in evaluation mode, as `capture_attention` takes it.
 
     `name` is, tried in this order,
-    - a folder with `config.json` and weights, `model.safetensors` or `pytorch_model.bin`;
+    - a folder with `config.json` and weights: `model.safetensors`, `pytorch_model.bin` or one `.pth` file;
     - a `.safetensors` file of a model trained here, with its card beside it;
     - a name `owner/model` on the Hugging Face hub, downloaded unless it is in the hub's cache already;
     - the name of such a file in `weights/detection` of the data folder, `headline-conditional-0` say.
@@ -55,6 +55,7 @@ def load(name: str | Path) -> nn.Module:
     if HUB_NAME.fullmatch(str(name)):
         return _open_folder(_hub_folder(str(name)))
     try:
+        store.data_path(f"{WEIGHTS}/{name}.json")  # the card is read too
         return _open_own(store.data_path(f"{WEIGHTS}/{name}.safetensors"))
     except FileNotFoundError as error:
         told = f"load: {str(name)!r} is no folder and no hub name like owner/model"
@@ -173,14 +174,18 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(folder / SAFETENSORS)
-    file = folder / PICKLE
-    if not file.is_file():
-        raise FileNotFoundError(f"load: {folder} holds neither {SAFETENSORS} nor {PICKLE}")
+    files = sorted(folder.glob(PICKLE)) or sorted(folder.glob("*.pth"))
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "no weights"
+        raise FileNotFoundError(
+            f"load: {folder} must hold {SAFETENSORS}, {PICKLE} or one .pth; there is {found}"
+        )
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        weights = torch.load(files[0], map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         told = "holds more than tensors and is not opened, because that could run somebody's code"
-        raise ValueError(f"{file} {told}; use {SAFETENSORS} instead") from error
+        raise ValueError(f"{files[0]} {told}; use {SAFETENSORS} instead") from error
+    return weights.get("model", weights)  # training scripts often keep the optimiser beside the model
 
 
 def _fill(model_class: type, config: Any, weights: dict[str, Tensor], folder: Path) -> nn.Module:
