@@ -32,10 +32,10 @@ def check(answer, expected: float, tolerance: float = 1e-3, hints: Mapping[float
     print(f"Not yet: {value:.4g} is too {'large' if value > expected else 'small'}.")
 
 
-def check_function(function: Callable | None, cases: Mapping[str, tuple], tolerance: float = 1e-9) -> None:
+def check_function(function: Callable | None, cases: Mapping[str, tuple]) -> None:
     """Print the first case in which the reader's function differs from the right result.
 
-    cases: name -> (arguments tuple, expected array or number); tolerance: absolute, element by element.
+    cases: name -> (arguments tuple, expected array or number), compared element by element to 1e-9.
     """
     if function is None:
         print("Open: write the function, replace None and run the cell again.")
@@ -55,7 +55,7 @@ def check_function(function: Callable | None, cases: Mapping[str, tuple], tolera
         if undefined.any():
             print(f"Not yet: {name} is undefined (NaN) where it should not be, or the other way round.")
             return
-        if worst > tolerance:
+        if worst > 1e-9:
             print(f"Not yet: {name} differs by up to {worst:.3g}.")
             return
     print(f"Right in all {len(cases)} cases.")

@@ -90,9 +90,9 @@ def read_coco(path: Path, block: int = BLOCK) -> BoxTable:
     return validate(*_join(path, found, images, categories))
 
 
-def read_results(path: Path, ground_truth: BoxTable, block: int = BLOCK) -> BoxTable:
+def read_results(path: Path, ground_truth: BoxTable) -> BoxTable:
     """Detections, a list of {image_id, category_id, bbox, score}, on the images of `ground_truth`."""
-    with JsonStream(path, block) as text:
+    with JsonStream(path, BLOCK) as text:
         if text.peek() != b"[":
             raise ValueError(
                 f"{path}: not a list of detections, which is one JSON array of objects with "

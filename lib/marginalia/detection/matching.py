@@ -65,7 +65,6 @@ ClassCost = Callable[[Float[Tensor, "... C"]], Float[Tensor, "... C"]]
 def gather_targets(
     boxes: Sequence[Float[np.ndarray, "n 4"]],
     labels: Sequence[Int[np.ndarray, " n"]],
-    device: torch.device | str = "cpu",
 ) -> Targets:
     """Boxes and labels of each image -> one record. ValueError where their numbers differ."""
     counts = tuple(len(one) for one in boxes)
@@ -73,7 +72,7 @@ def gather_targets(
         raise ValueError("gather_targets: every image needs as many labels as boxes")
     flat = [torch.as_tensor(one, dtype=torch.float32).reshape(-1, 4) for one in boxes]
     named = [torch.as_tensor(one, dtype=torch.int64).reshape(-1) for one in labels]
-    return Targets(torch.cat(flat).to(device), torch.cat(named).to(device), counts)
+    return Targets(torch.cat(flat), torch.cat(named), counts)
 
 
 def focal_cost(logits: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:

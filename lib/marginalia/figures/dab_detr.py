@@ -40,13 +40,13 @@ def training_curves() -> tuple[Figure, pd.DataFrame]:
     return curves(named, ["AP", "mean_iou"], colors), frame
 
 
-def positional_maps(scene: int = SCENE) -> tuple[Figure, pd.DataFrame]:
+def positional_maps() -> tuple[Figure, pd.DataFrame]:
     """Figure 4: positional query against positional encodings; a row a model, a column an object.
 
     Softmax over cells of the dot product of `positional_queries` and the key positional encoding, divided by
     the root of their width. The ground truth is framed. Each panel is scaled by its own maximum.
     """
-    pixels, targets = validation(1, scene)
+    pixels, targets = validation(1, SCENE)
     count = len(targets.boxes)
     figure, axes = plots.panels(3 * count, count, 1.75)
     rows = []
@@ -57,7 +57,7 @@ def positional_maps(scene: int = SCENE) -> tuple[Figure, pd.DataFrame]:
         maps = (logits / width**0.5).flatten(1).softmax(-1).unflatten(-1, (16, 16))
         pairs = heads.found_by(model, pixels, targets, least_iou=0)
         for query, thing in zip(pairs.query.tolist(), pairs.box.tolist(), strict=True):
-            plots.map_over(line[thing], maps[query].numpy(), drawn_scene(scene), targets.boxes[thing].numpy())
+            plots.map_over(line[thing], maps[query].numpy(), drawn_scene(SCENE), targets.boxes[thing].numpy())
             x, y = heads.map_widths(maps[query]).tolist()
             line[thing].set_xlabel(f"standard deviation {x:.2f} × {y:.2f}", fontsize=7, labelpad=2)
             rows.append({"model": name, "object": thing, "query": query, "x_width": x, "y_width": y})
@@ -168,13 +168,13 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     return figure, data[["run", "query", *"xywh"]].round(4)
 
 
-def boxes_per_layer(scene: int = SCENE) -> tuple[Figure, dict[str, pd.DataFrame]]:
+def boxes_per_layer() -> tuple[Figure, dict[str, pd.DataFrame]]:
     """Figure 11: the boxes of one scene after each decoder layer, and mean IoU over 256 scenes.
 
     Each object keeps the query that answers for it in the last layer. data: boxes; iou (mean and quartiles
     over the objects that are found).
     """
-    (pixels, targets), many = validation(1, scene), validation(256)
+    (pixels, targets), many = validation(1, SCENE), validation(256)
     figure, axes = plots.panels(6, 3, 2.6)
     shown, measured = [], []
     for line, name, kind in ((axes[:3], CONDITIONAL, "conditional"), (axes[3:], DAB, "dab")):
@@ -184,7 +184,7 @@ def boxes_per_layer(scene: int = SCENE) -> tuple[Figure, dict[str, pd.DataFrame]
         pairs = heads.found_by(model, pixels, targets, least_iou=0)
         for layer, (panel, overlap) in enumerate(zip(line, layer_ious(model, *many), strict=True)):
             found = boxes[layer, pairs.query]
-            plots.boxes_on(panel, _corner(targets.boxes), (1, 1), drawn_scene(scene), GROUND_TRUTH)
+            plots.boxes_on(panel, _corner(targets.boxes), (1, 1), drawn_scene(SCENE), GROUND_TRUTH)
             plots.boxes_on(panel, _corner(found), color=MODEL_COLORS[kind])
             panel.set_title(f"layer {layer}: mean IoU {overlap.mean():.2f}", loc="center")
             place = {"model": name, "layer": layer}
