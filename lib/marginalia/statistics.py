@@ -105,7 +105,7 @@ def rank_correlation(
 
 
 def _centred_ranks(x: Float[ndarray, "*batch N"]) -> Float[ndarray, "*batch N"]:
-    """Ranks along the last axis minus their mean, in parts of N: groups of any size count by their pairs."""
+    """Ranks along the last axis minus their mean, divided by N: groups of any size count by their pairs."""
     count = x.shape[-1]
     return (rankdata(x, axis=-1) - (count + 1) / 2) / count
 

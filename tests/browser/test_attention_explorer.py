@@ -47,7 +47,7 @@ class Shown:
         self.picture, self.heads, _, self.product = (self.root.locator("canvas").nth(i) for i in range(4))
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a place of the square picture, in parts of it, is on the page."""
+        """Where a place of the square image, relative to it, is on the page."""
         self.picture.scroll_into_view_if_needed()
         frame = self.picture.bounding_box()
         side = min(frame["width"], frame["height"])
@@ -179,7 +179,7 @@ def test_keys_do_not_reach_the_notebook(notebook, shown):
     assert shown.page.evaluate(mode) == "command"
 
 
-def test_the_output_is_also_a_picture_and_a_sentence(notebook):
+def test_the_output_is_also_an_image_and_a_sentence(notebook):
     data = notebook.show(SHOW)
     assert data["text/plain"].startswith("Attention explorer: query 2 ('2', score 0.90), layer 2, head 0: ")
     assert data["image/png"].startswith("iVBOR")  # PNG, in base64
@@ -266,7 +266,7 @@ THEME = "theme => jupyterapp.commands.execute('apputils:change-theme', { theme }
 
 
 def test_screenshots(notebook, shown, root: Path):
-    """Pictures to look at, in both themes."""
+    """Images to look at, in both themes."""
     folder = root / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     shown.page.mouse.click(*shown.at(0.3, 0.3))

@@ -111,7 +111,7 @@ def test_a_cell_is_the_product_of_its_parts(page, explorer):
     assert (abs(product - weights[:, 2]) <= 1.1 * step + weights[:, 2].max() / 255).all()
 
 
-def test_a_cell_covers_its_part_of_the_picture(call):
+def test_a_cell_covers_its_part_of_the_image(call):
     h, w = 3, 4
     for cell in range(h * w):
         row, column = divmod(cell, w)

@@ -38,7 +38,7 @@ class Shown:
         self.picture = self.root.locator("canvas").first
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a place of the picture is on the page."""
+        """Where a place of the image is on the page."""
         self.picture.scroll_into_view_if_needed()
         frame = self.picture.bounding_box()
         scale = min((frame["width"] - 12) / SIZE[0], (frame["height"] - 12) / SIZE[1])  # 6 around
@@ -109,7 +109,7 @@ def test_a_drag_changes_the_numbers_and_python_sees_it(notebook, shown):
     shown.drag((65, 50), (95, 120))
     moved = kernel_boxes(notebook, shown)
     assert moved[1:] == BOXES[1:]
-    # whole pixels of the picture; the mouse stands on whole pixels of the screen, hence the play of one
+    # whole pixels of the image; the mouse stands on whole pixels of the screen, hence the play of one
     np.testing.assert_allclose(moved[0], [60, 90, 70, 60], atol=1)
     assert shown.text("mc") == mc_text(moved) != mc_text(BOXES)
     assert shown.text("band") == band_text(BOXES)  # sizes stayed
@@ -221,7 +221,7 @@ def test_the_matrix_tells_a_pair(notebook, shown):
     assert shown.text("status") == f"Boxes 0 and 1: correlation {told}."
 
 
-def test_the_output_is_also_a_picture_and_a_sentence(notebook):
+def test_the_output_is_also_an_image_and_a_sentence(notebook):
     data = notebook.show(SHOW)
     assert data["text/plain"] == BoxExplorer(BOXES, size=SIZE).summary()
     assert data["image/png"].startswith("iVBOR")  # PNG, in base64
@@ -264,7 +264,7 @@ def test_how_long_a_pointer_move_takes(notebook, shown):
 
 
 def test_screenshots(notebook, shown, root: Path):
-    """Pictures to look at, in both themes."""
+    """Images to look at, in both themes."""
     folder = root / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     shown.page.mouse.click(*shown.at(180, 70))

@@ -49,7 +49,7 @@ def test_hash(call):
 
 @pytest.mark.parametrize(("seed", "draw"), [(0, 0), (0, 199), (7, 3), (2**32 - 1, 10**6)])
 def test_uniform_boxes(call, rng, seed, draw):
-    wh = np.vstack([rng.uniform(2, 300, (7, 2)), [[900, 20]]])  # the last is wider than the picture
+    wh = np.vstack([rng.uniform(2, 300, (7, 2)), [[900, 20]]])  # the last is wider than the image
     expected = uniform_boxes(wh, np.array([640.0, 480.0]), seed, draw)
     # the same integers and one product each: equal to the last bit or next to it
     got = call("uniformBoxes", wh.tolist(), [640, 480], seed, draw)

@@ -17,7 +17,7 @@ LABELS = ["</script><b>0", "", "tall", ""]
 
 @pytest.fixture
 def saved(tmp_path):
-    """A page of an explorer with a generated picture, and the explorer."""
+    """A page of an explorer with a generated image, and the explorer."""
     y, x = np.mgrid[:180, :240]
     picture = (127 + 60 * np.sin(x / 17) + 60 * np.cos(y / 23)).astype(np.uint8)
     explorer = BoxExplorer(BOXES, pixels=picture, labels=LABELS)
@@ -49,7 +49,7 @@ def test_a_finger_drags_a_box(open_page, saved):
     page = open_saved(open_page, path, has_touch=True, viewport={"width": 500, "height": 900})
     client = page.context.new_cdp_session(page)
     frame = page.locator("canvas").first.bounding_box()
-    scale = (frame["width"] - 12) / 240  # 6 around the picture
+    scale = (frame["width"] - 12) / 240  # 6 around the image
     start = {"x": frame["x"] + 6 + 145 * scale, "y": frame["y"] + 6 + 60 * scale}
     client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [start]})
     for step in range(1, 6):

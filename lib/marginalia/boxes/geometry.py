@@ -1,4 +1,4 @@
-"""Conversions between ways to write a box, and overlap; for numpy arrays and torch tensors alike.
+"""Conversions between box formats, and overlap; for numpy arrays and torch tensors alike.
 
 A box is four numbers on the last axis: `xywh` (top left corner, width, height), `xyxy` (two opposite
 corners) or `cxcywh` (centre, width, height), in pixels or normalised to the image size. Every function keeps

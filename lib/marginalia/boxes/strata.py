@@ -1,4 +1,4 @@
-"""Excess correlation in parts of a data set: by number of boxes, by size, by class, or by one's own labels.
+"""Excess correlation in subsets of a data set: by number of boxes, by size, by class, or by one's own labels.
 
 Every part is measured against itself: boxes are permuted inside the part only. A part chosen by what is in
 its images (large boxes, say) against a null with boxes of all images would show the choice and not a

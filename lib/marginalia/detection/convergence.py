@@ -1,7 +1,7 @@
 """How fast detectors learn, and how sure three seeds make us: steps to a level, ratios, differences by seed.
 
 Functions take frames of runs with one row an evaluation (columns base, seed, step and the metrics), as
-`figures.conditional_detr.histories` returns them.
+`figures.runs.histories` returns them.
 """
 
 from __future__ import annotations

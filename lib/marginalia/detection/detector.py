@@ -8,7 +8,7 @@
 | dab         | Conditional DETR | anchor, moved by layers | sigmoid, prior 0.01    | DAB-DETR         |
 
 Beside the papers: no dropout, group norm in the backbone, no rescaling of positions in DAB-DETR's encoder.
-The backbone did not learn from ImageNet: `pretraining` has what stands in for that.
+The backbone did not learn from ImageNet: `data/recipes/pretraining.py` has what stands in for that.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Peaks:
 
     boxes: Float[Tensor, "N 4"]  # of the objects, (cx, cy, w, h) in [0, 1]
     peak: Float[Tensor, "L H N 2"]  # where the map is highest, (x, y) in [0, 1]
-    width: Float[Tensor, "L H N 2"]  # standard deviation of the map along x and y, in parts of the image
+    width: Float[Tensor, "L H N 2"]  # standard deviation of the map along x and y, relative to the image
     entropy: Float[Tensor, "L H N"]  # nats; log(h * w) where it is uniform
 
     @property
@@ -66,7 +66,7 @@ def peak_positions(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
 
 
 def map_widths(maps: Float[Tensor, "... h w"]) -> Float[Tensor, "... 2"]:
-    """Standard deviation of each map along x and along y, in parts of the image; uniform: 0.289."""
+    """Standard deviation of each map along x and along y, relative to the image; uniform: 0.289."""
 
     def spread(marginal: Tensor) -> Tensor:
         size = marginal.shape[-1]

@@ -83,8 +83,8 @@ def histories(names: Iterable[str]) -> pd.DataFrame:
 def head_histories(names: Iterable[str]) -> pd.DataFrame:
     """What the heads of the named runs attend to, one run after the other: data/measured/heads.
 
-    Columns: run, base, kind, seed, step, map (KINDS), then those of `heads.summarise`, and x_permuted and
-    y_permuted, the ranges with boxes permuted between objects. Errors as `histories`.
+    Columns: run, base, kind, seed, step, map (`heads.MAPS`), then those of `heads.summarise`, and x_permuted
+    and y_permuted, the ranges with boxes permuted between objects. Errors as `histories`.
     """
     return pd.concat([_run("heads", name) for name in names], ignore_index=True)
 

@@ -1,4 +1,4 @@
-// Predicted boxes on their picture; for the chosen query, layer and head: content x spatial -> combined.
+// Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined.
 
 import { append, createRoot, createStage } from "./canvas.js";
 import { KINDS, against, around, boxAt, bytesOf, cellAt, floatsOf, gridOf, mapOf, peakOf, productAt, short,
@@ -10,7 +10,7 @@ import { drawHeads, drawProduct, drawScale, drawScene, frameAt, framesOf, heatOf
 
 const HELP = "Point at a box to choose its query, click to hold it. Keys: ←\u00a0→ query, ↑\u00a0↓ layer, [\u00a0] or a "
   + "digit head, C content, S spatial, B both combined, Escape lets go.";
-const CORNERS = "Column j of a map lies on [j, j + 1] / w of the picture. Its key encodes the lower right "
+const CORNERS = "Column j of a map lies on [j, j + 1] / w of the image. Its key encodes the lower right "
   + "corner, so maps lean half a cell up and to the left.";
 
 function describe({ facts, row, layer, head, kind, held }, map) {
@@ -50,7 +50,7 @@ const ATTENTION_STYLE = `
 .m-attention .m-query { min-width: 70px; text-align: center; }
 `;
 
-const TALLEST = 480; // pixels of the picture
+const TALLEST = 480; // pixels of the image
 const TEXT_LINES = { heads: 1, product: 3 };
 
 // ---- view ---------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class AttentionView {
   }
 
   buildLeft(left, signal) {
-    this.picture = createStage(left, { label: `Picture with predicted boxes. ${HELP}`, signal,
+    this.picture = createStage(left, { label: `Image with predicted boxes. ${HELP}`, signal,
       height: (width) => Math.min(width / this.aspect, TALLEST),
       draw: (context, place) => this.drawPicture(context, place),
       pointer: { hover: (p) => this.hover(p), leave: () => this.point(-1), down: (p) => this.click(p) } });
@@ -109,7 +109,7 @@ class AttentionView {
     this.title = append(right, "div", "m-title");
     const image = (label, options) => {
       const stage = createStage(right, { label, signal, ...options });
-      stage.canvas.tabIndex = -1; // its keys are those of the picture
+      stage.canvas.tabIndex = -1; // its keys are those of the image
       stage.canvas.setAttribute("role", "img");
       return stage;
     };
@@ -166,7 +166,7 @@ class AttentionView {
   get box() { return this.facts.boxes[this.row]; }
   get reference() { return this.facts.references?.[this.layer][this.row]; }
 
-  // The maps of what is chosen and their pictures; made again only when the choice changed.
+  // The maps of what is chosen and their images; made again only when the choice changed.
   get shown() {
     const { choice, kind, h, w, data } = this;
     const key = JSON.stringify([choice, kind]);
@@ -247,7 +247,7 @@ class AttentionView {
 
   // ---- pointer
 
-  // A place on a frame in parts of it.
+  // A place on a frame, relative to it.
   part(p, { x, y, wide, tall }) { return [(p.x - x) / wide, (p.y - y) / tall]; }
 
   hover(p) {

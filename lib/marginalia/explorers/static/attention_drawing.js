@@ -1,4 +1,4 @@
-// What the attention explorer draws: boxes and a map on their picture, all heads, and the product.
+// What the attention explorer draws: boxes and a map on their image, all heads, and the product.
 
 import { css, sequential, shorten, write } from "./canvas.js";
 import { KINDS, against, short } from "./attention_maths.js";
@@ -35,7 +35,7 @@ function drawCells(context, image, { x, y, wide, tall }) {
 
 // ---- marks --------------------------------------------------------------------------------------------
 
-// A line seen on any picture: dark below, coloured above.
+// A line seen on any image: dark below, coloured above.
 function stroke(context, colour, line, path) {
   for (const [style, width] of [["rgba(0, 0, 0, 0.75)", line + 1.75], [colour, line]]) {
     context.strokeStyle = style;
@@ -74,7 +74,7 @@ function markCell(context, cell, { h, w }, { x, y, wide, tall }) {
   stroke(context, "#ffffff", 1.25, () => context.rect(...place));
 }
 
-// ---- picture ------------------------------------------------------------------------------------------
+// ---- image ------------------------------------------------------------------------------------------
 
 export function drawScene(context, { image, tint, facts, view, row, reference, cell, grid, theme }) {
   const { x, y, wide, tall } = view;
@@ -83,7 +83,7 @@ export function drawScene(context, { image, tint, facts, view, row, reference, c
   context.save();
   context.beginPath();
   context.rect(x, y, wide, tall);
-  context.clip(); // boxes may reach beyond their picture
+  context.clip(); // boxes may reach beyond their image
   context.imageSmoothingEnabled = wide < 2 * facts.size[0];
   if (image) context.drawImage(image, x, y, wide, tall);
   drawCells(context, tint, view);
@@ -129,7 +129,7 @@ const GAP = 10;
 const EDGE = 3; // room for the chosen frame's outline
 const TALL = 150; // pixels of a small map
 
-// Frames of `count` equal pictures in a canvas of this width, `lines` of text below each.
+// Frames of `count` equal images in a canvas of this width, `lines` of text below each.
 export function framesOf(width, count, columns, aspect, lines, gap = GAP) {
   const room = width - 2 * EDGE - (columns - 1) * gap;
   const wide = Math.min(room / columns, TALL * aspect);

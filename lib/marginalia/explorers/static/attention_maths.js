@@ -35,7 +35,7 @@ export function peakOf({ levels }) {
   return best;
 }
 
-// The cell that covers a place in parts of the picture, -1 outside: column j covers [j, j + 1] / w.
+// The cell that covers a place relative to the image, -1 outside: column j covers [j, j + 1] / w.
 export function cellAt(x, y, h, w) {
   const [column, row] = [Math.floor(x * w), Math.floor(y * h)];
   return column >= 0 && row >= 0 && column < w && row < h ? row * w + column : -1;

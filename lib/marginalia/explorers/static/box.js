@@ -1,4 +1,4 @@
-// Boxes on a picture, their Pearson correlations, and the band of MC of random boxes of the same sizes.
+// Boxes on an image, their Pearson correlations, and the band of MC of random boxes of the same sizes.
 
 import { append, createRoot, createStage } from "./canvas.js";
 import { clamp, fresh, measure, moved, resized } from "./box_maths.js";
@@ -38,7 +38,7 @@ const BOX_STYLE = `
 .m-box .m-title { font-size: 12px; margin: 10px 0 2px; }
 `;
 
-const MARGIN = 6; // pixels around the picture, for handles of boxes at its edge
+const MARGIN = 6; // pixels around the image, for handles of boxes at its edge
 
 // ---- view ---------------------------------------------------------------------------------------------
 
@@ -47,9 +47,9 @@ class BoxView {
     this.model = model;
     this.pointed = []; // boxes under the pointer, or the pair of a cell of the matrix
     this.grip = null; // what the pointer holds while it drags
-    this.free = false; // Escape: the next Tab leaves the picture
+    this.free = false; // Escape: the next Tab leaves the image
     this.stages = [];
-    this.root = createRoot(host, { label: "Boxes on a picture and their correlations", signal,
+    this.root = createRoot(host, { label: "Boxes on an image and their correlations", signal,
       themed: () => this.refresh() });
     this.root.classList.add("m-box");
     append(this.root, "style", "", BOX_STYLE);
@@ -68,7 +68,7 @@ class BoxView {
     const row = append(this.root, "div", "m-row");
     const left = append(row, "div", "m-left");
     const right = append(row, "div", "m-right");
-    this.picture = createStage(left, { label: `Picture with boxes. ${HELP}`, signal,
+    this.picture = createStage(left, { label: `Image with boxes. ${HELP}`, signal,
       height: (width) => Math.min(((width - 2 * MARGIN) * this.size[1]) / this.size[0], 460) + 2 * MARGIN,
       draw: (context, place) => this.drawPicture(context, place),
       pointer: this.pointer(), keys: (event) => this.key(event) });

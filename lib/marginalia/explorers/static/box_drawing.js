@@ -1,9 +1,9 @@
-// What the box explorer draws: boxes on their picture, the matrix of correlations, MC on its axis.
+// What the box explorer draws: boxes on their image, the matrix of correlations, MC on its axis.
 
 import { css, diverging, inkOn, shorten, write } from "./canvas.js";
 import { clamp, lowerBound } from "./box_maths.js";
 
-// ---- picture ------------------------------------------------------------------------------------------
+// ---- image ------------------------------------------------------------------------------------------
 
 const HANDLES = [[-1, -1], [1, -1], [1, 1], [-1, 1], [0, -1], [1, 0], [0, 1], [-1, 0]];
 export const CURSORS = {
@@ -37,7 +37,7 @@ export function drawPicture(context, { image, boxes, names, view, selected, lit,
     const strong = i === selected || lit.includes(i);
     const colour = strong ? "#ff8c1a" : "#56b4e9";
     context.setLineDash(leftOut.includes(i) ? [5, 4] : []);
-    for (const [style, line] of [["rgba(0, 0, 0, 0.75)", 3.5], [colour, 1.75]]) { // seen on any picture
+    for (const [style, line] of [["rgba(0, 0, 0, 0.75)", 3.5], [colour, 1.75]]) { // seen on any image
       context.strokeStyle = style;
       context.lineWidth = line + (strong ? 0.75 : 0);
       context.strokeRect(x, y, w, h);

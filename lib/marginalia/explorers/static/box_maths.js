@@ -15,7 +15,7 @@ export function lowbias32(x) {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
-// Random boxes of the given widths and heights, inside a picture of size [W, H]: the library's own numbers.
+// Random boxes of the given widths and heights, inside an image of size [W, H]: the library's own numbers.
 export function uniformBoxes(wh, size, seed, draw) {
   const stream = lowbias32(lowbias32(seed ^ GOLDEN) ^ draw);
   const unit = (box, axis) => lowbias32(stream + 2 * box + axis) / 2 ** 32;
@@ -31,7 +31,7 @@ export function convert([x, y, w, h], boxFormat) {
   return [x, y, w, h];
 }
 
-// Four numbers less their mean, at unit length; null where all four are equal and nothing is left.
+// Four numbers minus their mean, at unit length; null where all four are equal and nothing is left.
 export function profile(box) {
   const mean = (box[0] + box[1] + box[2] + box[3]) / 4;
   const rest = box.map((value) => value - mean);
@@ -87,7 +87,7 @@ export const lowerBound = (n) => (n < 4 ? 0 : (n - 3) / (3 * (n - 1)));
 
 export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 
-// The box shifted by whole pixels and kept inside the picture.
+// The box shifted by whole pixels and kept inside the image.
 export function moved([x, y, w, h], dx, dy, [W, H]) {
   return [clamp(x + dx, 0, Math.max(W - w, 0)), clamp(y + dy, 0, Math.max(H - h, 0)), w, h];
 }
