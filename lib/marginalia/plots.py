@@ -67,7 +67,8 @@ def boxes_on(
     bare(axes, size)
     if pixels is not None:
         extent = (0, size[0], size[1], 0)
-        axes.imshow(pixels, "gray", vmin=0, vmax=255, extent=extent, interpolation="antialiased")
+        smooth = "auto" if max(pixels.shape) > 300 else "nearest"  # what is enlarged shows its pixels
+        axes.imshow(pixels, "gray", vmin=0, vmax=255, extent=extent, interpolation=smooth)
     style = {"linewidth": 1.4} | style
     if axes.images:
         style["path_effects"] = [withStroke(linewidth=style["linewidth"] + 1, foreground=(0, 0, 0, 0.6))]
