@@ -1,0 +1,16 @@
+"""The shape of a point cloud: connected components, loops, their diagrams and images.
+
+The names below are found when they are first used, so that reading a diagram does not load torch.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "components": ["h0_deaths"],
+        "diagrams": ["Diagrams", "diagrams"],
+    },
+)
