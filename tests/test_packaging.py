@@ -145,6 +145,7 @@ DRAWING = {"plots", "style", "figures", "explorers"}
 NOT_BELOW = {  # room -> what it must not import
     "boxes": {"detection", *DRAWING},
     "detection": DRAWING,
+    "topology": {"boxes", "detection", *DRAWING},
     "figures": {"explorers"},
     "explorers": {"figures"},
 }

@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "components": ["h0_deaths"],
         "diagrams": ["Diagrams", "diagrams"],
+        "ripsnet": ["RipsNet", "fit_ripsnet", "load_ripsnet", "size_features"],
     },
 )

@@ -1,0 +1,188 @@
+"""RipsNet: a network that predicts the persistence image of a point cloud, and what it has to beat.
+
+    R(X) = sigmoid(phi_2(op_i phi_1(x_i))),  op = mean or sum over the points: a DeepSets network
+
+RipsNet (PMLR v196, de Surrel et al.) and the variant of TopKD (ICML 2024), which compares teacher and
+student by it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from sklearn.ensemble import RandomForestRegressor
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from marginalia import training
+
+# phi_1 of TopKD by the width of the features; phi_2 is always 50, 100, 200
+TOPKD_INNER = {
+    16: (16, 16, 16),
+    32: (32, 16, 16),
+    64: (64, 32, 32),
+    128: (128, 64, 64),
+    256: (256, 128, 128),
+    512: (512, 256, 256),
+    1024: (512, 256, 256),
+    2048: (1024, 512, 256),
+}
+
+
+class RipsNet(nn.Module):
+    """DeepSets regressor from clouds (*B, N, D) to images (*B, pixels) in [0, 1].
+
+    dimensions: D. inner, outer: widths of phi_1 and phi_2. pooling: over the points. outer_bias: whether
+    phi_2 has biases. The defaults are RipsNet's own; TopKD's are `RipsNet.topkd`. Mean pooling does not see
+    whether a cloud is repeated; sum pooling does, and wants clouds of the size it was fitted on.
+    """
+
+    def __init__(
+        self,
+        dimensions: int,
+        pixels: int,
+        inner: Sequence[int] = (30, 20, 10),
+        outer: Sequence[int] = (50, 100, 200),
+        pooling: Literal["mean", "sum"] = "sum",
+        outer_bias: bool = True,
+    ) -> None:
+        if pooling not in ("mean", "sum"):
+            raise ValueError(f"RipsNet: pooling is 'mean' or 'sum', not {pooling!r}")
+        super().__init__()
+        self.pooling = pooling
+        widths = itertools.pairwise((dimensions, *inner))
+        self.phi_1 = nn.Sequential(*(part for w in widths for part in (nn.Linear(*w), nn.ReLU())))
+        *hidden, last = itertools.pairwise((inner[-1], *outer, pixels))
+        layers = [part for w in hidden for part in (nn.Linear(*w, bias=outer_bias), nn.ReLU())]
+        self.phi_2 = nn.Sequential(*layers, nn.Linear(*last, bias=outer_bias))
+
+    @classmethod
+    def topkd(cls, dimensions: int, pooling: Literal["mean", "sum"] = "mean") -> Self:
+        """TopKD's network for features of this width (16 to 2,048, powers of 2) and 20 x 20 images."""
+        if dimensions not in TOPKD_INNER:
+            raise ValueError(
+                f"RipsNet.topkd: widths are {', '.join(map(str, TOPKD_INNER))}, not {dimensions}"
+            )
+        return cls(dimensions, 400, TOPKD_INNER[dimensions], pooling=pooling, outer_bias=False)
+
+    def forward(self, points: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B pixels"]:
+        features = self.phi_1(points)  # (*B, N, inner)
+        pooled = features.mean(-2) if self.pooling == "mean" else features.sum(-2)  # (*B, inner)
+        return self.phi_2(pooled).sigmoid()  # (*B, pixels)
+
+
+def load_ripsnet(path: str | Path, pooling: Literal["mean", "sum"]) -> RipsNet:
+    """A RipsNet that TopKD's authors trained, from their `.pth`: (B, N, D) -> (B, 400).
+
+    pooling is not in the file, but in its name: mean for resnet56, sum for wrn_40_2. Only tensors are read
+    from the file (weights_only), no code in it runs. Bandwidth, ranges and scale of the images are not in it
+    either, so that its values cannot be compared with exact images. Raises FileNotFoundError, and ValueError
+    where the file is something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {name: value.float() for name, value in state["model"].items()}
+        shapes = [weights[f"layer{i}.linear.weight"].shape for i in range(1, 8)]  # (out, in)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a RipsNet of TopKD (a dict with 'model', of layer1 to layer7): {error!r:.200}"
+        ) from error
+    net = RipsNet(
+        shapes[0][1],
+        shapes[6][0],
+        inner=[out for out, _ in shapes[:3]],
+        outer=[out for out, _ in shapes[3:6]],
+        pooling=pooling,
+        outer_bias="layer4.linear.bias" in weights,
+    )
+    for i, layer in enumerate([part for part in net.modules() if isinstance(part, nn.Linear)], 1):
+        layer.load_state_dict({name: weights[f"layer{i}.linear.{name}"] for name in layer.state_dict()})
+    return net.eval()
+
+
+@dataclass(frozen=True)
+class RipsNetFit:
+    """A fitted network, its history (a row an evaluation), and the errors on the clouds that it did not
+    see."""
+
+    net: RipsNet
+    history: pd.DataFrame  # step, loss, mse of the held-out clouds
+    mse: float  # of the network
+    mse_mean_image: float  # of the mean image of the fitted clouds, the same for every cloud
+    mse_size: float  # of a random forest on `size_features`, which knows no topology
+
+    @property
+    def r2(self) -> float:
+        """Part of the variance of the held-out images that the network explains."""
+        return 1 - self.mse / self.mse_mean_image
+
+
+def fit_ripsnet(
+    net: RipsNet,
+    clouds: Float[np.ndarray, "K N D"],
+    images: Float[np.ndarray, "K pixels"],
+    steps: int = 3000,
+    lr: float = 2e-3,
+    seed: int = 0,
+) -> RipsNetFit:
+    """Fit a RipsNet to exact images in [0, 1] of three quarters of the clouds; the last quarter measures it.
+
+    Beside the error of the network stand two that need none: the mean image, and a random forest on what
+    shows in the size of a cloud alone. A network that is no better than these has not learned topology.
+    AdamW and a fixed number of steps, so that nothing is selected on the held-out clouds (the authors:
+    Adamax, early stopping). Raises ValueError for shapes that do not match and images outside [0, 1].
+    """
+    images = np.asarray(images, np.float32)
+    pixels = net.phi_2[-1].out_features
+    if len(clouds) != len(images) or images.shape[1:] != (pixels,):
+        raise ValueError(
+            f"fit_ripsnet: {len(clouds)} clouds need images ({len(clouds)}, {pixels}), not {images.shape}"
+        )
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError(
+            "fit_ripsnet: images must lie in [0, 1]: divide by the maximum of those that are fitted"
+        )
+    x, y = torch.as_tensor(np.asarray(clouds, np.float32)), torch.from_numpy(images)
+    fitted = 3 * len(x) // 4
+
+    def batch(step: int) -> Tensor:
+        return torch.randint(fitted, (64,), generator=torch.Generator().manual_seed(1_000_003 * seed + step))
+
+    def loss(chosen: Tensor) -> tuple[Tensor, dict]:
+        return mse_loss(net(x[chosen]), y[chosen]), {}
+
+    def measured(_: int = 0) -> dict[str, float]:
+        return {"mse": mse_loss(net(x[fitted:]), y[fitted:]).item()}
+
+    options = training.Options(steps, lr, weight_decay=0, clip=1, seed=seed, every=max(1, steps // 20))
+    history = training.fit(net, loss, batch, options, measured)
+    forest = RandomForestRegressor(100, min_samples_leaf=3, random_state=seed, n_jobs=-1)
+    sizes = size_features(x.numpy())
+    by_size = forest.fit(sizes[:fitted], images[:fitted]).predict(sizes[fitted:])
+    return RipsNetFit(
+        net.eval(),
+        pd.DataFrame(history),
+        history[-1]["mse"],
+        float(np.square(images[:fitted].mean(0) - images[fitted:]).mean()),
+        float(np.square(by_size - images[fitted:]).mean()),
+    )
+
+
+def size_features(clouds: Float[np.ndarray, "K N D"]) -> Float[np.ndarray, "K 3D"]:
+    """What a cloud shows without topology: extent and standard deviation by axis, and by principal axis.
+
+    Six numbers for points in a plane. On clouds of one to three circles they tell the number of circles as
+    well as persistence images do, because it shows in the size.
+    """
+    centred = clouds - clouds.mean(1, keepdims=True)
+    axes = np.linalg.eigvalsh(centred.mT @ centred / clouds.shape[1]).clip(0)  # (K, D) variances
+    return np.concatenate([np.ptp(clouds, axis=1), clouds.std(1), np.sqrt(axes)], axis=1)
