@@ -8,6 +8,8 @@ import torch
 
 from marginalia.topology import RipsNet, fit_ripsnet, load_ripsnet, size_features
 
+torch.set_num_threads(1)
+
 # of the sheet; those of 64 and 128 are also in the logs beside the authors' weights
 PARAMETERS = {16: 106_616, 32: 107_656, 64: 113_896, 128: 137_128, 256: 226_600, 512: 577_576, 1024: 839_720,
               2048: 2_872_104}  # fmt: skip
