@@ -1,0 +1,81 @@
+"""Latent features as point clouds: caught in any torch model, or read from a file."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from marginalia.record import record
+
+
+@torch.no_grad()
+def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> list[Float[Tensor, "N D"]]:
+    """What comes out of one module of a model, a cloud of N points a batch.
+
+    layer: dotted name as in `model.named_modules()`; "" is the model itself. batches: what the model takes,
+    a tensor or a dict of keyword arguments; of a tuple or list (inputs, targets) the first. Outputs (N, D)
+    are taken as they are, (N, C, h, w) are averaged over places. The model runs in evaluation mode, in which
+    each point depends on its own input alone, and is left in the mode it was in. Raises ValueError for names
+    that no module has, for outputs of other forms, and for modules that are called more or less than once a
+    batch.
+    """
+    training = model.training
+    model.eval()
+    clouds = []
+    try:
+        for batch in batches:
+            inputs = batch[0] if isinstance(batch, tuple | list) else batch
+            with record(model, layer) as seen:
+                model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+            (calls,) = seen.values()
+            if len(calls) != 1:
+                raise ValueError(
+                    f"collect_features: {layer!r} is called {len(calls)} times a batch, not once"
+                )
+            output = calls[0].output
+            if not isinstance(output, Tensor) or output.ndim not in (2, 4):
+                form = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ValueError(f"collect_features: {layer!r} gives {form}, not (N, D) or (N, C, h, w)")
+            clouds.append(output.mean((2, 3)) if output.ndim == 4 else output)
+    finally:
+        model.train(training)
+    return clouds
+
+
+def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray, "K N D"]:
+    """Clouds of features from a `.npy`, `.npz` or `.pt` file: (K, N, D); one cloud (N, D) becomes (1, N, D).
+
+    name: of the array, where a .npz or a dict in a .pt has several. No code in the files runs (pickled
+    objects are refused). Raises FileNotFoundError, and ValueError that names the file and what it holds.
+    """
+    path = Path(path)
+    try:
+        if path.suffix in (".pt", ".pth"):
+            held = torch.load(path, map_location="cpu", weights_only=True)
+        elif path.suffix in (".npy", ".npz"):
+            held = np.load(path, allow_pickle=False)
+        else:
+            raise ValueError("not a .npy, .npz, .pt or .pth file")
+        if isinstance(held, Mapping):
+            names = ", ".join(map(str, held))
+            if name is None and len(held) != 1:
+                raise ValueError(f"it holds {names}: give name=")
+            if name is not None and name not in held:
+                raise ValueError(f"there is no {name!r} in it, but {names}")
+            held = held[next(iter(held)) if name is None else name]
+        array = np.asarray(held.float() if isinstance(held, Tensor) else held)
+    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: {error!s:.300}") from error
+    if array.ndim not in (2, 3) or not np.issubdtype(array.dtype, np.number):
+        raise ValueError(f"{path}: features are (N, D) or (K, N, D), not {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path}: has NaN or infinite values")
+    return array if array.ndim == 3 else array[None]

@@ -1,0 +1,84 @@
+"""Features from models and files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from marginalia.topology import collect_features, read_features
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5), nn.Dropout()
+    )
+
+
+def test_features_of_batches(model):
+    images = [torch.randn(6, 1, 8, 8), torch.randn(3, 1, 8, 8)]
+    clouds = collect_features(model, [(images[0], torch.zeros(6)), images[1]], "3")
+    assert [tuple(cloud.shape) for cloud in clouds] == [(6, 5), (3, 5)]
+    assert model.training and not clouds[0].requires_grad
+    model.eval()
+    assert torch.allclose(clouds[0], model(images[0]))  # in evaluation mode, without the dropout
+    assert torch.allclose(collect_features(model, images, "0")[1], model[0](images[1]).mean((2, 3)))
+    named = collect_features(model, [{"input": images[1]}], "3")
+    assert torch.equal(named[0], clouds[1])
+
+
+def test_what_is_no_cloud(model):
+    images = [torch.randn(2, 1, 8, 8)]
+    with pytest.raises(ValueError, match="no module is called 'fc'"):
+        collect_features(model, images, "fc")
+    with pytest.raises(ValueError, match=r"'0' gives \(2, 7, 4\), not \(N, D\)"):
+        collect_features(nn.Sequential(nn.Linear(3, 4)), [torch.zeros(2, 7, 3)], "0")
+    unused = nn.Linear(2, 2)
+    unused.extra = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="'extra' is called 0 times a batch"):
+        collect_features(unused, [torch.zeros(3, 2)], "extra")
+    assert unused.training  # as it was, also after an error
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "pt", "pth"])
+def test_files(rng, tmp_path, form):
+    clouds, path = rng.normal(size=(3, 7, 2)).astype(np.float32), tmp_path / f"features.{form}"
+    for array in (clouds, clouds[0]):
+        if form == "npy":
+            np.save(path, array)
+        elif form == "npz":
+            np.savez(path, features=array)
+        else:
+            torch.save(torch.tensor(array), path)
+        assert (read_features(path) == array.reshape(-1, 7, 2)).all()
+
+
+def test_files_that_hold_something_else(tmp_path):
+    np.savez(tmp_path / "two.npz", a=np.zeros((4, 2)), b=np.ones((5, 2)))
+    assert read_features(tmp_path / "two.npz", "b").shape == (1, 5, 2)
+    np.save(tmp_path / "flat.npy", np.zeros(4))
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "nan.npy", np.full((4, 2), np.nan))
+    torch.save({"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)}, tmp_path / "two.pt")
+    torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
+    (tmp_path / "text.npz").write_text("no")
+    (tmp_path / "a.csv").write_text("1,2")
+    for name, message in {
+        "two.npz": "it holds a, b: give name=",
+        "two.pt": "it holds a, b: give name=",
+        "flat.npy": r"features are \(N, D\) or \(K, N, D\), not float64 \(4,\)",
+        "objects.npy": "allow_pickle",
+        "nan.npy": "has NaN or infinite values",
+        "model.pt": "[Ww]eights",
+        "text.npz": "",
+        "a.csv": "not a .npy, .npz, .pt or .pth file",
+    }.items():
+        with pytest.raises(ValueError, match=f"{name}: .*{message}"):
+            read_features(tmp_path / name)
+    with pytest.raises(ValueError, match="there is no 'c' in it, but a, b"):
+        read_features(tmp_path / "two.npz", "c")
+    with pytest.raises(FileNotFoundError):
+        read_features(tmp_path / "none.npy")
