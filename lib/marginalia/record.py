@@ -67,5 +67,5 @@ def record(
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:
     found = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
     if not found:
-        raise ValueError(f"record: no module is called {pattern!r}; {near(pattern, names)}")
+        raise ValueError(f"record: no module is called {pattern!r}; {near(pattern, filter(None, names))}")
     return found

@@ -197,8 +197,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     FileNotFoundError when one of the two files is missing, ValueError when they do not belong together.
     """
-    beside, found = path.with_suffix(".json"), hashlib.sha256(path.read_bytes()).hexdigest()
-    card = json.loads(beside.read_text(encoding="utf-8"))
+    beside = path.with_suffix(".json")
+    if missing := [one for one in (path, beside) if not one.is_file()]:
+        raise FileNotFoundError(
+            f"no {missing[0]}: weights are a .safetensors file with a .json card beside it"
+        )
+    found, card = hashlib.sha256(path.read_bytes()).hexdigest(), json.loads(beside.read_text("utf-8"))
     if found != card["sha256"]:
         raise ValueError(f"{path}: its sha256 is {found}, but {beside.name} says {card['sha256']}")
     weights = load_file(path)

@@ -239,6 +239,17 @@ def test_severstal(tmp_path, header):
     np.testing.assert_array_equal(table.sizes, [[1600, 256]] * 2)
 
 
+def test_severstal_images_without_a_class_keep_their_names(tmp_path):
+    (tmp_path / "train.csv").write_text("ImageId_ClassId,EncodedPixels\na.jpg,\nb.jpg,\nc.jpg_1,1 3\n")
+    assert read_boxes(tmp_path / "train.csv").files == ("a.jpg", "b.jpg", "c.jpg")
+
+
+def test_a_voc_object_without_a_box_is_no_category(tmp_path):
+    put(tmp_path, {"a.xml": voc("a", ("dog",), ("cat", 1, 1, 9, 9))})
+    table = read_boxes(tmp_path)
+    assert table.names == {1: "cat"} and table.report["without a box"].count == 1
+
+
 @pytest.mark.parametrize("write", [put, put_packed])
 def test_masks(tmp_path, write):
     mask = np.zeros((20, 30))

@@ -288,6 +288,20 @@ def test_nested_timm_configuration_and_strides(tmp_path, pixels):
     assert capture_attention(load(tmp_path), pixels).combined.shape[-2:] == (4, 6)
 
 
+def test_another_timm_backbone_is_named(tmp_path):
+    publish(tmp_path, "detr", backbone="swin_tiny")
+    weights = safetensors.load_file(tmp_path / "model.safetensors")
+    others = {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
+    safetensors.save_file(others | {PREFIX + "patch.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="the backbone 'swin_tiny' is not a plain ResNet"):
+        load(tmp_path)
+    safetensors.save_file(
+        weights | {PREFIX + "conv1.0.weight": torch.zeros(2)}, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}: its backbone does not open: 'conv1.0.weight'"):
+        load(tmp_path)
+
+
 def test_folder_that_transformers_wrote(tmp_path, pixels):
     model = small_model("conditional_detr", "resnet18")
     model.save_pretrained(tmp_path)
@@ -442,7 +456,7 @@ def test_models_trained_here(tmp_path, monkeypatch):
             assert torch.equal(opened(scenes).boxes, model(scenes).boxes)
     with pytest.raises(
         FileNotFoundError,
-        match=r"'small-dap' is no folder and .*, and there is no .* near it: .*/small-dab\.",
+        match=r"'small-dap' is no folder, no hub name .* and no detector .*; near it: small-dab$",
     ):
         load("small-dap")
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):

@@ -195,7 +195,8 @@ def test_other_pixels_are_refused(captured, pixels):
 
 
 def test_names_and_numbers_that_cannot_be(captured, pixels):
-    assert "2" in AttentionExplorer(captured, pixels, names=NAMES[:2]).facts["names"]
+    for names in (NAMES[:2], np.array(NAMES[:2])):
+        assert "2" in AttentionExplorer(captured, pixels, names=names).facts["names"]
     with pytest.raises(ValueError, match="queries: expected 1 or more"):
         AttentionExplorer(captured, pixels, queries=0)
     assert AttentionExplorer(captured, pixels, names={0: "a", 1: "b", 2: "c"}).facts["names"][0] == "b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,21 @@ def test_a_readers_own_files(files, monkeypatch):
     assert list(data.index) == [3, 2, 1] and data.loc[1, "F1"] == 1  # the threshold follows the scores
     assert data["image_found"].tolist() == [False, True, False]
     assert figure.axes[0].get_xlabel() == "the image is not there"
+
+
+def test_images_of_yolo_labels_behind_a_link_or_copied(tmp_path):
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    for folder in ("set/labels", "disk/pictures", "copy"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "set/labels/a.txt").write_text("0 .5 .5 .5 .5")
+    for place in ("disk/pictures", "copy"):
+        shutil.copy(tmp_path / "a.png", tmp_path / place)
+    (tmp_path / "set/images").symlink_to(tmp_path / "disk/pictures")
+    found = [{"image_id": "a", "category_id": 0, "bbox": [5, 2, 10, 5], "score": 0.9}]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    for images in ("set/images", "copy"):
+        pair = figures.open_pair(f"{tmp_path}/set/labels,{tmp_path}/found.json,{tmp_path / images}")
+        assert pair.pixels(0).shape == (10, 20, 3)
 
 
 def test_only_the_chosen_images_are_read(files, monkeypatch):

@@ -119,7 +119,8 @@ def _severstal_rows(path: Path) -> Iterator[tuple[int, str, int, str]]:
             continue
         if len(row) != len(header):
             raise ValueError(f"{path}: row {number} has {len(row)} fields instead of {len(header)}")
-        name, _, label = "_".join(row[:-1]).rpartition("_")
+        joined = "_".join(row[:-1])
+        name, label = joined.rsplit("_", 1) if "_" in joined else (joined, "")
         runs = row[-1].strip()
         if runs and not label.strip().isdigit():
             raise ValueError(f"{path}: row {number} ({name}): class {label!r} is not a whole number")

@@ -17,7 +17,7 @@ is one ValueError naming the file and the entry. **Dropped** means: not in the t
 | no size or file for an image where `sizes` was given | error | |
 | NaN or infinity in a box | dropped | not a number |
 | width or height zero or negative | dropped | size not positive |
-| annotation with no box at all | dropped | without a box |
+| annotation with no box, or with four nan | dropped | without a box |
 | detection with a score of NaN or infinity | dropped | score not a number |
 | text file among labels that holds no numbers | dropped | text file without numbers |
 | masks: value 255 beside other values | dropped | value 255, of no class |

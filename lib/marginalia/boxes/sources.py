@@ -113,13 +113,13 @@ def sizes_beside(
 
     @cache
     def images_in(place: Path) -> dict[str, Path]:
-        return {file.stem: file for file in place.glob("*") if _is_image(file)}
+        return {file.stem: file for file in sorted(place.glob("*")) if _is_image(file)}
 
     files = []
     for name in names:
         label = folder.absolute() / name
         before, found, after = label.as_posix().rpartition("/labels/")
-        places = [Path(before, "images", after), label] if found else [label]
+        places = [Path(f"{before}/images/{after}"), label] if found else [label]
         files.append(next((file for p in places if (file := images_in(p.parent).get(p.stem))), None))
     sizes = [None if file is None else _header_size(file) for file in files]
     return sizes, tuple(file and Path(os.path.relpath(file, folder)).as_posix() for file in files)

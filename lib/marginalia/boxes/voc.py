@@ -36,13 +36,14 @@ def read_voc(path: Path) -> BoxTable:
         for k, thing in enumerate(root.iterfind("object"), start=1):
             where = f"{path}: {name}, object {k}"
             corners = thing.find("bndbox")
-            box = NO_BOX
+            box, label, hard = NO_BOX, "", False  # of what has no box nothing else is read
             if corners is not None:
                 x, y, right, bottom = (_number(corners, c, where) for c in ("xmin", "ymin", "xmax", "ymax"))
-                box = (x, y, right - x, bottom - y)
+                box, label = (x, y, right - x, bottom - y), _text(thing, "name")
+                hard = _number(thing, "difficult", where, missing=0) > 0
             rows.add(f"{name}, object {k}", i, NO_CATEGORY, box)
-            labels.append(_text(thing, "name"))
-            difficult.append(_number(thing, "difficult", where, missing=0) > 0)
+            labels.append(label)
+            difficult.append(hard)
     # numbers can be given only when all names are known
     numbers = {label: c for c, label in enumerate(sorted(set(labels) - {""}), start=1)}
     rows.category = [numbers.get(label, NO_CATEGORY) for label in labels]

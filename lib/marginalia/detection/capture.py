@@ -104,9 +104,9 @@ def capture_attention(
     else:
         known = ", ".join(TRANSFORMERS_MODELS.values())
         raise TypeError(f"model: must be a Detector of this project or {known}, not {type(model).__name__}")
-    expected = (len(pixels), *pixels.shape[-2:])
     if pixels.ndim != 4:
         raise ValueError(f"pixels must be a batch (B, channels, height, width), not {tuple(pixels.shape)}")
+    expected = (len(pixels), *pixels.shape[-2:])
     if mask is not None and tuple(mask.shape) != expected:
         raise ValueError(f"mask must be {expected}, a value for each pixel, not {tuple(mask.shape)}")
     layers = _cross_attentions(model)  # name -> how to get logits

@@ -60,6 +60,7 @@ class DetectorConfig:
         known = {"kind": KINDS, "spatial_query": SPATIAL_QUERIES, "transform": TRANSFORMS, "point": POINTS}
         for field, names in known.items():
             if (value := getattr(self, field)) not in names:
+                field = "reference" if field == "point" else field
                 raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {', '.join(names)}")
         if self.kind == "dab" and self.reference is not None:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")

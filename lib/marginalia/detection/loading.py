@@ -30,6 +30,7 @@ WEIGHTS = "weights/detection"  # of the data folder: detectors trained here, and
 # Of a checkpoint; the second file of weights is the older one.
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+TIMM = "timm_backbone"  # what transformers calls a backbone that it leaves to timm
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -54,12 +55,13 @@ def load(name: str | Path) -> nn.Module:
         return _open_own(path)
     if HUB_NAME.fullmatch(str(name)):
         return _open_folder(_hub_folder(str(name)))
-    try:
-        store.data_path(f"{WEIGHTS}/{name}.json")  # the card is read too
-        return _open_own(store.data_path(f"{WEIGHTS}/{name}.safetensors"))
-    except FileNotFoundError as error:
-        told = f"load: {str(name)!r} is no folder and no hub name like owner/model"
-        raise FileNotFoundError(f"{told}, and there is {error}") from error
+    own = [file.stem for file in (store.root() / WEIGHTS).glob("*.safetensors")]
+    own = [one for one in own if not one.startswith("backbone")]
+    if str(name) not in own:
+        told = f"load: {str(name)!r} is no folder, no hub name like owner/model and no detector of {WEIGHTS}"
+        raise FileNotFoundError(f"{told}; {store.near(str(name), own)}")
+    store.data_path(f"{WEIGHTS}/{name}.json")  # the card is read too
+    return _open_own(store.data_path(f"{WEIGHTS}/{name}.safetensors"))
 
 
 def prepare(
@@ -153,13 +155,19 @@ def _open_folder(folder: Path) -> nn.Module:
     weights, dilated = _read_weights(folder), False
     # in place of timm's ResNet, if it has one, that of transformers
     backbone = resnet_config(weights, entries.get("num_channels", 3))
+    if backbone is None and (entries.get("backbone_config") or {}).get("model_type", TIMM) == TIMM:
+        raise ValueError(f"{folder}: the backbone {entries.get('backbone')!r} is not a plain ResNet")
     if backbone is not None:
         parts = [entries.get(field) or {} for field in ("backbone_config", "backbone_kwargs")]
         dilated = entries.get("dilation") or 16 in [part.get("output_stride") for part in parts]
         others = {
             name: entry for name, entry in entries.items() if "backbone" not in name and name != "dilation"
         }
-        entries, weights = others | {"backbone_config": backbone.to_dict()}, rename_backbone(weights)
+        entries = others | {"backbone_config": backbone.to_dict()}
+        try:
+            weights = rename_backbone(weights)
+        except ValueError as error:
+            raise ValueError(f"{folder}: its backbone does not open: {error}") from None
     model = _fill(model_class, model_class.config_class.from_dict(entries), weights, folder)
     if dilated:
         backbone_of = model.model.backbone

@@ -241,7 +241,7 @@ def _overlaps(captured: CapturedAttention, kept) -> Float[np.ndarray, "L H Q"]:
 
 def _facts(captured: CapturedAttention, kept, size: Sequence[int], names) -> dict:
     """Everything about the kept queries that is no map."""
-    named = names if isinstance(names, Mapping) else dict(enumerate(names or ()))
+    named = names if isinstance(names, Mapping) else dict(enumerate(() if names is None else names))
     layers, _, heads, there, h, w = captured.combined.shape
     found, scores = captured.queries, captured.queries.scores[0]
     out = np.setdiff1d(np.arange(there), kept.numpy())

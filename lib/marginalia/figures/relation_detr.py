@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -160,9 +161,13 @@ def _load(folder: Path | None, table: BoxTable, image: int) -> UInt8[np.ndarray,
     from PIL import Image
 
     identity = table.image_ids[image]
-    names = [table.files[image]] if table.files else [f"{identity}.jpg", f"{identity}.png"]
+    if table.files:  # as seen from the labels, or in a folder of images alone
+        names = [table.files[image], Path(table.files[image]).name]
+    else:
+        names = [f"{identity}.jpg", f"{identity}.png"]
     names += [f"{identity:012d}.jpg"] if isinstance(identity, int) else []
-    path = next((folder / name for name in names if (folder / name).is_file()), None) if folder else None
+    places = [Path(os.path.normpath(folder / name)) for name in names] if folder else []
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
         return None
     with Image.open(path) as file:
