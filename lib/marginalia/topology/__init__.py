@@ -1,0 +1,1 @@
+"""The shape of a point cloud: persistence diagrams, images, RipsNet, distillation."""
