@@ -135,8 +135,9 @@ def _points(diagram: Array, weight: Weight) -> tuple[Array, Array, Array]:
         raise ValueError("diagram: NaN among births and deaths; pad with inf, which counts nothing")
 
     # a bar from 0 to 1 stands in for an infinite one, so that weight and gradient stay finite
-    finite = module.isfinite(diagram).all(-1)
-    birth, death = (module.where(finite, diagram[..., k], k) for k in (0, 1))
+    birth, death = diagram[..., 0], diagram[..., 1]  # (*batch, m)
+    finite = module.isfinite(birth) & module.isfinite(death)
+    birth, death = module.where(finite, birth, 0), module.where(finite, death, 1)
     persistence = death - birth
     weights = weight(birth, persistence) + 0 * birth  # a constant weight may be one number
     if module.isnan(weights).any():
@@ -150,14 +151,10 @@ def _bumps(
     """The normal density around each x: at r nodes from low to high (gudhi), or integrated over r pixels."""
     if not 0 < bandwidth < math.inf:
         raise ValueError(f"bandwidth: a positive number is needed, not {bandwidth}")
-    if not -math.inf < low <= high < math.inf:
-        raise ValueError(
-            f"ranges: the lowest must not lie above the highest, and both be finite: {low}, {high}"
-        )
     if convention not in ("gudhi", "persim"):
         raise ValueError(f"convention: 'gudhi' or 'persim', not {convention!r}")
-    if convention == "persim" and low == high:
-        raise ValueError(f"ranges: from {low} to {high} there is no pixel to integrate over; widen it")
+    if not -math.inf < low <= high < math.inf or (convention == "persim" and low == high):
+        raise ValueError(f"ranges: two finite ascending ends, apart for persim's pixels, not {low}, {high}")
     module = _module(x)
     nodes = resolution + (convention == "persim")  # r pixels have r + 1 edges
     nodes = module.linspace(low, high, nodes, dtype=x.dtype, device=x.device)  # (r,)
@@ -189,9 +186,7 @@ class _DiagramTransformer(TransformerMixin, BaseEstimator):
             distances = pdist(points[:200])
             distances = np.repeat(distances[distances > 1e-5], 2)  # each pair twice, as in their full matrix
             if not len(distances):
-                raise ValueError(
-                    "diagrams: the first 200 bars are alike, so no distance to choose; give bandwidth"
-                )
+                raise ValueError("diagrams: the first 200 bars lie at one point; give bandwidth")
             self.bandwidth_ = float(np.quantile(distances, 0.2))
 
         # from the lowest to the highest coordinate; where these are equal, a window that shows a whole bump
@@ -253,10 +248,8 @@ class PersistenceImage(_DiagramTransformer):
         self.convention = convention
 
     def _vectors(self, batch: Float[ndarray, "N m 2"]) -> Float[ndarray, "N r"]:
-        images = persistence_image(
-            batch, self.bandwidth_, self.ranges_, self.resolution, self.weight, self.convention
-        )
-        return images.reshape(len(batch), -1)
+        settings = (self.bandwidth_, self.ranges_, self.resolution, self.weight, self.convention)
+        return persistence_image(batch, *settings).reshape(len(batch), -1)
 
 
 class PersistenceProfile(_DiagramTransformer):
@@ -286,7 +279,7 @@ class PersistenceProfile(_DiagramTransformer):
         self.weight = weight
 
     def _vectors(self, batch: Float[ndarray, "N m 2"]) -> Float[ndarray, "N r"]:
-        if ((batch[..., 0] != 0) & np.isfinite(batch[..., 0])).any():
+        if ((batch[..., 0] != 0) & (batch[..., 0] != np.inf)).any():  # inf pads
             raise ValueError("diagrams: a profile is for bars born at 0; use PersistenceImage")
         return persistence_profile(batch[..., 1], self.bandwidth_, self.ranges_, self.resolution, self.weight)
 
