@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "components": ["h0_deaths"],
         "diagrams": ["Diagrams", "diagrams"],
+        "images": ["PersistenceImage", "PersistenceProfile", "persistence_image", "persistence_profile"],
         "features": ["collect_features", "read_features"],
         "ripsnet": ["RipsNet", "fit_ripsnet", "load_ripsnet", "size_features"],
     },
