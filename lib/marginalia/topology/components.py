@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-AT_A_TIME = 2**21  # squared distances held at a time: 16 MB in float64
+AT_A_TIME = 2**20  # squared distances held at a time: 8 MB in float64
 # Squared distances come from inner products, with an error of about eps |x|^2 (|x|: the largest norm in a
 # centred cloud). A cloud with a tree edge whose square is below this share of |x|^2 is done again from
 # differences.
@@ -45,16 +45,21 @@ def h0_deaths(points: Float[Tensor, "*B N D"] | Float[np.ndarray, "*B N D"]):
         raise ValueError(f"h0_deaths: cloud {int(finite.int().argmin())} has NaN or infinite coordinates")
     if n < 2:
         return points.new_zeros((*batch, 0))
-    # 1. The trees, a few clouds at a time: which points their edges join. This choice has no gradient.
+    lengths = [_lengths(some) for some in clouds.split(max(1, AT_A_TIME // n**2))]  # (B, N - 1) in all
+    return torch.cat(lengths).reshape(*batch, n - 1).sort(dim=-1).values
+
+
+def _lengths(clouds: Float[Tensor, "B N D"]) -> Float[Tensor, "B N-1"]:
+    """Lengths of the edges of the minimum spanning trees, in the order of Prim's algorithm."""
+    b, n, dimensions = clouds.shape
+    # 1. Which points the edges join. This choice has no gradient.
     with torch.no_grad():
-        edges = torch.cat([_trees(some) for some in clouds.split(max(1, AT_A_TIME // n**2))])  # (B, N - 1, 2)
-    # 2. Their lengths, from the points: exact, and differentiable.
-    rows = (
-        edges + n * torch.arange(len(clouds), device=points.device)[:, None, None]
-    )  # of the stack of all points
-    start, end = (clouds.flatten(0, 1).index_select(0, r.flatten()) for r in rows.unbind(-1))
-    lengths = torch.linalg.vector_norm(start - end, dim=-1)  # (B (N - 1),)
-    return lengths.reshape(*batch, n - 1).sort(dim=-1).values
+        edges = _trees(clouds)  # (B, N - 1, 2)
+    # 2. How far these are apart, from the points: exact, and differentiable.
+    rows = edges + n * torch.arange(b, device=clouds.device)[:, None, None]  # of the stack of all points
+    points = clouds.reshape(b * n, dimensions)
+    start, end = (points.index_select(0, each.flatten()) for each in rows.unbind(-1))
+    return torch.linalg.vector_norm(start - end, dim=-1).reshape(b, n - 1)
 
 
 def _trees(clouds: Float[Tensor, "B N D"]) -> Int[Tensor, "B N-1 2"]:
