@@ -92,7 +92,7 @@ def topkd_loss(
     alpha: float = 2.0,
     delta: float = 5.0,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """TopKD's loss and its parts, with any topology term: `functools.partial(ripsnet_loss, net)` in the paper.
+    """TopKD's loss and its parts, for any topology term; `functools.partial(ripsnet_loss, net)` in TopKD.
 
     delta = 0 with the same alpha is the control that tells what the topology adds.
     """
