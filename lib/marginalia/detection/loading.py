@@ -56,8 +56,8 @@ def load(name: str | Path) -> nn.Module:
     if HUB_NAME.fullmatch(str(name)):
         return _open_folder(_hub_folder(str(name)))
     own = [file.stem for file in (store.root() / WEIGHTS).glob("*.safetensors")]
-    own = [one for one in own if not one.startswith("backbone")]
     if str(name) not in own:
+        own = [one for one in own if not one.startswith("backbone")]  # which are no detectors
         told = f"load: {str(name)!r} is no folder, no hub name like owner/model and no detector of {WEIGHTS}"
         raise FileNotFoundError(f"{told}; {store.near(str(name), own)}")
     store.data_path(f"{WEIGHTS}/{name}.json")  # the card is read too
