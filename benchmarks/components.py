@@ -2,12 +2,12 @@
 
 Run with `python benchmarks/components.py`. One thread, the ways in turn in one run, medians of the rounds.
 
-Measured in four runs on two shared cores, times as fast as gudhi's tree of simplices: dimension 0 by
-`h0_deaths` 9 to 11 in float32 (differences 1e-6) and 3.5 to 6 in float64 (5e-15), by scipy's single linkage,
-which has no gradient, 6; dimension 1 by `diagrams` 8 to 9 with gudhi on two cores and 6.5 to 7 with ripser
-on one. In float64 new memory limits: the same call takes 57 or 120 us a cloud, as the system gives large
-pages or not. A cloud alone takes 1.3 ms, the overhead of 63 steps of Prim's algorithm in torch; from 64
-clouds on it no longer shows.
+Measured in three runs on two cores, times as fast as gudhi's tree of simplices: dimension 0 by `h0_deaths`
+10.5 to 11.3 in float32 (differences 1e-6) and 5.0 to 6.5 in float64 (5e-15), by scipy's single linkage,
+which has no gradient, 6; dimension 1 by `diagrams` 14 with gudhi on both cores (8 where another program had
+one of them), 6.4 with ripser on one. In float64 new memory limits: rounds take 50 or 90 us a cloud, as the
+system hands out pages. A cloud alone takes 1.2 ms, the overhead of 63 steps of Prim's algorithm in torch; in
+64 clouds it hardly shows.
 """
 
 from __future__ import annotations

@@ -59,13 +59,13 @@ def _lengths(clouds: Float[Tensor, "B N D"]) -> Float[Tensor, "B N-1"]:
     rows = edges + n * torch.arange(b, device=clouds.device)[:, None, None]  # of the stack of all points
     points = clouds.reshape(b * n, dimensions)
     start, end = (points.index_select(0, each.flatten()) for each in rows.unbind(-1))
-    return torch.linalg.vector_norm(start - end, dim=-1).reshape(b, n - 1)
+    return torch.linalg.vector_norm(start.sub_(end), dim=-1).reshape(b, n - 1)
 
 
 def _trees(clouds: Float[Tensor, "B N D"]) -> Int[Tensor, "B N-1 2"]:
     """Edges of the minimum spanning trees, from inner products where these are precise enough."""
     centred = clouds - clouds.mean(1, keepdim=True)
-    norms = centred.square().sum(-1)  # (B, N)
+    norms = torch.linalg.vector_norm(centred, dim=-1).square()  # (B, N)
     inner = centred @ centred.mT  # (B, N, N)
     squared = inner.mul_(-2).add_(norms[:, :, None]).add_(norms[:, None])  # |x|^2 + |y|^2 - 2 x.y
     edges, lengths = _prim(squared)
