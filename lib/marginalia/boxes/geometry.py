@@ -8,32 +8,19 @@ numbers become floats, because a centre may lie between two pixels.
 
 from __future__ import annotations
 
-import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-import numpy as np
 from jaxtyping import Float
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    Array = np.ndarray | Tensor
-else:
-    Array = np.ndarray  # jaxtyping shapes are for the reader; torch stays unloaded until someone uses it
+from marginalia.arrays import Array, floats, module_of
 
 
 def _boxes(boxes: Array, name: str = "boxes") -> tuple[Array, ModuleType]:
     """The boxes as floats, and the module (numpy or torch) whose functions apply to them."""
-    torch = sys.modules.get("torch")  # a tensor cannot exist before torch is loaded
-    if torch is not None and isinstance(boxes, torch.Tensor):
-        boxes, module = (boxes if boxes.is_floating_point() else boxes.to(torch.get_default_dtype())), torch
-    else:
-        boxes, module = np.asarray(boxes), np
-        boxes = boxes if boxes.dtype.kind == "f" else boxes.astype(np.float64)
+    boxes = floats(boxes)
     if not boxes.ndim or boxes.shape[-1] != 4:
         raise ValueError(f"{name}: the last axis must hold the 4 numbers of a box, not {tuple(boxes.shape)}")
-    return boxes, module
+    return boxes, module_of(boxes)
 
 
 def xywh_to_xyxy(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from marginalia.arrays import floats
+
 AT_A_TIME = 2**20  # squared distances held at a time: 8 MB in float64
 # Squared distances come from inner products, with an error of about eps |x|^2 (|x|: the largest norm in a
 # centred cloud). A cloud with a tree edge whose square is below this share of |x|^2 is done again from
@@ -32,10 +34,9 @@ def h0_deaths(points: Float[Tensor, "*B N D"] | Float[np.ndarray, "*B N D"]):
     >>> h0_deaths(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]))
     array([1., 5.])
     """
+    points = floats(points)
     if not isinstance(points, Tensor):
-        array = np.asarray(points)
-        array = array if np.issubdtype(array.dtype, np.floating) else array.astype(float)
-        return h0_deaths(torch.from_numpy(array)).numpy()
+        return h0_deaths(torch.from_numpy(points)).numpy()
     if points.ndim < 2:
         raise ValueError(f"h0_deaths: points must be (N, D) or (B, N, D), not {tuple(points.shape)}")
     *batch, n, dimensions = points.shape

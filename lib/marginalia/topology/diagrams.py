@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,9 +33,6 @@ class Diagrams(Sequence):
 
     def __len__(self) -> int:
         return len(self.bars)
-
-    def __iter__(self) -> Iterator[tuple[Bars, ...]]:
-        return iter(self.bars)
 
     def __repr__(self) -> str:
         counts = [sum(map(len, each)) for each in zip(*self.bars, strict=True)]
@@ -103,7 +100,7 @@ def _checked(cloud, i: int, metric: str):
         raise ValueError(
             f"diagrams: cloud {i} must be (N, D), not {tuple(cloud.shape)}; put a single cloud in a list"
         )
-    values = cloud.detach().cpu().numpy() if isinstance(cloud, Tensor) else cloud
+    values = _array(cloud)
     if not np.isfinite(values).all():
         raise ValueError(f"diagrams: cloud {i} has NaN or infinite values")
     if metric == "precomputed" and (

@@ -12,10 +12,8 @@ Bars with an infinite birth or death count nothing, whatever the weight: pad a b
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,12 +23,7 @@ from scipy.special import ndtr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    Array = ndarray | Tensor
-else:
-    Array = ndarray  # jaxtyping shapes are for the reader; torch stays unloaded until someone uses it
+from marginalia.arrays import Array, floats, module_of
 
 Weight = Callable[[Array, Array], Array | float]  # (birth, persistence), both (*batch, m) -> weights
 AT_A_TIME = 100_000  # numbers in one of the two matrices of a transformer's batch: what a cache holds
@@ -43,12 +36,12 @@ def persistence_weight(birth: Float[Array, "*batch m"], persistence: Float[Array
 
 def ripsnet_weight(birth: Float[Array, "*batch m"], persistence: Float[Array, "*batch m"]) -> Array:
     """10 tanh p, of RipsNet's synthetic data: 9.6 at p = 2, so nearly constant beyond."""
-    return 10 * _module(persistence).tanh(persistence)
+    return 10 * module_of(persistence).tanh(persistence)
 
 
 def topkd_weight(birth: Float[Array, "*batch m"], persistence: Float[Array, "*batch m"]) -> Array:
     """10 tanh p + 10 ln(100 b + 1), of TopKD's code: not 0 on the diagonal unless b = 0; needs b > -0.01."""
-    return 10 * _module(persistence).tanh(persistence) + 10 * _module(birth).log(100 * birth + 1)
+    return 10 * module_of(persistence).tanh(persistence) + 10 * module_of(birth).log(100 * birth + 1)
 
 
 def persistence_image(
@@ -105,30 +98,17 @@ def persistence_profile(
     >>> persistence_profile(np.array([1.0, 2.0, np.inf]), bandwidth=0.5, ranges=(0, 2), resolution=3).round(2)
     array([0.11, 1.01, 1.7 ])
     """
-    deaths = _floats(deaths)
-    module = _module(deaths)
+    deaths = floats(deaths)
+    module = module_of(deaths)
     _, persistence, weights = _points(module.stack([module.zeros_like(deaths), deaths], -1), weight)
     bumps = _bumps(persistence, bandwidth, *ranges, resolution, "gudhi")  # (*batch, r_p, m)
     return (bumps @ weights[..., None])[..., 0]  # (*batch, r_p)
 
 
-def _module(array: Array) -> ModuleType:
-    """numpy or torch: the module whose functions apply to the array."""
-    torch = sys.modules.get("torch")  # a tensor cannot exist before torch is loaded
-    return torch if torch is not None and isinstance(array, torch.Tensor) else np
-
-
-def _floats(array: Array) -> Array:
-    if _module(array) is not np:
-        return array if array.is_floating_point() else array.to(sys.modules["torch"].get_default_dtype())
-    array = np.asarray(array)
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
-
-
 def _points(diagram: Array, weight: Weight) -> tuple[Array, Array, Array]:
     """Birth, persistence and weight of each bar, (*batch, m) each; infinite bars have weight 0."""
-    diagram = _floats(diagram)
-    module = _module(diagram)
+    diagram = floats(diagram)
+    module = module_of(diagram)
     if diagram.ndim < 2 or diagram.shape[-1] != 2:
         raise ValueError(f"diagram: (..., m, 2) births and deaths are needed, not {tuple(diagram.shape)}")
     if module.isnan(diagram).any():
@@ -155,7 +135,7 @@ def _bumps(
         raise ValueError(f"convention: 'gudhi' or 'persim', not {convention!r}")
     if not -math.inf < low <= high < math.inf or (convention == "persim" and low == high):
         raise ValueError(f"ranges: two finite ascending ends, apart for persim's pixels, not {low}, {high}")
-    module = _module(x)
+    module = module_of(x)
     nodes = resolution + (convention == "persim")  # r pixels have r + 1 edges
     nodes = module.linspace(low, high, nodes, dtype=x.dtype, device=x.device)  # (r,)
 

@@ -111,8 +111,7 @@ def load_ripsnet(path: str | Path, pooling: Literal["mean", "sum"]) -> RipsNet:
 
 @dataclass(frozen=True)
 class RipsNetFit:
-    """A fitted network, its history (a row an evaluation), and the errors on the clouds that it did not
-    see."""
+    """A fitted network, a row of history an evaluation, and errors on the clouds that were held out."""
 
     net: RipsNet
     history: pd.DataFrame  # step, loss, mse of the held-out clouds
@@ -136,8 +135,8 @@ def fit_ripsnet(
 ) -> RipsNetFit:
     """Fit a RipsNet to exact images in [0, 1] of three quarters of the clouds; the last quarter measures it.
 
-    Beside the error of the network stand two that need none: the mean image, and a random forest on what
-    shows in the size of a cloud alone. A network that is no better than these has not learned topology.
+    Two controls are measured beside the network: the mean image, and a random forest that is given the
+    `size_features` of a cloud alone. A network that is no better than these has not learned topology.
     AdamW and a fixed number of steps, so that nothing is selected on the held-out clouds (the authors:
     Adamax, early stopping). Raises ValueError for shapes that do not match and images outside [0, 1].
     """
@@ -160,7 +159,7 @@ def fit_ripsnet(
     def loss(chosen: Tensor) -> tuple[Tensor, dict]:
         return mse_loss(net(x[chosen]), y[chosen]), {}
 
-    def measured(_: int = 0) -> dict[str, float]:
+    def measured(_: int) -> dict[str, float]:
         return {"mse": mse_loss(net(x[fitted:]), y[fitted:]).item()}
 
     options = training.Options(steps, lr, weight_decay=0, clip=1, seed=seed, every=max(1, steps // 20))
@@ -180,8 +179,8 @@ def fit_ripsnet(
 def size_features(clouds: Float[np.ndarray, "K N D"]) -> Float[np.ndarray, "K 3D"]:
     """What a cloud shows without topology: extent and standard deviation by axis, and by principal axis.
 
-    Six numbers for points in a plane. On clouds of one to three circles they tell the number of circles as
-    well as persistence images do, because it shows in the size.
+    Six numbers for points in a plane. The input of a control: clouds of one to three circles, say, also
+    differ in size, and what these numbers tell apart needs no topology.
     """
     centred = clouds - clouds.mean(1, keepdims=True)
     axes = np.linalg.eigvalsh(centred.mT @ centred / clouds.shape[1]).clip(0)  # (K, D) variances
