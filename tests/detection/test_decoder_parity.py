@@ -144,13 +144,8 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
 
 
-@torch.no_grad()
-def test_detr(inputs):
-    config = transformers.DetrConfig(d_model=64, use_timm_backbone=False, backbone_config=backbone(), **SIZES)
-    theirs = shaken(transformers.DetrForObjectDetection(config))
-    queries = theirs.model.query_position_embeddings.weight
-    decoder = ours("detr", DETR, theirs, queries)
-    key_encoding = positional_encoding(valid_positions(inputs.valid), 64)
+def outputs_of_both(theirs, decoder, queries, key_encoding, inputs):
+    """Their output, and our states and references, of the same queries; the states must be theirs."""
     position = queries.expand(BATCH, -1, -1)
     expected = theirs.model.decoder(
         inputs_embeds=torch.zeros_like(position),
@@ -163,6 +158,17 @@ def test_detr(inputs):
     hidden, references = decoder(inputs.memory, key_encoding, inputs.keys)
     close(hidden[:-1], decoder.norm(torch.stack(expected.hidden_states[1:-1])))  # the last is normed already
     close(hidden[-1], expected.last_hidden_state)
+    return expected, hidden, references
+
+
+@torch.no_grad()
+def test_detr(inputs):
+    config = transformers.DetrConfig(d_model=64, use_timm_backbone=False, backbone_config=backbone(), **SIZES)
+    theirs = shaken(transformers.DetrForObjectDetection(config))
+    queries = theirs.model.query_position_embeddings.weight
+    decoder = ours("detr", DETR, theirs, queries)
+    key_encoding = positional_encoding(valid_positions(inputs.valid), 64)
+    expected, hidden, references = outputs_of_both(theirs, decoder, queries, key_encoding, inputs)
     assert (references == 0.5).all()
     boxes = decoder.box_head(hidden[-1], references[-1])
     close(boxes, theirs.bbox_predictor(expected.last_hidden_state).sigmoid())
@@ -177,18 +183,7 @@ def test_conditional_detr(inputs):
     queries = theirs.model.query_position_embeddings.weight
     decoder = ours("conditional", CONDITIONAL, theirs, queries, temperature=10000.0)
     key_encoding = positional_encoding(valid_positions(inputs.valid), 64)
-    position = queries.expand(BATCH, -1, -1)
-    expected = theirs.model.decoder(
-        inputs_embeds=torch.zeros_like(position),
-        encoder_hidden_states=inputs.memory,
-        encoder_attention_mask=inputs.keys,
-        spatial_position_embeddings=key_encoding,
-        object_queries_position_embeddings=position,
-        output_hidden_states=True,
-    )
-    hidden, references = decoder(inputs.memory, key_encoding, inputs.keys)
-    close(hidden[:-1], decoder.norm(torch.stack(expected.hidden_states[1:-1])))  # the last is normed already
-    close(hidden[-1], expected.last_hidden_state)
+    expected, hidden, references = outputs_of_both(theirs, decoder, queries, key_encoding, inputs)
     points = expected.reference_points.transpose(0, 1)  # theirs is (Q, B, 2)
     close(references, points.expand_as(references))
     offsets = theirs.bbox_predictor(expected.last_hidden_state)
