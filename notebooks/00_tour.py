@@ -166,7 +166,7 @@ axes[10].imshow(image, origin="lower")
 
 heads = [weights, compose, composed]
 for panel, values in zip(axes[3::4], heads, strict=True):
-    matrix(panel, values, limit=1.5, diverging=True, rows="1234")
+    matrix(panel, values, limit=1.5, diverging=True, rows="1234", columns="1234" if values is compose else ())
 
 # %% tags=["hide-input"]
 captions = [

@@ -175,8 +175,9 @@ for panel, (seed, base) in zip(axes, itertools.product((0, 1, 2), bases), strict
         continue
     plots.beside_box(panel, rows, rows["side"].map(colors), np.where(rows["layer"] == 0, 0.35, 1))
     panel.label_outer()
-    title = conditional_detr.title_of(f"{base}-0") if seed == 0 else f"seed {seed}"
+    title = f"{conditional_detr.title_of(f'{base}-0')}, seed 0" if seed == 0 else f"seed {seed}"
     panel.set_title(title, loc="center", fontsize=7.5)
+axes[4].tick_params(labelbottom=True)  # nothing below it
 axes[5].set_ylabel("y [half-boxes]")
 entries = {side: {"color": color, "marker": "o", "markersize": 4} for side, color in colors.items()}
 plots.legend(figure, entries, "lower right", ncols=1, bbox_to_anchor=(1, 0.15))
@@ -204,6 +205,9 @@ assert (
     long["steady on both axes"] < ours["steady on both axes"].min()
     and long["map width"] > ours["map width"].max()
 )
+on_sides = [side for side in heads.SIDES if side not in ("inside", "unlocalised")]
+assert long[on_sides].sum() == ours.loc[0, on_sides].sum()
+assert long["beyond the box"] > ours["beyond the box"].max()
 named = late[(late["kind"] == "conditional") & (late["side"] != "unlocalised")]
 times = pd.DataFrame({axis: named[f"{axis}_permuted"] / named[f"{axis}_range"] for axis in "xy"})
 assert (times.groupby(named["seed"]).median() > 3).all(axis=None)
@@ -216,7 +220,7 @@ print(
 # **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers have a place, in each of three seeds: near a side, a little *within* the box rather than on its edge, or inside. How many are where differs: seed 2 has none on the left or right and eight inside. With boxes permuted between
 # objects the ranges of these heads become several times as wide, in $x$ more than in $y$, so they do follow their objects. DAB-DETR's seeds differ more: 1, 7 and 6 heads are unlocalised. After as many steps, seven or eight of DETR's twelve heads are unlocalised; of DETR + OR + FL's 7, 8 and 11.
 #
-# Ten times the training (one seed) gives DETR as many heads on sides as Conditional DETR has in its first seed. But they are of another kind: few are steady on both axes, most lie beyond the box, and their maps are twice as wide.
+# Ten times the training (one seed) gives DETR as many heads on sides as Conditional DETR has in its first seed, six. But DETR's late heads are of another kind: five of all twelve are steady on both axes, where Conditional DETR has eleven in every seed; eight lie beyond the box, where Conditional DETR has at most one; and their maps are twice as wide.
 # And yet this DETR detects *better* than the briefly trained Conditional DETR (AP .81 against .70, [13_convergence](13_convergence.ipynb)). So the paper's picture holds as a statistic for Conditional DETR, and less for DETR: small maps at the sides are not a condition for being good.
 #
 # ## 5. In the course of training
@@ -245,7 +249,7 @@ display(last.groupby("kind")[["on a side", "unlocalised", "width"]].agg(["min", 
 figure
 
 # %% [markdown]
-# **Notice.** A detector does not need them. Of Conditional DETR seven to ten of twelve heads have a place at the first evaluation step, 250, with AP50 between .25 and .54 by then: whether place or detection came first cannot be seen from this. DETR's data speak against "place first": with seed 0 it has an AP50 of .36 and all twelve
+# **Notice.** A detector does not need them. Of Conditional DETR seven to ten of twelve heads have a place at the first evaluation step, 250, with AP50 between .25 and .54 by then: whether place or detection came first cannot be seen from this. DETR's data speak against "place first": with seed 0 it has an AP50 of .36 at step 750, with all twelve
 # heads unlocalised, and DETR + OR + FL with seed 2 ends at an AP50 of .89 with eleven of them unlocalised. In Conditional DETR more heads peak inside the box later on, in every seed (2, 3 and 4 at step 250, 5, 4 and 8 at the end). DAB-DETR's seeds differ: one localises all but one head, the two others about half. DETR's maps
 # narrow slowly and stop at about three times the width of Conditional DETR's.
 #
@@ -437,7 +441,7 @@ check(
 #
 # **1.** `lambda peak, box: tuple((p - c) / (side / 2) for p, c, side in zip(peak, box[:2], box[2:]))`
 #
-# **2.** $\log 16 = 2.77$: $H(f) = \log 16$ along the row and $H(g) = 0$. Our steady heads have about 2.5, as little as a band, but spread over both axes alike.
+# **2.** $\log 16 = 2.77$: $H(f) = \log 16$ along the row and $H(g) = 0$. The spatial maps of our steady heads have about 2.6 to 2.7, as little as a band, but spread over both axes alike.
 #
 # **3.** The products are .05, .03, .16; divided by .24: .208, .125, .667. The second map decides, because it is the sharper one.
 # </details>

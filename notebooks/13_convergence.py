@@ -136,7 +136,8 @@ figure = conditional_detr.curves(data[data["base"] != LONG], ["mean_iou", "AP50_
 figures.save(figure, "extra/convergence-found-and-read", data)
 equal = convergence.values_when(data, "mean_iou", 0.75, ("AP50_any", "AP50"))
 found = equal["AP50_any"].unstack()
-assert (found.loc[FOCAL] > found.loc[CONDITIONAL]).all() and (found.loc[CONDITIONAL] > found.loc[DETR]).all()
+assert (found.loc[FOCAL] > found.loc[CONDITIONAL]).all()
+assert (found.loc[CONDITIONAL] > found.loc[[DETR, DAB]].max(skipna=False)).all()
 display(equal.unstack().round(2))
 figure
 
@@ -173,7 +174,7 @@ for name, base in {"DETR": DETR, "DETR with 10 times the steps": LONG, "DETR + O
     ratios = convergence.speed_up(reached, base, CONDITIONAL)
     text = f"Steps of **{name}** to AP50 0.8, in steps of Conditional DETR: {convergence.ratio_text(ratios)}"
     display(Markdown(f"{text} (seeds: {len(ratios)})."))
-    assert len(ratios) == (1 if base == LONG else 3) and (ratios["ratio"] > (3.5 if base == LONG else 1)).all()
+    assert len(ratios) == (1 if base == LONG else 3) and (ratios["ratio"] > (3.5 if base == LONG else 2)).all()
 drop = HEADLINE["drop_at"] * reached["trained"]
 assert (reached["steps"] < drop)[reached["base"].isin([LONG, CONDITIONAL])].all()  # both before their drop
 panel = widgets.interactive(
@@ -275,6 +276,7 @@ ladder = [("none", "OR"), ("none", "FL"), ("FL", "OR+FL"), ("OR+FL", "OR+FL+CSQ"
 gains = pd.DataFrame({f"{low} → {high}": lead("table_4", high, low) for low, high in ladder})
 printed = conditional_detr.published("table_4")
 display(gains.T.round(3).assign(published=[printed[high] - printed[low] for low, high in ladder]))
+assert gains.notna().all(axis=None) and len(gains) == 3
 assert (gains.idxmax(axis=1) == gains.columns[-1]).all() and (gains["none → FL"] < 0).all()  # in every seed
 assert (lead("table_4", "OR+FL", "none") > gains.iloc[:, :2].sum(axis=1)).all()
 figure

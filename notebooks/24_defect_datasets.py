@@ -263,7 +263,7 @@ figure
 # %% [markdown]
 # **Notice.** They do not. 48 of COCO's 80 classes lie above their own null and one below, with a median of +0.099 (three classes that have a single image with two boxes are not drawn). No class of
 # defects reaches that median; the highest is DeepPCB's *short* with +0.048. In 57 of COCO's classes the effect is above a quarter of a standard deviation. VOC2012's
-# everyday classes are mixed, 7 above and 6 below, so the line does not run between defects and everyday objects either: it depends on how a set was put together. (A class is measured over few
+# everyday classes are mixed, 7 above and 6 below, so the line does not run between defects and everyday objects either; what it depends on was not measured. (A class is measured over few
 # images: 45 in COCO at the median, fewer than ten for seven classes. The open marks may be chance.)
 #
 # **The sign depends on the null.** NEU-DET as a whole had an excess of +0.02, and nearly all of its classes have none or a negative one. Both signs are right:

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
         "boxes",
+        "catalogue",
         "detection",
         "exercises",
         "explorers",
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "statistics",
         "store",
         "style",
+        "topology",
         "training",
     ],
 )

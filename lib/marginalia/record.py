@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only  # reaches tensors in tuples, dicts and outputs of transformers
 
@@ -62,6 +63,19 @@ def record(
             hooks.callback(module.register_forward_pre_hook(partial(enter, calls), with_kwargs=True).remove)
             hooks.callback(module.register_forward_hook(partial(leave, calls)).remove)
         yield seen
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """No gradients and no dropout; afterwards each module is in its own former mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:

@@ -28,7 +28,7 @@ MODELS = {  # kind of detector -> its name
     "conditional": "Conditional DETR",
     "dab": "DAB-DETR",
 }
-MODEL_COLORS = dict(zip(MODELS, (PALETTE[c] for c in ("vermilion", "orange", "blue", "green")), strict=True))
+MODEL_COLORS = dict(zip(MODELS, (PALETTE[c] for c in ("vermilion", "purple", "blue", "green")), strict=True))
 DATASETS = {  # name in the measured tables -> its name
     "coco_val2017": "COCO val2017",
     "voc2012_trainval": "VOC2012 trainval",

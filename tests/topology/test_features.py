@@ -14,7 +14,7 @@ from marginalia.topology import collect_features, read_features
 def model():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5), nn.Dropout()
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4).eval(), nn.Flatten(), nn.Linear(4 * 36, 5), nn.Dropout()
     )
 
 
@@ -22,7 +22,7 @@ def test_features_of_batches(model):
     images = [torch.randn(6, 1, 8, 8), torch.randn(3, 1, 8, 8)]
     clouds = collect_features(model, [(images[0], torch.zeros(6)), images[1]], "3")
     assert [tuple(cloud.shape) for cloud in clouds] == [(6, 5), (3, 5)]
-    assert model.training and not clouds[0].requires_grad
+    assert model.training and not model[1].training and not clouds[0].requires_grad  # each as it was
     model.eval()
     assert torch.allclose(clouds[0], model(images[0]))  # in evaluation mode, without the dropout
     assert torch.allclose(collect_features(model, images, "0")[1], model[0](images[1]).mean((2, 3)))

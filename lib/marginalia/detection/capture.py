@@ -7,8 +7,7 @@ cross-attention; content and spatial logits from that; a softmax. So it does not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ..record import Call, record
+from ..record import Call, evaluating, record
 from .attention import AttentionMaps, conditional_logits, detr_logits
 from .detector import Detector
 
@@ -110,7 +109,7 @@ def capture_attention(
     if mask is not None and tuple(mask.shape) != expected:
         raise ValueError(f"mask must be {expected}, a value for each pixel, not {tuple(mask.shape)}")
     layers = _cross_attentions(model)  # name -> how to get logits
-    with _evaluating(model):
+    with evaluating(model):
         # one pass, in which we keep what enters and leaves the cross-attentions and their projections
         names = [pattern for name in layers for pattern in (name, f"{name}.*")]
         run = run_model(model, names, pixels, None if mask is None else mask.bool())
@@ -159,19 +158,6 @@ def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
 
 
 # --- from the image to what passes through the model
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """No gradients and no dropout; afterwards each module is in its own former mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        with torch.no_grad():
-            model.eval()
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class Run(NamedTuple):

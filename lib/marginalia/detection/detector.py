@@ -57,10 +57,14 @@ class DetectorConfig:
     transform: str = "diagonal"  # a name of TRANSFORMS (Figure 5); conditional and dab
 
     def __post_init__(self):
-        known = {"kind": KINDS, "spatial_query": SPATIAL_QUERIES, "transform": TRANSFORMS, "point": POINTS}
-        for field, names in known.items():
-            if (value := getattr(self, field)) not in names:
-                field = "reference" if field == "point" else field
+        known = {
+            "kind": (self.kind, KINDS),
+            "spatial_query": (self.spatial_query, SPATIAL_QUERIES),
+            "transform": (self.transform, TRANSFORMS),
+            "reference": (self.point, POINTS),
+        }
+        for field, (value, names) in known.items():
+            if value not in names:
                 raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {', '.join(names)}")
         if self.kind == "dab" and self.reference is not None:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")

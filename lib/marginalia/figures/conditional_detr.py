@@ -204,7 +204,7 @@ def convergence() -> tuple[Figure, dict[str, pd.DataFrame]]:
     draw_curves(axes[1], frame[short], "AP")
     draw_curves(axes[2], frame[pair], "AP")
     draw_coco(axes[3], published)
-    titles = ("Here: AP50, four kinds", "Here: AP, four kinds", "Here: DETR with ten times the steps")
+    titles = ("Here: AP50, four kinds", "Here: AP, four kinds", "Here: DETR, ten times the steps (one seed)")
     for panel, title in zip(axes, (*titles, "Published: ends of trainings, DC5-R50"), strict=True):
         panel.set_title(title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
@@ -410,7 +410,9 @@ def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure
     left.axhline(threshold, color="black", linewidth=0.9)
     left.set_title(f"Where is {threshold:g} crossed?")
     reached = speed.reach(frame, metric, threshold)
-    kinds = {LONG: "DETR, 10 times the steps"} | {base: MODELS[k] for k, base in GROUPS["headline"].items()}
+    kinds = {LONG: "DETR, 10 times the steps (one seed)"} | {
+        base: MODELS[k] for k, base in GROUPS["headline"].items()
+    }
     labels, parts = [], []
     for y, (base, kind) in enumerate(kinds.items()):
         ratios = speed.speed_up(reached, base, GROUPS["headline"]["conditional"])
@@ -494,11 +496,12 @@ def trained_kernels(
 
     figure, axes = plots.panels(2, 2, height=2.6, sharey=True)
     names = {"shift": "error of a shifted map", "row sums": "weight that changes rows"}
-    for panel, (measure, name) in zip(axes, names.items(), strict=True):
+    units = ("of the logits' standard deviation", "share of the map's weight (median, 5 to 95 %)")
+    for panel, (measure, name), unit in zip(axes, names.items(), units, strict=True):
         for k, (layer, one) in enumerate(data[data["measure"] == measure].groupby("layer")):
             place = {"shift": 0.26 * (k - 0.5), "reference": None}
             plots.intervals(panel, one, "median", "head", CYCLE[k], name=f"layer {layer}", **place)
-        panel.set(title=name, xlim=(0, None))
+        panel.set(title=name, xlabel=unit, xlim=(0, None))
     axes[0].set_ylabel("head")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure, data

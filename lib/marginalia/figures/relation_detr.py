@@ -31,6 +31,7 @@ from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DETECTION, GROUND_
 
 TRUE = {"color": GROUND_TRUTH, "linewidth": 2.6}
 FOUND = {"color": DETECTION, "linewidth": 1}
+NAMED = {"color": PALETTE["purple"], "linewidth": 2}  # the error that a panel is about
 QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 1)
 SHOWN = 480  # pixels of the longer side of an image from a file: a page is at most 7 inches wide
 
@@ -218,6 +219,7 @@ def gallery(
         numbers = "AP {AP:.2f}, F1 {F1:.2f}, LRP {LRP:.2f}".format(**row)
         shown[f"{title}{identity}\n{numbers}"] = pair.ground_truth.image_ids.index(identity)
     figure, there = images(pair, shown, score_threshold, columns)
+    pair_legend(figure)
     return figure, chosen.assign(image_found=there)
 
 
@@ -233,7 +235,6 @@ def images(
         there.append(show_image(panel, pair, image, score_threshold))
         panel.set_title(title, fontsize=8)
         panel.set_xlabel("" if there[-1] else "the image is not there", fontsize=7)
-    pair_legend(figure)
     return figure, there
 
 
@@ -267,9 +268,11 @@ def at_thresholds(
     figure, (left, right) = panels(2, 2, 3.1, width_ratios=(1, 1.3))
     show_image(left, pair, image, score_threshold)
     left.set_title("{}: AP {:.2f}\nF1 {:.2f}, LRP {:.2f}".format(image_id, *row[["AP", "F1", "LRP"]]))
-    for column in ("F1", "LRP"):  # down to score 0, nothing more comes in
-        right.step([*sweep.index, 0], [*sweep[column], sweep[column].iloc[-1]], where="post", label=column)
-    right.axvline(score_threshold, color=NEUTRAL, linewidth=1, linestyle="--")
+    none = evaluate_images(*own, 1.01, iou_threshold).loc[image_id]
+    for column in ("F1", "LRP"):  # from no detection at all down to score 0, where nothing more comes in
+        values = [none[column], *sweep[column], sweep[column].iloc[-1]]
+        right.step([1, *sweep.index, 0], values, where="post", label=column)
+    right.axvline(score_threshold, color=NEUTRAL, linewidth=1, linestyle="--", label="on the left")
     right.set(xlabel="score threshold", ylabel=f"F1, LRP (IoU at least {iou_threshold:g})")
     right.set(xlim=(0, 1), ylim=(0, 1.02))
     right.legend()
@@ -323,7 +326,8 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
     figure, _ = images(pair, {f"{kind}: {number}": image for kind, number, image in rows}, threshold, 5)
     for panel, d in zip(figure.axes, chosen.values(), strict=False):
         size = pair.ground_truth.sizes[sure.image[d]]
-        boxes_on(panel, sure.xywh[[d]], size, color=PALETTE["purple"], linewidth=2)
+        boxes_on(panel, sure.xywh[[d]], size, **NAMED)
+    pair_legend(figure, {"the error": NAMED})
     data = pd.DataFrame(rows, columns=["kind", "number", "image_id"])
     return figure, data.assign(image_id=[pair.ground_truth.image_ids[image] for image in data["image_id"]])
 
@@ -460,9 +464,11 @@ def _write_scores(axes: Axes, found: BoxTable, size: Sequence[float]) -> None:
         axes.text(across, down, text, fontsize=7, color="white", clip_on=True, path_effects=rim, **place)
 
 
-def pair_legend(figure: Figure) -> None:
-    """What the frames of `show_image` mean."""
+def pair_legend(figure: Figure, more: Mapping[str, Mapping] | None = None) -> None:
+    """What the frames of `show_image` mean, and `more` (label -> style of a frame)."""
     rim = {"path_effects": [withStroke(linewidth=3.2, foreground=(0, 0, 0, 0.6))]}
-    lines = {"ground truth": TRUE | rim, "detection, with its score": FOUND | rim}
-    lines["a crowd, or a class that is not there"] = {"color": NEUTRAL, "linestyle": DASHED}
+    lines = {"ground truth": TRUE, "detection, with its score": FOUND} | dict(more or {})
+    lines = {label: style | rim for label, style in lines.items()}
+    if any(frame.get_linestyle() == DASHED for panel in figure.axes for frame in panel.patches):
+        lines["a crowd, or a class that is not there"] = {"color": NEUTRAL, "linestyle": DASHED}
     legend(figure, lines, handlelength=2.4)

@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from marginalia.record import record
+from marginalia.record import evaluating, record
 
 
-@torch.no_grad()
 def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> list[Float[Tensor, "N D"]]:
     """What comes out of one module of a model, a cloud of N points a batch.
 
@@ -27,10 +26,8 @@ def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> li
     that no module has, for outputs of other forms, and for modules that are called more or less than once a
     batch.
     """
-    training = model.training
-    model.eval()
     clouds = []
-    try:
+    with evaluating(model):
         for batch in batches:
             inputs = batch[0] if isinstance(batch, tuple | list) else batch
             with record(model, layer) as seen:
@@ -45,8 +42,6 @@ def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> li
                 form = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ValueError(f"collect_features: {layer!r} gives {form}, not (N, D) or (N, C, h, w)")
             clouds.append(output.mean((2, 3)) if output.ndim == 4 else output)
-    finally:
-        model.train(training)
     return clouds
 
 

@@ -114,10 +114,14 @@ class RipsNetFit:
     """A fitted network, a row of history an evaluation, and errors on the clouds that were held out."""
 
     net: RipsNet
-    history: pd.DataFrame  # step, loss, mse of the held-out clouds
-    mse: float  # of the network
+    history: pd.DataFrame  # step, loss, and mse, that of the network on the held-out clouds
     mse_mean_image: float  # of the mean image of the fitted clouds, the same for every cloud
     mse_size: float  # of a random forest on `size_features`, which knows no topology
+
+    @property
+    def mse(self) -> float:
+        """Of the network, after the last step."""
+        return self.history["mse"].iloc[-1]
 
     @property
     def r2(self) -> float:
@@ -154,7 +158,7 @@ def fit_ripsnet(
     fitted = 3 * len(x) // 4
 
     def batch(step: int) -> Tensor:
-        return torch.randint(fitted, (64,), generator=torch.Generator().manual_seed(1_000_003 * seed + step))
+        return torch.randint(fitted, (64,))  # `fit` seeds each step
 
     def loss(chosen: Tensor) -> tuple[Tensor, dict]:
         return mse_loss(net(x[chosen]), y[chosen]), {}
@@ -170,7 +174,6 @@ def fit_ripsnet(
     return RipsNetFit(
         net.eval(),
         pd.DataFrame(history),
-        history[-1]["mse"],
         float(np.square(images[:fitted].mean(0) - images[fitted:]).mean()),
         float(np.square(by_size - images[fitted:]).mean()),
     )
