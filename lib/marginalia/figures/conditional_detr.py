@@ -420,7 +420,7 @@ def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure
         at, color = y + 0.16 * (part["seed"] - 1), MODEL_COLORS.get(base.removeprefix("headline-"), CYCLE[1])
         right.plot(part["steps"], at, "o", color=color)
         right.plot(part["trained"].where(part["steps"].isna()), at, ">", color=color, markerfacecolor="white")
-        labels.append(f"{kind}\n× {speed.ratio_text(ratios)}")
+        labels.append(f"{kind}\n× {speed.ratio_text(ratios)}".replace(" (", "\n("))
         parts.append(part)
     right.set_yticks(range(len(kinds)), labels, fontsize=7.5)
     right.set(xscale="log", xlim=(90, 20_000), ylim=(len(kinds) - 0.5, -0.6))
