@@ -72,3 +72,43 @@ def test_points_outside_are_counted_beside_the_box(axes):
     frame = pd.DataFrame({"x": [0, 5.0], "y": [0, 0], "x_range": [1, 1], "y_range": [1, 1]})
     plots.beside_box(axes, frame, ["red", "blue"])
     assert [text.get_text() for text in axes.texts] == ["1 outside"] and axes.yaxis_inverted()
+
+
+def test_matrix_has_its_limits_and_readable_numbers(axes):
+    shown = plots.matrix(axes, [[1, -0.2], [np.nan, -2]], diverging=True, digits=1)
+    assert shown.get_clim() == (-2, 2)
+    assert [text.get_color() for text in axes.texts] == ["black", "black", "white"]
+
+
+def test_intervals_go_from_low_to_high_in_the_asked_order(axes):
+    frame = pd.DataFrame({"group": ["b", "a"], "x": [1, 2.0], "low": [0, 1], "high": [2, 5]})
+    plots.intervals(axes, frame, "x", "group", shift=0.25, order=["c", "a", "b"], reference=None)
+    lines, _ = axes.collections
+    assert [s.tolist() for s in lines.get_segments()] == [[[0, 2.25], [2, 2.25]], [[1, 1.25], [5, 1.25]]]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["c", "a", "b"]
+
+
+def test_the_band_of_seed_curves_holds_all_seeds(axes):
+    runs = pd.DataFrame({"step": [1, 2, 1, 2], "seed": [0, 0, 1, 1], "AP": [0.0, 1, 2, 3]})
+    plots.seed_curves(axes, runs, "AP", "red", "model")
+    y = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (y.min(), y.max()) == (0, 3)
+
+
+def test_ranges_beside_a_box_lie_along_their_axis(axes):
+    frame = pd.DataFrame({"x": [0.0], "y": [0.5], "x_range": [1.0], "y_range": [0.4]})
+    plots.beside_box(axes, frame, ["red"])
+    ends = np.concatenate([s for lines in axes.collections for s in lines.get_segments()])
+    np.testing.assert_allclose([ends.min(0), ends.max(0)], [[-0.5, 0.3], [0.5, 0.7]])
+
+
+def test_dumbbells_have_both_ends(axes):
+    plots.dumbbells(axes, ["a", "b"], [1, 2], [3, 0])
+    second, first = axes.collections[1:]
+    assert first.get_offsets().tolist() == [[1, 0], [2, 1]]
+    assert second.get_offsets().tolist() == [[3, 0], [0, 1]]
+
+
+def test_enlarged_images_show_their_pixels(axes):
+    plots.boxes_on(axes, np.zeros((0, 4)), (64, 64), np.zeros((64, 64), np.uint8))
+    assert axes.images[0].get_interpolation() == "nearest"

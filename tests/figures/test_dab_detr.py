@@ -9,6 +9,7 @@ from marginalia.detection import load, make_scenes
 from marginalia.detection.attention import positional_encoding
 from marginalia.figures import dab_detr, runs
 from marginalia.figures.conditional_detr import validation
+from marginalia.record import record
 
 torch.set_num_threads(1)
 
@@ -86,3 +87,14 @@ def test_temperature_sets_the_kernel():
     np.testing.assert_allclose(kernel.loc[[0, 1], "temperature_1"], 64, atol=1e-9)
     assert "S = 11.16" in " ".join(axes.get_title() for axes in figure.axes)
     np.testing.assert_allclose(data["maps"].filter(like="temperature").sum(), 1, atol=1e-12)
+
+
+def test_the_last_size_head_modulates_the_last_anchor():
+    pixels, model = torch.from_numpy(make_scenes(1, split="val").pixels), load(dab_detr.DAB)
+    head = "decoder.queries.size_head"
+    with torch.no_grad(), record(model, head) as seen:
+        anchors = model(pixels).references[-1, 0]
+    wished = seen[head][-1].output.sigmoid()[0]
+    factor = dab_detr.positional_queries(model, pixels) / positional_encoding(anchors[:, :2], 96, 20.0)
+    found = factor.unflatten(-1, (2, 48)).median(-1).values[:, [1, 0]]  # the y half comes first
+    torch.testing.assert_close(found, wished / anchors[:, 2:], rtol=1e-3, atol=1e-3)

@@ -208,3 +208,52 @@ def test_factors_within_groups(rng):
     assert rows["height", "all"] == pytest.approx(features["height"].corr(ap, method="spearman"))
     marks = [c.get_offsets()[:, 1] for c in figure.axes[0].collections if isinstance(c, PathCollection)]
     assert [round(y, 2) for ys in marks for y in ys] == [-0.15, 0.85, 1.15]  # one line a factor
+
+
+def test_nothing_is_under_confident_where_nothing_was_found():
+    assert figures.error_counts(made_up(False), 0.85)["under-confident"] == 0
+
+
+def test_interval_of_the_differences(rng):
+    paired = pd.DataFrame({"a": rng.random(50), "b": rng.random(50)})
+    _, data = figures.differences(paired)
+    difference = data["difference"]
+    half = 1.96 * difference.std() / 50**0.5  # the normal one; the bootstrap's is near it
+    expected = [difference.mean() - half, difference.mean() + half]
+    assert [data.attrs["low"], data.attrs["high"]] == pytest.approx(expected, abs=0.03)
+
+
+def test_errors_are_shown_on_the_image_with_the_most_confident_and_the_most_missed():
+    names, where = {1: "1", 2: "2"}, ((0, 1), [(64, 64)] * 2)
+    boxes = [[8, 8, 20, 20], [8, 8, 20, 20], [40, 40, 9, 9]]
+    ground_truth = BoxTable(boxes, [0, 1, 1], *where, [1, 1, 1], names)
+    found = BoxTable(boxes[:2], [0, 1], *where, [2, 2], names, score=[0.6, 0.9])
+    _, data = figures.error_examples(Pair(ground_truth, found, lambda image: None), 0.5)
+    assert data.set_index("kind")["image_id"]["classification"] == 1
+    _, data = figures.error_examples(
+        Pair(ground_truth, found.where(found.score > 2), lambda image: None), 0.5
+    )
+    assert data.set_index("kind")["image_id"].to_dict() == {"missed": 1}
+
+
+def test_tallest_box_of_a_scene():
+    features, batch = figures.scene_features(COUNT), make_scenes(COUNT, split="val")
+    expected = [pytest.approx((boxes[:, 3] / boxes[:, 2]).max()) for boxes in batch.boxes]
+    assert features["height / width"].tolist() == expected
+
+
+def test_open_marks_are_of_images_with_equally_many_objects(rng):
+    features = pd.DataFrame({"objects": np.repeat([1, 2], 40), "height": rng.random(80)})
+    figure, _ = figures.factors(features, {"model": features["height"] - 5 * features["objects"]})
+    marks = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    white = {mark.get_label(): bool((mark.get_facecolor()[0] == 1).all()) for mark in marks}
+    assert white == {"all": True, "equally many objects": False}
+
+
+def test_thresholds_start_without_detections_and_end_with_all(pair):
+    figure, data = figures.at_thresholds(pair, "scene 3", 0.5)
+    f1, lrp = figure.axes[1].lines[:2]
+    assert f1.get_xydata()[0].tolist() == [1, 0] and lrp.get_xydata()[0].tolist() == [1, 1]
+    assert f1.get_xydata()[-1].tolist() == [0, data["F1"].iloc[-1]]
+    at = data["score"].iloc[0]  # the first detection counts from its score down
+    assert f1.get_drawstyle() == "steps-post" and f1.get_xydata()[1].tolist() == [at, data["F1"].iloc[0]]

@@ -38,7 +38,7 @@ def test_equal_to_gudhi_ripser_and_single_linkage(rng, shape):
         assert deaths == pytest.approx(theirs, rel=1e-6)  # ripser computes in float32
 
 
-@pytest.mark.parametrize("spread", [1e-3, 1e-7])
+@pytest.mark.parametrize("spread", [10.0, 1.0, 0.1, 1e-3, 1e-7])
 def test_tight_clusters_far_from_each_other_and_from_the_origin(rng, spread):
     """Where distances are short beside the coordinates, inner products would not tell them apart."""
     centres = 1000 + 100 * rng.normal(size=(4, 32))

@@ -141,3 +141,11 @@ def test_many_clouds_keep_their_order_and_become_a_table(rng):
 def test_what_cannot_be_computed(points, options, message):
     with pytest.raises(ValueError, match=message):
         diagrams(points, **options)
+
+
+@pytest.mark.parametrize("backend, gradients", [("gudhi", False), ("ripser", False), ("gudhi", True)])
+def test_bars_are_sorted_and_keep_the_kind(rng, backend, gradients):
+    cloud = torch.tensor(rng.normal(size=(40, 2)), dtype=torch.float32, requires_grad=gradients)
+    one = diagrams([cloud], backend=backend)[0][1]
+    assert one.dtype == torch.float32 and len(one) > 5
+    assert one.tolist() == sorted(one.tolist())  # by birth, then death

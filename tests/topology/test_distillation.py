@@ -20,6 +20,7 @@ from marginalia.topology.distillation import (
     ripsnet_loss,
     topkd_loss,
 )
+from marginalia.topology.images import persistence_profile, ripsnet_weight
 
 torch.set_num_threads(1)
 CLASSES, BATCH, WIDTH = 5, 12, 16
@@ -104,3 +105,20 @@ def test_deaths_by_hand_and_what_descending_them_does():
         deaths_loss(f_s, f_t).backward()
         optimizer.step()
     assert (h0_deaths(f_s) - t).abs().mean() < 0.05 * (s - t).abs().mean()
+
+
+def test_alpha_and_the_teachers_logits():
+    z_s, z_t = drawn(4, BATCH, CLASSES), drawn(5, BATCH, CLASSES)
+    f, labels = drawn(0, BATCH, WIDTH), torch.arange(BATCH) % CLASSES
+    total, parts = topkd_loss(z_s, z_t, labels, f, f, hint_loss, alpha=3)
+    assert parts["kd"] == pytest.approx(3 * kd_loss(z_s, z_t).item())
+    total.backward()
+    assert z_s.grad.abs().sum() > 0 and z_t.grad is None
+
+
+def test_profiles_by_hand():
+    f_s, f_t = drawn(0, BATCH, 4), drawn(1, BATCH, WIDTH)
+    settings = {"bandwidth": 0.5, "ranges": (0, 8), "weight": ripsnet_weight}
+    s, t = (persistence_profile(h0_deaths(f.detach()), **settings) for f in (f_s, f_t))
+    expected = (((s - t) / 3) ** 2).mean().item()
+    assert profile_loss(f_s, f_t, scale=3, **settings).item() == pytest.approx(expected, rel=1e-5)

@@ -116,3 +116,16 @@ def test_a_fit_beside_its_controls(rng):
 def test_size_features():
     square = np.array([[[0, 0], [2, 0], [2, 1], [0, 1.0]]])
     assert size_features(square)[0] == pytest.approx([2, 1, 1, 0.5, 0.5, 1])
+
+
+def test_held_out_clouds_are_not_fitted_and_all_others_are(rng):
+    clouds, images = rng.normal(size=(40, 10, 2)), rng.uniform(size=(40, 9))
+
+    def weights(images):
+        torch.manual_seed(0)
+        fit = fit_ripsnet(RipsNet(2, 9, pooling="mean"), clouds, images, steps=20)
+        return torch.nn.utils.parameters_to_vector(fit.net.parameters())
+
+    first, unseen, seen = weights(images), images.copy(), images.copy()
+    unseen[30:], seen[29] = 1 - unseen[30:], 1 - seen[29]
+    assert torch.equal(weights(unseen), first) and not torch.equal(weights(seen), first)
