@@ -98,8 +98,7 @@ right.stairs([*data["envelope"], 0], [0, *recall, 1], fill=True, alpha=0.25)
 right.scatter(recall, precision, 40, np.where(hits, style.CYCLE[0], style.CYCLE[1]))
 for rank, x, y in zip(ranks, recall, precision, strict=True):
     right.annotate(rank, (x, y), (7, 3), textcoords="offset points")
-right.set(xlabel="recall: found so far / objects", ylabel="precision: true so far / rank", ylim=(0, 1.08))
-right.set_title("number: rank; blue: a true positive")
+right.set(xlabel="recall: found / objects", ylabel="precision: true / rank", ylim=(0, 1.08), title="number: rank; blue: true positive")
 relation_detr.pair_legend(figure)
 figures.save(figure, "extra/evaluation-by-hand", data)
 library = evaluate_images(ground_truth, found).loc["A"]
@@ -428,8 +427,7 @@ figure, axes = plt.subplots(1, 2, figsize=(7, 3.5))
 for panel, column in zip(axes, ("F1", "1 - LRP"), strict=True):
     seaborn.scatterplot(ordered, x="AP", y=column, hue="group", style="group", legend=panel is axes[0], ax=panel)
     for letter, scene in zip("ab", picked, strict=True):
-        line = {"arrowstyle": "-", "color": style.PALETTE["grey"]}
-        mark = {"arrowprops": line, "textcoords": "offset points", "weight": "bold"}
+        mark = {"arrowprops": {"arrowstyle": "-", "color": "grey"}, "textcoords": "offset points", "weight": "bold"}
         panel.annotate(letter, ordered.loc[scene, ["AP", column]], (-22, 16), **mark)
     panel.set_title(f"Spearman's rank correlation {ordered['AP'].corr(ordered[column], method='spearman'):.2f}")
 figures.save(figure, "extra/evaluation-f1-lrp", ordered[["group", "AP", "F1", "1 - LRP"]])
