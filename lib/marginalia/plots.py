@@ -247,6 +247,72 @@ def beside_box(axes: Axes, frame: pd.DataFrame, color: Shaped[np.ndarray, " R"],
     axes.set(xlabel="x [half-boxes]", box_aspect=1)
 
 
+# --- persistence
+
+
+def persistence_diagram(
+    axes: Axes,
+    bars: Sequence[Float[np.ndarray, "m 2"]],
+    limit: float | None = None,
+    names: Sequence[str] = (),
+    colors: Sequence[str] = CYCLE,
+) -> None:
+    """Diagrams, (m, 2) births and deaths each, usually one a dimension, in a colour of its own each.
+
+    Bars that never die are triangles on a line of their own above the rest. limit: end of both axes; by
+    default a little beyond the largest finite number. names: for a legend, which is left to the caller; H0,
+    H1, ... by default.
+    """
+    bars = [np.asarray(each, float).reshape(-1, 2) for each in bars]
+    if limit is None:
+        limit = 1.05 * max(each[np.isfinite(each)].max(initial=0) for each in bars) or 1.0
+    axes.axline((0, 0), slope=1, color=NEUTRAL, linewidth=0.8)
+    axes.set(xlim=(-0.04 * limit, limit), ylim=(-0.04 * limit, 1.16 * limit), xlabel="birth", ylabel="death")
+    for each, name, color in zip(bars, names or [f"H{k}" for k in range(len(bars))], colors, strict=False):
+        endless = np.isinf(each[:, 1])
+        look = {"color": color, "alpha": 0.65, "linewidth": 0, "clip_on": False, "zorder": 3}
+        axes.scatter(*each[~endless].T, 20, label=name, **look)
+        axes.scatter(each[endless, 0], np.full(endless.sum(), 1.08 * limit), 30, marker="^", **look)
+    if any(np.isinf(each).any() for each in bars):
+        axes.axhline(1.08 * limit, color=NEUTRAL, linewidth=0.8, linestyle=DASHED)
+        axes.text(limit, 1.09 * limit, "never dies", ha="right", va="bottom", fontsize=7, color=NEUTRAL)
+
+
+def barcode(axes: Axes, bars: Sequence[Float[np.ndarray, "m 2"]], limit: float | None = None) -> None:
+    """A line from birth to death a bar, dimension 0 at the bottom; an arrow where a bar never dies.
+
+    bars, limit and colours as in `persistence_diagram`; bars lie in the order that they are given in.
+    """
+    bars = [np.asarray(each, float).reshape(-1, 2) for each in bars]
+    if limit is None:
+        limit = 1.05 * max(each[np.isfinite(each)].max(initial=0) for each in bars) or 1.0
+    row = 0
+    for k, (each, color) in enumerate(zip(bars, CYCLE, strict=False)):
+        rows = row + np.arange(len(each))
+        axes.hlines(rows, each[:, 0], each[:, 1].clip(max=limit), color=color, linewidth=1.6, label=f"H{k}")
+        endless = rows[np.isinf(each[:, 1])]
+        axes.plot(np.full(len(endless), limit), endless, ">", color=color, markersize=4, clip_on=False)
+        row += len(each) + 1
+    axes.set(xlim=(0, limit), ylim=(-1, row), yticks=[], xlabel="radius of the filtration (edge length)")
+
+
+def persistence_image(axes: Axes, image: Float[np.ndarray, "r_p r_b"], ranges: Sequence[float], **options):
+    """A persistence image over its plane: birth to the right, persistence upwards.
+
+    ranges: lowest and highest birth, lowest and highest persistence, at the middles of the outer pixels.
+    options: of imshow (vmax, say). Returns the image that a colour bar can be made for.
+    """
+    rows, columns = image.shape
+    low_b, high_b, low_p, high_p = ranges
+    half_b = (high_b - low_b) / max(columns - 1, 1) / 2 or 0.5
+    half_p = (high_p - low_p) / max(rows - 1, 1) / 2 or 0.5
+    extent = (low_b - half_b, high_b + half_b, low_p - half_p, high_p + half_p)
+    look = {"origin": "lower", "aspect": "auto", "extent": extent, "vmin": 0} | options
+    axes.set(xlabel="birth", ylabel="persistence")
+    axes.grid(False)
+    return axes.imshow(image, **look)
+
+
 def legend(
     figure: Figure, entries: Mapping[str, Mapping], place: str = "outside lower center", **options
 ) -> None:

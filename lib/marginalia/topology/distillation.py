@@ -13,11 +13,15 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy, kl_div, mse_loss, smooth_l1_loss
+from torch.nn.functional import cross_entropy, kl_div, mse_loss, normalize, smooth_l1_loss
+
+from marginalia import training
+from marginalia.record import evaluating, record
 
 from .components import h0_deaths
+from .features import as_points
 from .images import Weight, persistence_profile, topkd_weight
 from .ripsnet import RipsNet
 
@@ -50,6 +54,22 @@ def deaths_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> Flo
     B - 1 times this is the squared 2-Wasserstein distance of the two diagrams without the diagonal.
     """
     return mse_loss(h0_deaths(f_s), h0_deaths(f_t.detach()))
+
+
+def persistent_cross_entropy(
+    f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"], temperature: float = 0.1
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the H0 deaths of normalised features, read as soft distributions over bars.
+
+        -sum_k p_k(t) log p_k(s),   p = softmax(sorted deaths of f / |f| / temperature)
+
+    After Persistent Cross Entropy (arXiv 2608.24549), of which we know the idea, not the details: the order
+    of bars and the temperature are ours. Scale is gone twice, by the norm and by the softmax.
+    """
+    student, teacher = (
+        h0_deaths(normalize(features)) / temperature for features in (f_s, f_t.detach())
+    )  # (B - 1,)
+    return cross_entropy(student, teacher.softmax(-1))
 
 
 def profile_loss(
@@ -102,3 +122,37 @@ def topkd_loss(
         "topology": delta * topology(f_s, f_t),
     }
     return sum(parts.values()), {name: part.item() for name, part in parts.items()}
+
+
+def distil(
+    student: nn.Module,
+    teacher: nn.Module,
+    batches: Callable[[int], tuple[Tensor, Int[Tensor, " B"]]],
+    options: training.Options,
+    topology: Topology,
+    layers: tuple[str, str],
+    alpha: float = 2.0,
+    delta: float = 5.0,
+    adapter: nn.Module | None = None,
+    evaluate: training.Evaluate | None = None,
+) -> list[training.Row]:
+    """Train a student with `topkd_loss` (TopKD, Algorithm 2); returns the rows of `training.fit`.
+
+    batches: number of the step -> inputs and labels. topology: any loss of features, `hint_loss` too; with
+    delta 0 it is computed and counts nothing. layers: dotted names in student and teacher of the modules
+    whose outputs are the features, as in `collect_features`. adapter: from the student's features to the
+    width of the teacher's; it learns too. The teacher is in evaluation mode, and learns nothing.
+    """
+    learners = nn.ModuleList([student, adapter or nn.Identity()])
+
+    def step(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        x, labels = batch
+        with evaluating(teacher), record(teacher, layers[1]) as of_teacher:
+            z_t = teacher(x)
+        with record(student, layers[0], gradients=True) as of_student:
+            z_s = student(x)
+        f_s = learners[1](as_points(of_student[layers[0]][0].output, layers[0]))  # (B, D)
+        f_t = as_points(of_teacher[layers[1]][0].output, layers[1])
+        return topkd_loss(z_s, z_t, labels, f_s, f_t, topology, alpha, delta)
+
+    return training.fit(learners, step, batches, options, evaluate)

@@ -37,12 +37,16 @@ def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> li
                 raise ValueError(
                     f"collect_features: {layer!r} is called {len(calls)} times a batch, not once"
                 )
-            output = calls[0].output
-            if not isinstance(output, Tensor) or output.ndim not in (2, 4):
-                form = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise ValueError(f"collect_features: {layer!r} gives {form}, not (N, D) or (N, C, h, w)")
-            clouds.append(output.mean((2, 3)) if output.ndim == 4 else output)
+            clouds.append(as_points(calls[0].output, layer))
     return clouds
+
+
+def as_points(output: Float[Tensor, "N D *places"], layer: str) -> Float[Tensor, "N D"]:
+    """The output of a layer as a cloud, averaged over places. ValueError for other forms."""
+    if not isinstance(output, Tensor) or output.ndim not in (2, 4):
+        form = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"features: {layer!r} gives {form}, not (N, D) or (N, C, h, w)")
+    return output.mean((2, 3)) if output.ndim == 4 else output
 
 
 def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray, "K N D"]:
