@@ -112,3 +112,37 @@ def test_dumbbells_have_both_ends(axes):
 def test_enlarged_images_show_their_pixels(axes):
     plots.boxes_on(axes, np.zeros((0, 4)), (64, 64), np.zeros((64, 64), np.uint8))
     assert axes.images[0].get_interpolation() == "nearest"
+
+
+BARS = [np.array([[0, 1.0], [0, 2], [0, np.inf]]), np.array([[1, 1.5]])]
+
+
+def test_a_diagram_keeps_endless_bars_on_a_line_of_their_own(axes):
+    plots.persistence_diagram(axes, BARS)
+    finite, endless, loops, none = (dots.get_offsets() for dots in axes.collections)
+    assert finite.tolist() == [[0, 1], [0, 2]] and loops.tolist() == [[1, 1.5]] and len(none) == 0
+    assert endless.tolist() == [[0, 1.08 * 1.05 * 2]] and endless[0, 1] < axes.get_ylim()[1]
+    assert axes.get_xlim()[1] == 2.1 and axes.get_legend_handles_labels()[1] == ["H0", "H1"]
+
+
+def test_a_barcode_has_a_line_a_bar_and_an_arrow_for_the_endless(axes):
+    plots.barcode(axes, BARS, limit=1.8)
+    lines = [path.vertices[:, 0].tolist() for bars in axes.collections for path in bars.get_paths()]
+    assert lines == [[0, 1], [0, 1.8], [0, 1.8], [1, 1.5]]
+    heights = [path.vertices[0, 1] for bars in axes.collections for path in bars.get_paths()]
+    assert axes.lines[0].get_xydata().tolist() == [[1.8, 2]] and heights == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("bars", [[], [np.empty((0, 2))], [np.array([[0, np.inf]])]])
+def test_diagrams_without_finite_bars_can_be_drawn(axes, bars):
+    plots.persistence_diagram(axes, bars)
+    plots.barcode(axes, bars)
+    axes.figure.canvas.draw()
+
+
+def test_an_image_lies_on_its_plane_with_pixels_about_the_nodes(axes, rng):
+    image = rng.random((3, 5))
+    shown = plots.persistence_image(axes, image, (0, 4, 1, 2))
+    assert shown.get_extent() == [-0.5, 4.5, 0.75, 2.25] and shown.origin == "lower"
+    one = plots.persistence_image(axes, image[:, :1], (0, 0, 1, 2))  # a range of no width has a pixel too
+    assert one.get_extent()[:2] == [-0.5, 0.5]

@@ -265,7 +265,7 @@ def persistence_diagram(
     """
     bars = [np.asarray(each, float).reshape(-1, 2) for each in bars]
     if limit is None:
-        limit = 1.05 * max(each[np.isfinite(each)].max(initial=0) for each in bars) or 1.0
+        limit = 1.05 * max((each[np.isfinite(each)].max(initial=0) for each in bars), default=0) or 1.0
     axes.axline((0, 0), slope=1, color=NEUTRAL, linewidth=0.8)
     axes.set(xlim=(-0.04 * limit, limit), ylim=(-0.04 * limit, 1.16 * limit), xlabel="birth", ylabel="death")
     for each, name, color in zip(bars, names or [f"H{k}" for k in range(len(bars))], colors, strict=False):
@@ -285,7 +285,7 @@ def barcode(axes: Axes, bars: Sequence[Float[np.ndarray, "m 2"]], limit: float |
     """
     bars = [np.asarray(each, float).reshape(-1, 2) for each in bars]
     if limit is None:
-        limit = 1.05 * max(each[np.isfinite(each)].max(initial=0) for each in bars) or 1.0
+        limit = 1.05 * max((each[np.isfinite(each)].max(initial=0) for each in bars), default=0) or 1.0
     row = 0
     for k, (each, color) in enumerate(zip(bars, CYCLE, strict=False)):
         rows = row + np.arange(len(each))

@@ -26,16 +26,8 @@ from torch.nn.functional import mse_loss
 from marginalia import training
 
 # phi_1 of TopKD by the width of the features; phi_2 is always 50, 100, 200
-TOPKD_INNER = {
-    16: (16, 16, 16),
-    32: (32, 16, 16),
-    64: (64, 32, 32),
-    128: (128, 64, 64),
-    256: (256, 128, 128),
-    512: (512, 256, 256),
-    1024: (512, 256, 256),
-    2048: (1024, 512, 256),
-}
+TOPKD_INNER = {d: (d, d // 2, d // 2) for d in (32, 64, 128, 256, 512)}
+TOPKD_INNER |= {16: (16, 16, 16), 1024: (512, 256, 256), 2048: (1024, 512, 256)}
 
 
 class RipsNet(nn.Module):
@@ -70,7 +62,7 @@ class RipsNet(nn.Module):
         """TopKD's network for features of this width (16 to 2,048, powers of 2) and 20 x 20 images."""
         if dimensions not in TOPKD_INNER:
             raise ValueError(
-                f"RipsNet.topkd: widths are {', '.join(map(str, TOPKD_INNER))}, not {dimensions}"
+                f"RipsNet.topkd: widths are {', '.join(map(str, sorted(TOPKD_INNER)))}, not {dimensions}"
             )
         return cls(dimensions, 400, TOPKD_INNER[dimensions], pooling=pooling, outer_bias=False)
 
