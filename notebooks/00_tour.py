@@ -207,7 +207,7 @@ figure
 # - *DCMHA.* Head 2 attends to the second token and gives strongly to heads 1 and 3; after mixing, these two attend to it as well. Red is positive,
 #   blue negative: mixed weights may be negative, and a row no longer sums to 1.
 #
-# The notebooks on Conditional DETR and on Relation DETR's correlation are here; those of the other two papers are **planned**, as is the rest of
+# The notebooks on Conditional DETR, on Relation DETR's correlation and on TopKD are here; those on DCMHA are **planned**, as is the rest of
 # Relation DETR. Until they are there, these panels are what the project has to show for those ideas.
 
 # %% [markdown]
@@ -277,16 +277,16 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 #
 # | the note | verdict | what holds | shown in |
 # |---|---|---|---|
-# | TopKD … 考虑了潜在空间的全局拓扑 <br> *considers the global topology of the latent space* | right, with a limit | Of one batch at a time: 64 feature vectors as a cloud. Nothing spans batches. | section 1; planned: 3x |
-# | PD … 捕获全面的几何结构，例如分布形状、多尺度结构和连通性 <br> *diagrams capture comprehensive geometry: shape, scales, connectivity* | **corrected** | In general they can. TopKD's default is dimension 0: connectivity alone, the edge lengths of a minimum spanning tree (asserted in section 1). | section 1; planned: 3x |
-# | 用于教授这些知识的拓扑蒸馏损失 <br> *a topological distillation loss teaches it* | right, with a limit | Mean squared difference of two *predicted* images, beside cross-entropy and Hinton's loss. In the authors' logs it is at most 1.8 % of an epoch's loss; a control without it is missing there. | planned: 3x |
-# | 连通分支、空洞（循环）、空腔 <br> *connected components, holes (loops), cavities* | right, with a limit | Dimensions 0, 1 and 2 of the feature, not of the space: a loop need not lie in a plane. | planned: 3x |
-# | PD … 表示空间中拓扑特征随尺度变化 … 出现和消失 <br> *at which scale features appear and vanish* | right | In dimension 0 all are born at 0 and one never dies; TopKD drops that one. | section 1; planned: 3x |
-# | 构造PD <br> *construction of the diagram* | right | Conventions differ: Rips counts edge lengths, alpha complexes squared radii. | planned: 3x |
-# | 对构造的PD向量化，得到PI <br> *the diagram as a vector: the persistence image* | right, with a limit | By default all births are 0, so the 20 × 20 image holds at most 20 different numbers (asserted in section 1). | section 1; planned: 3x |
-# | $w(u)$是权重函数，$g_u(z)$是高斯函数 <br> *$w$ is the weight, $g_u$ a Gaussian* | right, with a limit | The weight has to vanish at persistence 0, or images are not stable; TopKD's does so in dimension 0 only. gudhi samples the Gaussian at nodes, persim integrates it over pixels. | planned: 3x |
-# | 准确计算每批的 PD 和 PI 需要大量的计算量 <br> *exact diagrams and images of each batch cost much* | **corrected** | Not for 64 points in dimension 0: half a millisecond a cloud when we timed the way TopKD does it, beside 32 to 50 ms for a training step in the authors' logs. It holds for loops and large clouds. | planned: 3x |
-# | TopKD 使用 RipsNet 近似 PI <br> *RipsNet approximates the image* | right, with a limit | One network, trained on the *teacher's* features and frozen, serves the student too. In our trial on batches of digits, which are alike, it did no better than the constant mean image. | planned: 3x |
+# | TopKD … 考虑了潜在空间的全局拓扑 <br> *considers the global topology of the latent space* | right, with a limit | Of one batch at a time: 64 feature vectors as a cloud. Nothing spans batches. | section 1; [34](34_topological_distillation.ipynb) |
+# | PD … 捕获全面的几何结构，例如分布形状、多尺度结构和连通性 <br> *diagrams capture comprehensive geometry: shape, scales, connectivity* | **corrected** | In general they can. TopKD's default is dimension 0: connectivity alone, the edge lengths of a minimum spanning tree (asserted in section 1). | section 1; [31](31_persistence_diagrams.ipynb) |
+# | 用于教授这些知识的拓扑蒸馏损失 <br> *a topological distillation loss teaches it* | right, with a limit | Mean squared difference of two *predicted* images, beside cross-entropy and Hinton's loss. In the authors' logs it is at most 1.8 % of an epoch's loss; a control without it is missing there, and is here. | [34](34_topological_distillation.ipynb) |
+# | 连通分支、空洞（循环）、空腔 <br> *connected components, holes (loops), cavities* | right, with a limit | Dimensions 0, 1 and 2 of the feature, not of the space: a loop need not lie in a plane. | [31](31_persistence_diagrams.ipynb) |
+# | PD … 表示空间中拓扑特征随尺度变化 … 出现和消失 <br> *at which scale features appear and vanish* | right | In dimension 0 all are born at 0 and one never dies; TopKD drops that one. | section 1; [31](31_persistence_diagrams.ipynb) |
+# | 构造PD <br> *construction of the diagram* | right | Conventions differ: Rips counts edge lengths, alpha complexes squared radii. | [31](31_persistence_diagrams.ipynb) |
+# | 对构造的PD向量化，得到PI <br> *the diagram as a vector: the persistence image* | right, with a limit | By default all births are 0, so the 20 × 20 image holds at most 20 different numbers (asserted in section 1). | section 1; [32](32_persistence_images.ipynb) |
+# | $w(u)$是权重函数，$g_u(z)$是高斯函数 <br> *$w$ is the weight, $g_u$ a Gaussian* | right, with a limit | The weight has to vanish at persistence 0, or images are not stable; TopKD's does so in dimension 0 only. gudhi samples the Gaussian at nodes, persim integrates it over pixels. | [32](32_persistence_images.ipynb) |
+# | 准确计算每批的 PD 和 PI 需要大量的计算量 <br> *exact diagrams and images of each batch cost much* | **corrected** | Not for 64 points in dimension 0: half a millisecond a cloud when we timed the way TopKD does it, beside 32 to 50 ms for a training step in the authors' logs. It holds for loops and large clouds. | [34](34_topological_distillation.ipynb) |
+# | TopKD 使用 RipsNet 近似 PI <br> *RipsNet approximates the image* | right, with a limit | One network, trained on the *teacher's* features and frozen, serves the student too. In our trial on batches of digits, which are alike, it did no better than the constant mean image. | [33](33_ripsnet.ipynb) |
 # | 通过动态组合注意力头来提高模型的表达能力 <br> *heads composed dynamically make the model more expressive* | right | The mixing is linear in the heads' scores of a token pair, once before and once after the softmax. The abstract claims what plain models reach with 1.7 to 2 times the compute. | section 1; planned: 4x |
 # | Compose 的计算相当于对 W 进行两级分解，以减少参数和提高计算效率 <br> *Compose amounts to a two-level decomposition of W, for fewer parameters and speed* | right, with a limit | Cheaper than a free $H \times H$ matrix for each pair, slower than plain attention: .76 to .88 of the training steps a second in the first author's own comments. | section 4; planned: 4x |
 # | 先沿着行和列进行分解，再低秩和对角分解 <br> *first along rows and columns, then low rank and diagonal* | right, with a limit | Rows and columns of the grid of tokens, not of the $H \times H$ matrix. It is a sum, and the line leaves out its first term, the identity. Each of the two parts has rank 2 plus a diagonal. | section 1; planned: 4x |
@@ -326,16 +326,16 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | section 4 below: AP against epochs, beside the paper's Table 1 | – | 5 |
 # | questions | 5 | 5 |
 #
-# **TopKD** (notebooks 3x *planned*)
+# **TopKD, with RipsNet** (four notebooks here)
 #
 # | | 60 min | 90 min |
 # |---|---|---|
 # | this page: its column in the drawing, its lines in section 2 | 5 | 5 |
-# | the paper: abstract, and the overview figure (also in the authors' repository) | 10 | 10 |
-# | RipsNet: Section 2 (diagram and image) and Figure 1 | 15 | 20 |
-# | its two cells in section 1: put the cloud on a circle, predict the diagram, run. Is the loop in it? | 10 | 15 |
-# | the paper: the method and its loss | 15 | 20 |
-# | section 4 below: RipsNet's accuracy under noise, and which accuracies of TopKD are confirmed | – | 15 |
+# | [31_persistence_diagrams](31_persistence_diagrams.ipynb): from points to bars, the spanning tree (90: latent features beside Gaussian clouds) | 15 | 20 |
+# | [32_persistence_images](32_persistence_images.ipynb): the formula, the twenty equal columns (90: the gradient) | 10 | 15 |
+# | the paper: the method and its loss | 10 | 10 |
+# | [33_ripsnet](33_ripsnet.ipynb): exact beside learned, and the control of six numbers | 5 | 15 |
+# | [34_topological_distillation](34_topological_distillation.ipynb): students over seeds, the control with delta = 0 | 10 | 20 |
 # | questions | 5 | 5 |
 #
 # **DCMHA** (notebooks 4x *planned*)
