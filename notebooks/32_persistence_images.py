@@ -3,7 +3,7 @@
 #
 # **What does a persistence image keep of a diagram, which of its settings matter, and what is left of it for dimension 0, where TopKD uses it?**
 #
-# Paper: TopKD (ICML 2024), its code for images and gradients; RipsNet (PMLR v196), Section 2 and Figure 1; Adams et al. (JMLR 2017), who defined persistence images. Under a minute to run on two CPU cores (half a minute on one), 30 minutes to read.
+# Paper: TopKD (ICML 2024), its code for images and gradients; RipsNet (PMLR v196), Section 2 and Figure 1; Adams et al. (JMLR 2017), who defined persistence images. About half a minute to run on two CPU cores, 30 minutes to read.
 #
 # **中文摘要。** 持续图像把持续图变成固定大小的数组：每个点 (出生, 持续) 放一个高斯核，乘以权重，再在网格上求和。本笔记用手写数字教师网络的特征，逐个考察带宽、分辨率、权重和范围，并说明 gudhi 与 persim 的数值为何不同。
 # TopKD 默认只用 0 维（连通分支），此时所有出生时间都是 0，20×20 的图像其实是同一列重复 20 次，一条一维曲线就够了。它的权重在对角线上不为零，一个刚出现的小环会让图像跳变。
@@ -14,7 +14,7 @@
 # 1. A diagram of latent features, its plane, its bumps and its image; the formula as code, equal to ours and to gudhi's.
 # 2. Bandwidth, resolution, weight and range, first side by side, then on sliders.
 # 3. Why gudhi and persim give different numbers, and by how much.
-# 4. Weights, and a jump; dimension 0, where an image is a curve; infinite bars; a bandwidth that depends on an order.
+# 4. Weights, one of which makes images jump; dimension 0, where an image is a curve; infinite bars.
 # 5. Noise, then gradients: points that move until their image is as wanted, or until there is no loop left.
 #
 # **What you need to know.** A *Vietoris-Rips filtration* joins points by edges up to a growing length. A *bar* $(b, t)$ is born at length $b$ and dies at $t$: a component in dimension 0
@@ -89,7 +89,9 @@ else:
     print(f"the teacher classifies {test.accuracy(teacher):.1%} of the test images rightly")
 
 found = diagrams(clouds)
-DIM = 1 if len(found.finite(1)[0]) > 1 else 0  # loops, where there are any
+DIM = 1 if min(map(len, found.finite(1))) > 1 else 0
+if DIM == 0:
+    print("Not all clouds have two loops: images of components, H0, in place of loops, H1.")
 bars = found.finite(DIM)  # (m, 2) a cloud
 first, p = bars[0], bars[0][:, 1] - bars[0][:, 0]
 fitted = PersistenceImage().fit(bars)
@@ -349,9 +351,9 @@ figure
 # Were TopKD's published networks trained on such images? Fed with random features of the right width they answer with nearly constant rows: for resnet56 the standard deviation is 8e-4 along birth and 0.18 along persistence, for wrn_40_2 5e-3 and 0.09
 # (measured with the next cell on the authors' files, of the repository jekim5418/TopKD, which have no licence and are not part of this collection).
 #
-# ## 6. Infinite bars and other guests
+# ## 6. Infinite bars and other degenerate input
 #
-# One component never dies. TopKD's code removes its bar. The libraries do not all do so; the second cell runs them on what one may hand them. **Predict** which of the inputs give an error, and which a wrong image without a word.
+# One component never dies. TopKD's code removes its bar, gudhi and persim do not. The second cell below runs them on such input. **Predict** which input gives an error, and which gives a wrong image silently.
 
 # %%
 if RIPSNET is None:
@@ -402,7 +404,7 @@ with warnings.catch_warnings(action="ignore"):
 pd.DataFrame(table, index=list(INPUTS))
 
 # %% [markdown]
-# **Notice.** With a weight that grows with $p$, one infinite bar turns a whole image of gudhi's or persim's into NaN; with weight 1 the same bar does nothing. NaN among the bars passes without a word in both. H0 with ranges from data is an image of equal columns in gudhi and one without pixels in persim. Ours leaves infinite bars out, refuses NaN, and gives a range
+# **Notice.** With a weight that grows with $p$, one infinite bar turns a whole image of gudhi's or persim's into NaN; with weight 1 the same bar does nothing. NaN among the bars gives NaN silently in both. H0 with ranges from data is an image of equal columns in gudhi and one without pixels in persim. Ours leaves infinite bars out, refuses NaN, and gives a range
 # of no width three bandwidths on both sides. It refuses ranges from data without bars, too.
 #
 # ## 7. Noise
@@ -584,7 +586,7 @@ check_function(profile_3, {
 # A persistence image is a short formula with four settings, and the two libraries that draw it answer slightly different questions, by $(h/\sigma)^2/12$. TopKD's image of dimension 0 is one column twenty times: a profile of 20 numbers says the same. Its weight for loops is not 0 on the diagonal, so that loops which hardly exist make images jump. Gradients
 # with respect to the points are exact, and a bandwidth that is too small sends them the wrong way: it closes loops in place of opening one.
 #
-# **Next:** [13_convergence](13_convergence.ipynb) is the nearest notebook on training; how a network predicts such images, and how a student learns from them, is the subject of the notebooks on RipsNet and on distillation.
+# **Next:** `33_ripsnet` lets a network predict such images from the points. Where diagrams come from is in `31_persistence_diagrams`.
 #
 # **References**
 #
