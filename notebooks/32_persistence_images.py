@@ -173,7 +173,7 @@ figure
 # which bars count (section 4 counts). The range decides most: half of it shows a flank, and with a range of one birth all columns are equal, whatever the births are.
 #
 # The same settings on sliders, to drag, to touch, or to move with the arrow keys. Below them the bandwidth: TopKD and RipsNet take the 20 % quantile of the distances between the *first 200* points
-# $(b, p)$ of the stacked diagrams. So it depends on the order of the clouds. By how much?
+# $(b, p)$ of the stacked diagrams. So it depends on the order of the clouds. By how much? (Printed over many random orders.)
 
 
 # %%
@@ -195,7 +195,7 @@ else:
     for k in sorted({0, DIM}):
         some = found.finite(k)
         chosen = [PersistenceImage().fit([some[i] for i in order]).bandwidth_ for order in orders]
-        print(f"H{k}: bandwidth {min(chosen):.3g} to {max(chosen):.3g}, median {np.median(chosen):.3g}, in {len(orders)} orders")
+        print(f"H{k}: bandwidth {min(chosen):.3g} to {max(chosen):.3g}, median {np.median(chosen):.3g}")
 
 # %% [markdown]
 # ## 3. gudhi and persim
@@ -404,12 +404,12 @@ with warnings.catch_warnings(action="ignore"):
 pd.DataFrame(table, index=list(INPUTS))
 
 # %% [markdown]
-# **Notice.** With a weight that grows with $p$, one infinite bar turns a whole image of gudhi's or persim's into NaN; with weight 1 the same bar does nothing. NaN among the bars gives NaN silently in both. H0 with ranges from data is an image of equal columns in gudhi and one without pixels in persim. Ours leaves infinite bars out, refuses NaN, and gives a range
+# **Notice.** With a weight that grows with $p$, one infinite bar turns a whole image of gudhi's or persim's into NaN; with weight 1 the same bar does nothing. NaN among the bars gives NaN silently in both. With these versions, H0 with ranges from data is an image of equal columns in gudhi and one without pixels in persim. Ours leaves infinite bars out, refuses NaN, and gives a range
 # of no width three bandwidths on both sides. It refuses ranges from data without bars, too.
 #
 # ## 7. Noise
 #
-# **Claim.** If every point moves by at most $\varepsilon$, no bar's ends move by more than $2\varepsilon$; an image with $w = p$ then changes in proportion to how far the bars move in all (their *1-Wasserstein distance*, where bars may also go to the diagonal). With TopKD's weight a bar that appears adds a whole bump, however short it is.
+# **Claim.** If every point moves by at most $\varepsilon$, no bar's ends move by more than $2\varepsilon$; an image with $w = p$ then changes at most in proportion to how far the bars move in all (their *1-Wasserstein distance*, where bars may also go to the diagonal). With TopKD's weight a bar that appears adds a whole bump, however short it is.
 #
 # **Predict.** Will TopKD's weight make images of these features *more* sensitive to small noise, or less? Always, or now and then?
 
@@ -423,12 +423,12 @@ for level in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0):
             others = len(old) != len(new) or apart[linear_sum_assignment(apart)].max(initial=0) > most
             for name in ("p", "TopKD"):
                 a, b = (persistence_image(d, sigma, window, weight=WEIGHTS[name]) for d in (new, old))
-                rows.append((level, seed, name, others, np.linalg.norm(a - b) / np.linalg.norm(b), wasserstein_distance(old, new)))
-noisy = pd.DataFrame(rows, columns=["level", "seed", "weight", "other bars", "change", "distance"])
-noisy["per distance"] = noisy["change"] / noisy["distance"]
+                change = np.linalg.norm(a - b) / np.linalg.norm(b)
+                rows.append((level, seed, name, others, change, change / wasserstein_distance(old, new)))
+noisy = pd.DataFrame(rows, columns=["level", "seed", "weight", "other bars", "change", "per distance"])
 small = noisy[noisy["level"] < 0.05]
 far = small[small["per distance"] > small.loc[small["weight"] == "p", "per distance"].max()]
-print(f"noise < .05: {len(far)} images change more than any does with p; {far['other bars'].sum()} of them lost or gained a bar")
+print(f"noise < .05: {len(far)} images change more per distance than any with p; {far['other bars'].sum()} of these lost or gained a bar")
 if not OWN:
     assert len(far) and far["other bars"].all() and far["seed"].nunique() == noisy["seed"].nunique()
     assert (small.groupby(["seed", "weight"])["change"].median().unstack().diff(axis=1)["p"] > 0).all()  # every seed
@@ -496,22 +496,23 @@ if h0_deaths(clouds[0])[0] > 0:
     print(f"cloud 0 of the features, H0: {differences(latent, torch.tensor(clouds[0]))[1]:.0e}")
 else:
     print("Cloud 0 of the features has equal points, where deaths have no derivative: not compared.")
-data = pd.concat({name: pd.DataFrame({"x": ring[:, 0], "y": ring[:, 1], "dx": -s[:, 0], "dy": -s[:, 1]}) for name, s in slopes.items()})
-figures.save(figure, "extra/images-gradients", data.reset_index(names=["dimension", "point"]))
+data = {name: pd.DataFrame(torch.cat([ring, -s], 1), columns=["x", "y", "dx", "dy"]) for name, s in slopes.items()}
+figures.save(figure, "extra/images-gradients", data)
 figure
 
 
 # %%
 def open_loop(seed, bandwidth):
-    """Points that move until their H1 image is that of one loop; loss, points and bars of each step."""
+    """Points, longest loop, and overlap of image and goal, of each step towards an image of one loop."""
     x = torch.tensor(np.random.default_rng(seed).uniform(-0.6, 0.6, (24, 2)), requires_grad=True)
     wanted = persistence_image(torch.tensor([[0.35, 1.3]], dtype=x.dtype), bandwidth, PLANE)
     descent, steps = torch.optim.Adam([x], 0.02), []
     for _ in range(81):
-        loop = diagrams([x])[0][1]
-        loss = (persistence_image(loop, bandwidth, PLANE) - wanted).square().mean()
-        (x.grad,) = torch.autograd.grad(loss, x)
-        steps.append((x.detach().numpy().copy(), np.ptp(loop.detach().numpy(), axis=1).max(initial=0)))
+        loops = diagrams([x])[0][1]
+        image = persistence_image(loops, bandwidth, PLANE)
+        (x.grad,) = torch.autograd.grad((image - wanted).square().mean(), x)
+        overlap = (image * wanted).sum() / image.square().sum()
+        steps.append((x.detach().numpy().copy(), np.ptp(loops.detach().numpy(), axis=1).max(initial=0), overlap.item()))
         descent.step()
     return steps
 
@@ -519,10 +520,12 @@ def open_loop(seed, bandwidth):
 moved = {(width, seed): open_loop(seed, width) for width in (0.3, 0.1) for seed in range(5)}
 longest = pd.Series({run: steps[-1][1] for run, steps in moved.items()}).unstack(level=0)
 assert (longest[0.3] > 0.8).all() and (longest[0.1] < 0.05).all()  # in all five seeds
+assert all(moved[0.1, seed][0][2] < 1e-3 < 0.1 < moved[0.3, seed][0][2] for seed in range(5))
+print("I · G / |I|² at the start, by σ:", {w: [float(f"{moved[w, seed][0][2]:.1g}") for seed in range(5)] for w in (0.3, 0.1)})
 display(longest.round(2).rename_axis("seed").add_prefix("longest loop at the end, σ = ").T)
 figure, axes = plots.panels(10, 5, 1.6)
 for ax, (width, step) in zip(axes, [(w, s) for w in (0.3, 0.1) for s in (0, 10, 20, 40, 80)], strict=True):
-    x, length = moved[width, 0][step]
+    x, length, _ = moved[width, 0][step]
     ax.scatter(*x.T, 8, color=style.CYCLE[0] if width == 0.3 else style.CYCLE[1])
     ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[])
     ax.set_title(f"step {step}: p {length:.2f}", fontsize=8)
@@ -531,9 +534,9 @@ figures.save(figure, "extra/images-open-loop", longest)
 figure
 
 # %% [markdown]
-# **Notice.** In the figure of the ring, the H0 loss moves points along the edges of the spanning tree, nearly everywhere. The H1 loss moves only the ends of the edge at which the loop is born and of the one at which it dies: an image of one loop speaks to four points at most, until other edges take over. That is why such descents need many steps.
+# **Notice.** In the figure of the ring, the H0 loss moves points along the edges of the spanning tree, nearly everywhere. The H1 loss moves only the ends of the edge at which the loop is born and of the one at which it dies: an image of one loop speaks to four points at most, until other edges take over.
 #
-# In the frames (seed 0; the table has all five), $\sigma = 0.3$ opens a loop. With $\sigma = 0.1$ the same loss *closes* every loop. Multiply out $|I - G|^2 = |I|^2 - 2\, I \cdot G + |G|^2$: where the bumps of the image $I$ and of the goal $G$ do not meet, the middle term is 0, and descent only makes $|I|$ smaller, which $w = p$ does by
+# In the frames (seed 0; the table has all five), $\sigma = 0.3$ opens a loop. With $\sigma = 0.1$ the same loss *closes* every loop. Multiply out $|I - G|^2 = |I|^2 - 2\, I \cdot G + |G|^2$: where the bumps of the image $I$ and of the goal $G$ do not meet, the middle term is 0 (printed: $I \cdot G / |I|^2$ at the start), and descent only makes $|I|$ smaller, which $w = p$ does by
 # sending $p$ to 0. An empty image costs less than a misplaced one. A student that is given a loss on images can do the same with its features; `deaths_loss`, on the sorted deaths themselves, has no window and no such way out.
 #
 # ## Here and in the paper
