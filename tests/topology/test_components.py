@@ -100,6 +100,12 @@ def test_moves_scales_and_orders(seed, n, d, scale):
     assert h0_deaths(moved) == pytest.approx(scale * h0_deaths(cloud), rel=1e-9, abs=1e-12 * (1 + scale))
 
 
+def test_scale_and_rotation_to_rounding(rng):
+    cloud = rng.normal(size=(40, 6))
+    rotation = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    assert h0_deaths(7 * cloud @ rotation) == pytest.approx(7 * h0_deaths(cloud), rel=1e-12)
+
+
 def test_gradient(rng):
     """Against central differences, of a loss that weighs each death by its rank."""
     points = torch.tensor(rng.normal(size=(2, 12, 3)), requires_grad=True)

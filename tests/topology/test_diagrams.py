@@ -28,6 +28,16 @@ def test_triangle_and_square(backend):
     assert four[1] == pytest.approx(np.array([[1, np.sqrt(2)]]), abs=CLOSE[backend])
 
 
+def test_alpha_complexes_measure_otherwise():
+    """gudhi's alpha filtration is in squared radii, and has a loop in a triangle, where Rips has none."""
+    triangle = np.array([[0, 0], [1, 0], [0.5, np.sqrt(0.75)]])
+    tree = gudhi.AlphaComplex(points=triangle).create_simplex_tree()
+    tree.compute_persistence()
+    assert tree.persistence_intervals_in_dimension(1) == pytest.approx(np.array([[0.25, 1 / 3]]))
+    zero = tree.persistence_intervals_in_dimension(0)[:, 1]
+    assert sorted(2 * np.sqrt(zero))[:2] == pytest.approx(diagrams([triangle])[0][0][:2, 1])
+
+
 @pytest.mark.parametrize("m", [2, 3, 4, 5])
 def test_grid(m):
     grid = np.array(list(itertools.product(range(m), repeat=2)), float)

@@ -105,6 +105,22 @@ def test_the_conventions_differ_by_the_midpoint_error(rng):
         assert 0 < error <= (h / bandwidth) ** 2 / 12
 
 
+@pytest.mark.parametrize("r", [20, 50])
+def test_the_midpoint_error_is_nearly_reached_inside_the_window_and_passed_outside(rng, r):
+    h = 1 / (r - 1)
+
+    def share(diagram):
+        """Of (h / bandwidth)^2 / 12."""
+        sampled = persistence_image(diagram, 0.1, SQUARE, (r, r))
+        pixels = (-h / 2, 1 + h / 2) * 2
+        integrated = persistence_image(diagram, 0.1, pixels, (r, r), convention="persim") / h**2
+        return np.abs(sampled - integrated).max() / sampled.max() / ((h / 0.1) ** 2 / 12)
+
+    shares = [share(bars(rng, m)) for m in rng.integers(1, 40, 100)]
+    assert 0.8 < max(shares) <= 1
+    assert share(np.array([[0.5, 1.8]])) > 2  # three bandwidths above the window
+
+
 @pytest.mark.parametrize("convention", ["gudhi", "persim"])
 def test_images_add_up(rng, convention):
     def image(diagram, weight=topkd_weight):

@@ -105,6 +105,8 @@ def test_a_fit_beside_its_controls(rng):
         np.square(images[150:] - images[:150].mean(0)).mean(), rel=1e-4
     )
     assert fit.history["step"].iloc[-1] == 600
+    assert fit.r2 == pytest.approx(1 - fit.mse / fit.mse_mean_image)
+    assert "mse_mean_image=" in repr(fit) and "mse_size=" in repr(fit)  # the controls are reported
     noise = fit_ripsnet(RipsNet(2, 25, pooling="mean"), clouds, rng.uniform(size=images.shape), steps=60)
     assert noise.r2 < 0.1
     with pytest.raises(ValueError, match=r"200 clouds need images \(200, 25\), not \(200, 24\)"):
