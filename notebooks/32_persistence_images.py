@@ -589,7 +589,7 @@ check_function(profile_3, {
 # A persistence image is a short formula with four settings, and the two libraries that draw it answer slightly different questions, by $(h/\sigma)^2/12$. TopKD's image of dimension 0 is one column twenty times: a profile of 20 numbers says the same. Its weight for loops is not 0 on the diagonal, so that loops which hardly exist make images jump. Gradients
 # with respect to the points are exact, and a bandwidth that is too small sends them the wrong way: it closes loops in place of opening one.
 #
-# **Next:** `33_ripsnet` lets a network predict such images from the points. Where diagrams come from is in `31_persistence_diagrams`.
+# **Next:** [33_ripsnet](33_ripsnet.ipynb) lets a network predict such images from the points. Where diagrams come from is in [31_persistence_diagrams](31_persistence_diagrams.ipynb).
 #
 # **References**
 #
