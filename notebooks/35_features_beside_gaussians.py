@@ -45,8 +45,9 @@ LAYERS = {"layer 1": "1", "layer 2": "3", "logits": "4"}  # of the classifier, a
 # %% tags=["parameters"]
 FAST = True  # False: classifiers learn for 800 steps, not 320
 RETRAIN = False  # detectors are loaded; the classifiers always learn here, in seconds
+SEED = 0  # of the first of five classifiers, and of the choice of test images
 FEATURES = None  # a .npy, .npz, .pt or .pth file with (N, D) features or K independent clouds (K, N, D);
-# the first 9 clouds and the first 200 points of each are taken
+# at most 9 clouds and 200 points of each are taken
 ARRAY = None  # name of the array in it, where there are several
 
 # %% [markdown]
@@ -136,26 +137,26 @@ assert binomtest(below, 200, 0.05).pvalue > 0.001 and p[-1] < 0.01
 
 # %%
 test, seen = digits()[1], {}  # seen: (layer, step) -> K clouds
-shown = np.random.default_rng(0).permutation(len(test.x))[:320].reshape(5, 64)  # test images of each seed
+shown = np.random.default_rng(SEED).permutation(len(test.x))[:320].reshape(5, 64)  # test images of each seed
 
 
-def follow(seed, steps):
-    """Keep the features of one classifier at the start and while it learns; its test accuracy in the end."""
+def follow(number, steps):
+    """Keep the features of classifier 0 to 4 at the start and while it learns; its test accuracy."""
 
     def keep(model, made):
         for name, layer in LAYERS.items():
-            features = collect_features(model, [test.x[shown[seed]]], layer)[0].double().numpy()
+            features = collect_features(model, [test.x[shown[number]]], layer)[0].double().numpy()
             seen.setdefault((name, made), []).append(features)
         return {"accuracy": test.accuracy(model)}
 
-    keep(train_teacher(seed, 0)[0], 0)
-    return train_teacher(seed, steps, keep)[1][-1]["accuracy"]
+    keep(train_teacher(SEED + number, 0)[0], 0)
+    return train_teacher(SEED + number, steps, keep)[1][-1]["accuracy"]
 
 
 # %%
 if FEATURES is None:
     last = 320 if FAST else 800
-    print("test accuracy by seed:", np.round([follow(seed, last) for seed in range(5)], 3))
+    print("test accuracy by seed:", np.round([follow(number, last) for number in range(5)], 3))
     clouds = {"pixels": test.x.double().numpy()[shown]} | {name: np.stack(seen[name, last]) for name in LAYERS}
     LABELS = {"one Gaussian": [None] * 5, "ten Gaussians": test.y.numpy()[shown]}
 else:
@@ -204,7 +205,7 @@ for axes, (name, xs) in zip(panels, clouds.items(), strict=True):
     axes.set(title=f"{name}\nRMS distance {rms(xs).mean():.2g}", xlabel="bar, by rank", ylim=(0, None))
 panels[0].set_ylabel("H0 death [RMS distance]")
 looks = {f"{name}, 95 %": {"color": COLORS[name], "linewidth": 5, "alpha": 0.4} for name in LABELS}
-looks |= {f"features, {len(xs)} clouds": {"color": BLUE}, "isotropic Gaussian": {"color": "k", "linestyle": ":"}}
+looks |= {f"features, K = {len(xs)}": {"color": BLUE}, "isotropic Gaussian": {"color": "k", "linestyle": ":"}}
 plots.legend(figure, looks)
 figures.save(figure, "extra/gaussians-layers", pd.DataFrame(tests))
 figure
@@ -288,12 +289,12 @@ drawn |= {reference: (COLORS[reference], [each[1] for each in loops[name, refere
 figure, panels = plots.panels(len(drawn), 3, 2.5, sharex=True, sharey=True)
 for axes, (title, (color, each)) in zip(panels, drawn.items(), strict=True):
     plots.persistence_diagram(axes, [np.concatenate(each)], 1, colors=[color])
-    axes.set_title(f"{title}, {len(each)} clouds\n{sum(map(len, each))} bars of H1")
+    axes.set_title(f"{title}, K = {len(each)}\n{sum(map(len, each))} bars of H1")
 figures.save(figure, "extra/gaussians-loops", pd.DataFrame(np.concatenate(drawn[name][1]), columns=["birth", "death"]))
 figure
 
 # %% [markdown]
-# **Notice.** Axes are in RMS distances, and one reference is drawn for each cloud. The trained features (layer 2) have fewer loops than one Gaussian, and some of theirs come later; beside ten Gaussians there is little to see. How sure that is stands in the table at the end.
+# **Notice.** Axes are in RMS distances, and one reference is drawn for each cloud. Here the trained features (layer 2) have fewer loops than one Gaussian, and some of theirs come later; beside ten Gaussians there is little to see. Hold your judgement until the table at the end.
 #
 # ## 5. Queries of detectors
 #
@@ -348,15 +349,16 @@ table.round(4)
 names, distances = (table.index.get_level_values(level) for level in ("features", "distance"))
 if FEATURES is None:
     assert odd[names.isin(clouds) & (distances == "H0")].sum() == 8  # four clouds, two references
+    assert odd[(names == "pixels") & (distances == "H1, Wasserstein")].sum() == 2
     assert odd[names.str.contains("outputs")].all() and not odd[names.str.contains("learned")].any()
 for key, row in table.iterrows() if FEATURES is not None else ():
     said = "differs from" if odd[key] else "is not told from"
-    print(f"{key[2]}: your cloud {said} {key[1]}, p = {row['p']:.4f}, after Holm {row['p, Holm']:.4f}")
+    print(f"{key[2]}: your file {said} {key[1]}, p = {row['p']:.4f}, after Holm {row['p, Holm']:.4f}")
 
 # %% [markdown]
 # **Notice.** By H0 the classifier's features are told from one Gaussian and from ten, in every layer and in the pixels; the detectors' outputs are, and their learned queries are not. That queries are *not told* from a Gaussian does not say that they are one: 16 points can hide a lot.
 #
-# H1 asks for care. Of the pixels the Wasserstein distance says "odd", although total persistence hardly differs. The trained layer has less total persistence than one Gaussian in all five clouds (ratios below 1), yet the Wasserstein distance notices less: a diagram with few bars is near every other, because bars may be matched to the diagonal. A test sees what its distance looks at. After the correction the table, not the eye, decides.
+# H1 asks for care. The pixels' loops are told from both references by the Wasserstein distance. For the trained layer the eye sees fewer loops than one Gaussian has, and all five ratios of total persistence are below 1; yet this is no finding. It does not survive the correction (.057), and it changes with the draw: with `SEED = 5` and `SEED = 10`, ten more classifiers and other images, the corrected p-values are .010 and .41 for total persistence, and 1 and .02 for Wasserstein (.31 here). All rows of H0, those of the detectors and the pixels' Wasserstein rows are the same verdicts in the three draws. A test sees what its distance looks at, and one draw of five is few.
 #
 # ## Here and in the paper
 #
@@ -367,7 +369,7 @@ for key, row in table.iterrows() if FEATURES is not None else ():
 # | compared with | Gaussian clouds of the same covariance | the student's diagram | it is our question |
 # | scale | out: RMS distances | in: the loss sees raw distances | |
 #
-# Not checked: CIFAR-100, wide networks, other tasks, training batches in training mode. Five seeds, one data set, one architecture; the detectors have one seed each. The text of the TopKD paper could not be read; what is said of it is from its code.
+# Not checked: CIFAR-100, wide networks, other tasks, training batches in training mode. One data set and one architecture; the detectors have one seed each, and the same queries and images in every draw. The text of the TopKD paper could not be read; what is said of it is from its code.
 #
 # ## Exercises
 #
