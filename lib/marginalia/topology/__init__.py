@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "diagrams": ["Diagrams", "diagrams"],
         "images": ["PersistenceImage", "PersistenceProfile", "persistence_image", "persistence_profile"],
         "features": ["collect_features", "read_features"],
+        "references": ["gaussian_references"],
         "ripsnet": ["RipsNet", "fit_ripsnet", "load_ripsnet", "size_features"],
     },
 )

@@ -59,9 +59,12 @@ def classifier(*widths: int) -> nn.Sequential:
 
 
 def train_teacher(
-    seed: int = 0, steps: int = 800, evaluate: training.Evaluate | None = None
+    seed: int = 0, steps: int = 800, evaluate: Callable[[nn.Module, int], training.Row] | None = None
 ) -> tuple[nn.Sequential, list[training.Row]]:
-    """A classifier of TEACHER widths trained on all training images, in a second; and the rows of `fit`."""
+    """A classifier of TEACHER widths trained on all training images, in a second; and the rows of `fit`.
+
+    evaluate(model, steps made) is called after each eighth of the steps; what it returns goes to the rows.
+    """
     torch.manual_seed(seed)
     model, (train, _) = classifier(*TEACHER), digits()
 
@@ -69,5 +72,6 @@ def train_teacher(
         return cross_entropy(model(batch[0]), batch[1]), {}
 
     options = training.Options(steps, lr=2e-3, clip=10, seed=seed, every=steps // 8)
-    rows = training.fit(model, step, train.batches(64), options, evaluate)
+    measure = evaluate and (lambda made: evaluate(model, made))
+    rows = training.fit(model, step, train.batches(64), options, measure)
     return model.eval(), rows
