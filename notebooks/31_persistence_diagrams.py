@@ -132,7 +132,6 @@ for row, (name, points), each in zip(np.reshape(panels, (3, 3)), toys.items(), f
     row[0].set(aspect="equal", xticks=[], yticks=[], title=name)
     plots.barcode(row[1], each)
     row[1].set_xlabel("edge length")
-    plt.setp(row[1].lines, in_layout=False)  # the arrows of bars that never die
     plots.persistence_diagram(row[2], each)
 panels[2].legend(loc="lower right")
 figures.save(figure, "extra/diagrams-dimensions", found.to_frame())
@@ -331,7 +330,6 @@ found = diagrams(list(clouds.values()))
 figure, panels = plots.panels(2 * len(clouds), len(clouds), 2)
 for place, (name, bars_of) in enumerate(zip(clouds, found, strict=True)):
     plots.barcode(panels[place], bars_of)
-    plt.setp(panels[place].lines, in_layout=False)
     panels[place].set(title=f"{name}\n{len(clouds[name])} points, D = {clouds[name].shape[1]}", xlabel="edge length")
     plots.persistence_diagram(panels[place + len(clouds)], bars_of)
 plots.legend(figure, {"H0": {"color": BLUE}, "H1": {"color": RED}})

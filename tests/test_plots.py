@@ -127,10 +127,11 @@ def test_a_diagram_keeps_endless_bars_on_a_line_of_their_own(axes):
 
 def test_a_barcode_has_a_line_a_bar_and_an_arrow_for_the_endless(axes):
     plots.barcode(axes, BARS, limit=1.8)
-    lines = [path.vertices[:, 0].tolist() for bars in axes.collections for path in bars.get_paths()]
-    assert lines == [[0, 1], [0, 1.8], [0, 1.8], [1, 1.5]]
-    heights = [path.vertices[0, 1] for bars in axes.collections for path in bars.get_paths()]
-    assert axes.lines[0].get_xydata().tolist() == [[1.8, 2]] and heights == [0, 1, 2, 4]
+    lines = [path.vertices for bars in axes.collections[::2] for path in bars.get_paths()]
+    assert [line[:, 0].tolist() for line in lines] == [[0, 1], [0, 1.8], [0, 1.8], [1, 1.5]]
+    assert [line[0, 1] for line in lines] == [0, 1, 2, 4]
+    endless, none = (arrows.get_offsets() for arrows in axes.collections[1::2])
+    assert endless.tolist() == [[1.8, 2]] and len(none) == 0
 
 
 @pytest.mark.parametrize("bars", [[], [np.empty((0, 2))], [np.array([[0, np.inf]])]])

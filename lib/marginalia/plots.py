@@ -291,9 +291,9 @@ def barcode(axes: Axes, bars: Sequence[Float[np.ndarray, "m 2"]], limit: float |
         rows = row + np.arange(len(each))
         axes.hlines(rows, each[:, 0], each[:, 1].clip(max=limit), color=color, linewidth=1.6, label=f"H{k}")
         endless = rows[np.isinf(each[:, 1])]
-        axes.plot(np.full(len(endless), limit), endless, ">", color=color, markersize=4, clip_on=False)
+        axes.scatter(np.full(len(endless), limit), endless, 16, color, marker=">", clip_on=False)
         row += len(each) + 1
-    axes.set(xlim=(0, limit), ylim=(-1, row), yticks=[], xlabel="radius of the filtration (edge length)")
+    axes.set(xlim=(0, limit), ylim=(-1, row), yticks=[], xlabel="edge length")
 
 
 def persistence_image(axes: Axes, image: Float[np.ndarray, "r_p r_b"], ranges: Sequence[float], **options):
