@@ -110,7 +110,7 @@ def test_gradient(rng):
 def test_clouds_that_do_not_fit_at_once(rng, monkeypatch):
     clouds = rng.normal(size=(9, 8, 3))
     whole = h0_deaths(clouds)
-    monkeypatch.setattr(components, "AT_A_TIME", 2 * 64)
+    monkeypatch.setattr(components, "AT_A_TIME", 2 * 64 * 8)
     assert (h0_deaths(clouds) == whole).all()
 
 
