@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 COCO = "coco2017-annotations"
 
@@ -24,10 +25,12 @@ def run(options: argparse.Namespace) -> None:
 
         from marginalia.topology import h0_deaths, read_features
 
+        if not Path(options.out).absolute().parent.is_dir():  # said before the work, not after it
+            raise FileNotFoundError(f"{options.out}: there is no such folder")
         deaths = h0_deaths(read_features(options.features))
-        with open(options.out, "wb") as file:  # by this name; np.save(name) may add .npy
+        with open(options.out, "wb") as file:  # under this name: np.save may add .npy
             np.save(file, deaths)
-        print(f"{options.out}: deaths of {len(deaths)} clouds, {deaths.shape[1]} each, {deaths.dtype}")
+        print(f"{options.out}: {deaths.shape[0]:,} clouds, {deaths.shape[1]} deaths each, {deaths.dtype}")
     else:
         from marginalia.store import fetch
 
