@@ -63,6 +63,7 @@ def test_files_that_hold_something_else(tmp_path):
     assert read_features(tmp_path / "two.npz", "b").shape == (1, 5, 2)
     np.save(tmp_path / "flat.npy", np.zeros(4))
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "complex.npy", np.ones((4, 2), complex))
     np.save(tmp_path / "nan.npy", np.full((4, 2), np.nan))
     torch.save({"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)}, tmp_path / "two.pt")
     torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
@@ -72,6 +73,7 @@ def test_files_that_hold_something_else(tmp_path):
         "two.npz": "it holds a, b: give name=",
         "two.pt": "it holds a, b: give name=",
         "flat.npy": r"features are \(N, D\) or \(K, N, D\), not float64 \(4,\)",
+        "complex.npy": r"not complex128 \(4, 2\)",
         "objects.npy": "Python objects",
         "nan.npy": "has NaN or infinite values",
         "model.pt": "[Ww]eights",

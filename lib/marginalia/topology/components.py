@@ -31,7 +31,8 @@ def h0_deaths(points: Float[Tensor, "*B N D"] | Float[np.ndarray, "*B N D"]):
     Deaths are Euclidean edge lengths (twice a radius), in the unit of the points. Duplicates give deaths of
     0, with gradient 0; a cloud of one point or none has no deaths, (*B, 0). The infinite bar is left out.
     Gradients hold the tree fixed, right where all distances are distinct: the death of edge (i, j) moves with
-    x_i by (x_i - x_j) / length. Raises ValueError for NaN and infinite coordinates, naming the cloud.
+    x_i by (x_i - x_j) / length. Raises ValueError for NaN and infinite coordinates, naming the cloud. From
+    file to file: `python -m marginalia deaths FILE OUT`.
 
     >>> h0_deaths(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]))
     array([1., 5.])
@@ -58,9 +59,11 @@ def h0_deaths(points: Float[Tensor, "*B N D"] | Float[np.ndarray, "*B N D"]):
 
 
 def _tensor(clouds: Float[Array, "B N D"]) -> Float[Tensor, "B N D"]:
-    """Clouds as a tensor of floats, without a copy where they are floats and may be written to."""
+    """Clouds as a tensor of floats. Arrays are copied only where they may not be written to, as torch asks."""
     clouds = floats(clouds)
-    return clouds if isinstance(clouds, Tensor) else torch.from_numpy(np.require(clouds, requirements="W"))
+    if isinstance(clouds, Tensor):
+        return clouds
+    return torch.from_numpy(np.require(clouds, clouds.dtype.newbyteorder("="), "W"))
 
 
 def _lengths(clouds: Float[Tensor, "B N D"]) -> Float[Tensor, "B N-1"]:

@@ -74,7 +74,7 @@ def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray
         array = np.asarray(held.float() if isinstance(held, Tensor) else held)
     except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error!s:.300}") from error
-    if array.ndim not in (2, 3) or not np.issubdtype(array.dtype, np.number):
+    if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: features are (N, D) or (K, N, D), not {array.dtype} {array.shape}")
     if not np.isfinite(array.sum((-2, -1), dtype=float)).all():  # not, as soon as one value is not
         raise ValueError(f"{path}: has NaN or infinite values")
