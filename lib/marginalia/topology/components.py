@@ -59,7 +59,7 @@ def h0_deaths(points: Float[Tensor, "*B N D"] | Float[np.ndarray, "*B N D"]):
 
 
 def _tensor(clouds: Float[Array, "B N D"]) -> Float[Tensor, "B N D"]:
-    """Clouds as a tensor of floats. Arrays are copied only where they may not be written to, as torch asks."""
+    """Clouds as a tensor of floats; arrays are copied where torch asks for it, as read-only ones."""
     clouds = floats(clouds)
     if isinstance(clouds, Tensor):
         return clouds
@@ -73,9 +73,8 @@ def _lengths(clouds: Float[Tensor, "B N D"]) -> Float[Tensor, "B N-1"]:
         return clouds.new_zeros(b, 0)
     # 1. Which points the edges join: in float32 at least, also in mixed precision. It has no gradient.
     with torch.no_grad(), torch.autocast(clouds.device.type, enabled=False):
-        distances = _distances(clouds.to(torch.promote_types(clouds.dtype, torch.float32)))
-        parents = torch.as_tensor(_prim(distances))
-        del distances  # its memory serves the next lines
+        wide = clouds.to(torch.promote_types(clouds.dtype, torch.float32))
+        parents = torch.as_tensor(_prim(_distances(wide)))
     # 2. How far these are apart, from the points: exact, and differentiable.
     points = clouds.reshape(b * n, dimensions)
     edges = points.index_select(0, parents).sub_(points)  # (B * N, D)
