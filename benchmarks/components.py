@@ -2,7 +2,35 @@
 
 Run with `python benchmarks/components.py`. One core, the ways in turn in one run, processor seconds, which
 other work on the machine changes less than the clock. giotto-ph and torch-topological are timed where they
-are installed. RESULTS
+are installed.
+
+Measured in three runs of 7 rounds on a 2-core x86 machine that other programs kept busy: median ratios of the
+runs, and the lowest and highest of all rounds (gudhi 3.13, ripser 0.6.15, giotto-ph 0.2.4, torch-topological
+0.1.9, torch 2.13, numpy 2.4).
+
+    dimension 0, 512 clouds of 64 x 64    times gudhi's tree of simplices      largest difference
+    h0_deaths, float64                     7.3 -  7.7   ( 6.1 to  8.4)          5e-15
+    h0_deaths, float32                    12.4 - 13.6   (11.3 to 14.6)          1e-6
+    scipy's single linkage, no gradient    4.3 -  4.5   ( 3.8 to  5.1)          0
+    torch-topological                      1.0 -  1.1   ( 1.0 to  1.2)          5e-15
+    giotto-ph                              0.9 -  1.0   ( 0.9 to  1.0)          5e-7
+    ripser                                 1.2          ( 1.1 to  1.2)          5e-7
+    RipsNet's forward pass                15   - 20     (10.5 to 26.2)          an image, not deaths
+
+    dimensions 0 and 1, 24 of them
+    diagrams, gudhi                       12.6 - 12.9   (11.6 to 13.7)          0
+    diagrams, ripser                       7.0 -  7.2   ( 6.7 to  7.5)          5e-7
+    giotto-ph                              7.8 -  8.1   ( 7.3 to  8.4)          5e-7
+    torch-topological                      8.1 -  8.2   ( 7.2 to  8.7)          5e-15
+
+So exact deaths cost about as much as the image that RipsNet predicts: 42 to 50 us a cloud in float32, and 48
+to 57 with their profiles, where RipsNet takes 31 to 38. Of alpha complexes of 300 points in a plane, 2.2 to
+2.7 ms, its images are 43 to 48 times as fast.
+
+What limits h0_deaths: in float64, of 71 us a cloud, distances take 30 (13 to 18 of them the inner products)
+and Prim's algorithm 20; in float32, of 39, they take 12 and 16. A cloud alone takes .6 to .7 ms, of which
+.26 are the calls of the 63 steps. From N = 128 on time grows with N^2: 8 to 10 ms for N = 1,024, alone or
+among many, of which Prim's algorithm is 5, and 24 to 29 for 2,048 (scipy 13 to 14 and 58 to 63).
 """
 
 from __future__ import annotations

@@ -2,7 +2,12 @@
 
 Run with `python benchmarks/many_clouds.py [CLOUDS]`: 100,000 unless told otherwise, of 64 points in 64
 dimensions in float32, written into a temporary file of 1.6 GB first. Own memory is what Linux calls RssAnon.
-Pages of the mapped file, which the system takes back when it needs room, are not in it. RESULTS
+Pages of the mapped file, which the system takes back when it needs room, are not in it.
+
+Measured once each on a 2-core x86 machine with five other programs at work: 100,000 clouds (1.6 GB) in 6.5 s
+of the processor, 18 s by the clock, with at most 178 MB; 200,000 clouds (3.3 GB) with at most 208 MB. About
+150 MB are Python, torch and scipy, and 25 or 50 the deaths. Diagrams of dimensions 0 and 1 take 3.6 KB a
+cloud, of which 1.9 are the bars themselves; points are converted 500 clouds at a time.
 """
 
 from __future__ import annotations
