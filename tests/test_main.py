@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from marginalia.__main__ import main, parser
@@ -13,7 +14,7 @@ def test_help_names_every_command(capsys):
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: python -m marginalia ")
-    for name in ("figure", "figures", "data"):
+    for name in ("figure", "figures", "deaths", "data"):
         assert f"\n    {name}" in text
 
 
@@ -29,6 +30,8 @@ def test_no_command_is_an_error(capsys):
         (["figure", "relation-detr/no-such-figure"], "relation-detr/no-such-figure"),
         (["figure", "Not an ID"], "Not an ID"),
         (["data", "nothing"], "nothing"),
+        (["deaths", "no-such-file.npy", "out.npy"], "no-such-file.npy"),
+        (["deaths", "features.npy", "no-such-folder/out.npy"], "no-such-folder/out.npy"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, said, capsys):
@@ -64,3 +67,24 @@ def test_figure_draws_into_a_folder(tmp_path, monkeypatch, capsys):
 
 def test_data_is_coco_unless_named():
     assert parser().parse_args(["data"]).name == "coco2017-annotations"
+
+
+@pytest.mark.parametrize("shape", [(7, 5, 3), (5, 3)])
+def test_deaths_from_file_to_file(shape, tmp_path, capsys):
+    from marginalia.topology import h0_deaths
+
+    clouds = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    given, out = tmp_path / "features.npy", tmp_path / "deaths"
+    np.save(given, clouds)
+    assert main(["deaths", str(given), str(out)]) == 0
+    found = np.load(out)
+    assert found.dtype == np.float32 and (found == h0_deaths(clouds.reshape(-1, 5, 3))).all()
+    assert capsys.readouterr().out == f"{out}: {len(found)} clouds, 4 deaths each, float32\n"
+
+
+def test_deaths_of_what_is_no_cloud_leave_no_file(tmp_path, capsys):
+    given, out = tmp_path / "features.npy", tmp_path / "deaths.npy"
+    np.save(given, np.full((2, 5, 3), np.nan))
+    assert main(["deaths", str(given), str(out)]) == 2
+    assert f"{given}: has NaN or infinite values" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,9 +1,10 @@
-"""The command line: `python -m marginalia figure|figures|data`. What is heavy is imported when it is used."""
+"""The command line: `python -m marginalia figure|figures|deaths|data`. Imports of what is heavy are late."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 COCO = "coco2017-annotations"
 
@@ -19,6 +20,17 @@ def run(options: argparse.Namespace) -> None:
 
         for row in catalogue():
             print(f"{row.id:48} {row.status:32} {row.notebook or ''}".rstrip())
+    elif options.command == "deaths":
+        import numpy as np
+
+        from marginalia.topology import h0_deaths, read_features
+
+        if not Path(options.out).absolute().parent.is_dir():  # said before the work, not after it
+            raise FileNotFoundError(f"{options.out}: there is no such folder")
+        deaths = h0_deaths(read_features(options.features))
+        with open(options.out, "wb") as file:  # under this name: np.save may add .npy
+            np.save(file, deaths)
+        print(f"{options.out}: {deaths.shape[0]:,} clouds, {deaths.shape[1]} deaths each, {deaths.dtype}")
     else:
         from marginalia.store import fetch
 
@@ -34,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
     figure.add_argument("--data", metavar="PATH", help="draw it from this file or folder")
     figure.add_argument("--out", metavar="DIR", help="folder (build/figures)")
     commands.add_parser("figures", help="list every figure and table of the papers, and where it is drawn")
+    deaths = commands.add_parser("deaths", help="deaths of dimension 0 of many point clouds, file to file")
+    deaths.add_argument(
+        "features", metavar="FILE", help=".npy, .npz or .pt with (N, D) or (K, N, D) features"
+    )
+    deaths.add_argument("out", metavar="OUT", help="the .npy to write, (K, N - 1)")
     data = commands.add_parser("data", help="download a data set into the cache")
     data.add_argument("name", nargs="?", default=COCO, metavar="NAME", help=f"which one ({COCO})")
     return top

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -116,8 +119,64 @@ def test_gradient(rng):
 def test_clouds_that_do_not_fit_at_once(rng, monkeypatch):
     clouds = rng.normal(size=(9, 8, 3))
     whole = h0_deaths(clouds)
-    monkeypatch.setattr(components, "AT_A_TIME", 2 * 64)
+    monkeypatch.setattr(components, "AT_A_TIME", 2 * 64 * 8)  # two clouds
     assert (h0_deaths(clouds) == whole).all()
+    points = [torch.tensor(clouds, requires_grad=True) for _ in range(2)]
+    h0_deaths(points[0]).square().sum().backward()
+    sum(h0_deaths(cloud).square().sum() for cloud in points[1]).backward()
+    assert (points[0].grad == points[1].grad).all()
+    clouds[7, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="cloud 7 has NaN"):
+        h0_deaths(clouds)
+
+
+@pytest.mark.parametrize("kind", ["float32", ">f4", "float64", "int64"])
+def test_a_file_mapped_read_only(rng, tmp_path, kind, recwarn):
+    np.save(tmp_path / "clouds.npy", (100 * rng.normal(size=(5, 8, 3))).astype(kind))
+    mapped = np.load(tmp_path / "clouds.npy", mmap_mode="r")
+    assert (h0_deaths(mapped) == h0_deaths(np.array(mapped))).all()
+    assert not recwarn.list  # torch warns of tensors that share memory which must not be written to
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="memory is read from Linux")
+def test_many_clouds_take_little_memory_and_show_their_progress(rng, monkeypatch, capsys):
+    """The memory between results that were kept one by one once grew by 1.4 MB a step."""
+
+    def own_memory() -> int:
+        return int(re.search(r"RssAnon:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) * 1024
+
+    cloud = rng.normal(size=(64, 64)).astype(np.float32)
+    clouds = np.broadcast_to(cloud, (20_000, 64, 64))  # in memory once
+    monkeypatch.setattr(components, "SHOWN", 100)  # of 157 steps
+    before = own_memory()
+    deaths = h0_deaths(clouds)
+    assert own_memory() - before < 50e6  # 5 MB of deaths, and arrays of one step, 2 MB each
+    assert (deaths == h0_deaths(cloud)).all()
+    assert "20000/20000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision(rng, kind):
+    """The tree is found in float32, the lengths are in the precision of the points."""
+    cloud = torch.tensor(100 + rng.normal(size=(64, 64))).to(kind)  # the sum is beyond float16
+    deaths = h0_deaths(cloud)
+    assert deaths.dtype == kind
+    assert deaths.double().numpy() == pytest.approx(
+        by_gudhi(cloud.double().numpy()), rel=torch.finfo(kind).eps
+    )
+    points = torch.tensor(rng.normal(size=(20, 3)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (h0_deaths(points) == h0_deaths(points.clone())).all()
+        assert h0_deaths(points).numpy() == pytest.approx(by_gudhi(points.numpy()), rel=1e-12)
+
+
+def test_prim_takes_the_same_edges_of_arrays_and_of_tensors(rng):
+    """Tensors are what it gets on another device."""
+    distances = rng.uniform(size=(4, 9, 9))
+    distances += distances.mT
+    parents = components._prim(distances)
+    assert components._prim(torch.from_numpy(distances)).tolist() == parents.tolist()
+    assert parents[::9].tolist() == [0, 9, 18, 27]  # the roots
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import gudhi
 import numpy as np
@@ -136,6 +137,19 @@ def test_many_clouds_keep_their_order_and_become_a_table(rng):
     assert len(frame) == sum(len(bars) for cloud in found for bars in cloud)
     assert len(found.finite(0)[4]) == 3
     assert repr(found).startswith("Diagrams of 1203 clouds: 2403 bars in dimension 0")
+
+
+def test_clouds_are_converted_some_at_a_time(rng, tmp_path, monkeypatch):
+    """A mapped file in float32 is not held a second time in float64."""
+    np.save(tmp_path / "clouds.npy", rng.normal(size=(400, 10, 500)).astype(np.float32))
+    mapped = np.load(tmp_path / "clouds.npy", mmap_mode="r")
+    monkeypatch.setitem(diagrams.__globals__, "AT_A_TIME", 20)  # the function hides its module
+    tracemalloc.start()
+    found = diagrams(mapped)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < mapped.nbytes / 4
+    assert found.finite(0)[399].tolist() == diagrams([np.array(mapped[399], float)]).finite(0)[0].tolist()
 
 
 @pytest.mark.parametrize(

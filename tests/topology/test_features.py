@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,7 @@ def test_files_that_hold_something_else(tmp_path):
     assert read_features(tmp_path / "two.npz", "b").shape == (1, 5, 2)
     np.save(tmp_path / "flat.npy", np.zeros(4))
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "complex.npy", np.ones((4, 2), complex))
     np.save(tmp_path / "nan.npy", np.full((4, 2), np.nan))
     torch.save({"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)}, tmp_path / "two.pt")
     torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
@@ -70,7 +73,8 @@ def test_files_that_hold_something_else(tmp_path):
         "two.npz": "it holds a, b: give name=",
         "two.pt": "it holds a, b: give name=",
         "flat.npy": r"features are \(N, D\) or \(K, N, D\), not float64 \(4,\)",
-        "objects.npy": "allow_pickle",
+        "complex.npy": r"not complex128 \(4, 2\)",
+        "objects.npy": "Python objects",
         "nan.npy": "has NaN or infinite values",
         "model.pt": "[Ww]eights",
         "text.npz": "",
@@ -82,3 +86,16 @@ def test_files_that_hold_something_else(tmp_path):
         read_features(tmp_path / "two.npz", "c")
     with pytest.raises(FileNotFoundError):
         read_features(tmp_path / "none.npy")
+
+
+def test_a_file_is_mapped_and_not_read_whole(rng, tmp_path):
+    """What is mapped takes none of the process's own memory, and cannot change the file."""
+    np.save(tmp_path / "many.npy", rng.normal(size=(200, 64, 64)))
+    tracemalloc.start()
+    features = read_features(tmp_path / "many.npy")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert features.shape == (200, 64, 64) and not features.flags.writeable
+    assert peak < features.nbytes / 20
+    np.save(tmp_path / "half.npy", np.full((2, 64, 64), 100, np.float16))  # the sum is beyond float16
+    assert read_features(tmp_path / "half.npy").dtype == np.float16

@@ -77,41 +77,41 @@ def diagrams(
     >>> diagrams([square])[0][1].round(3)
     array([[1.   , 1.414]])
     """
-    clouds = [_checked(cloud, i, metric) for i, cloud in enumerate(points)]
-    gradients = any(isinstance(cloud, Tensor) and cloud.requires_grad for cloud in clouds)
+    for i, cloud in enumerate(points):
+        _check(cloud, i, metric)
+    gradients = any(isinstance(cloud, Tensor) and cloud.requires_grad for cloud in points)
     if backend not in ("gudhi", "ripser"):
         raise ValueError(f"diagrams: backend is 'gudhi' or 'ripser', not {backend!r}")
     if gradients and backend == "ripser":
         raise ValueError("diagrams: ripser has no gradients: use backend='gudhi', or detach the points")
     compute = _with_gradients if gradients else {"gudhi": _by_gudhi, "ripser": _by_ripser}[backend]
     found = []
-    with tqdm(total=len(clouds), unit="cloud", disable=len(clouds) <= AT_A_TIME) as progress:
-        for start in range(0, len(clouds), AT_A_TIME):
-            some = clouds[start : start + AT_A_TIME]
+    with tqdm(total=len(points), unit="cloud", disable=len(points) <= AT_A_TIME) as progress:
+        for start in range(0, len(points), AT_A_TIME):
+            some = points[start : start + AT_A_TIME]
+            some = [cloud if isinstance(cloud, Tensor) else _array(cloud) for cloud in some]
             found += compute(some, max_dimension, metric)
             progress.update(len(some))
     return Diagrams(tuple(map(tuple, found)))
 
 
-def _checked(cloud, i: int, metric: str):
-    """A cloud as an array or tensor of floats; ValueError where it is none."""
-    cloud = cloud if isinstance(cloud, Tensor) else np.asarray(cloud, float)
-    if cloud.ndim != 2:
-        raise ValueError(
-            f"diagrams: cloud {i} must be (N, D), not {tuple(cloud.shape)}; put a single cloud in a list"
-        )
+def _check(cloud, i: int, metric: str) -> None:
+    """ValueError where a cloud is none."""
     values = _array(cloud)
+    if values.ndim != 2:
+        raise ValueError(
+            f"diagrams: cloud {i} must be (N, D), not {values.shape}; put a single cloud in a list"
+        )
     if not np.isfinite(values).all():
         raise ValueError(f"diagrams: cloud {i} has NaN or infinite values")
     if metric == "precomputed" and (
         len(values) != values.shape[1] or (values != values.T).any() or values.diagonal().any()
     ):
         raise ValueError(f"diagrams: matrix {i} must be square and symmetric, with zeros on its diagonal")
-    return cloud
 
 
 def _array(cloud) -> Float[np.ndarray, "N D"]:
-    return cloud.detach().cpu().double().numpy() if isinstance(cloud, Tensor) else cloud
+    return cloud.detach().cpu().double().numpy() if isinstance(cloud, Tensor) else np.asarray(cloud, float)
 
 
 def _sorted(bars: Float[np.ndarray, "m 2"], like) -> Bars:

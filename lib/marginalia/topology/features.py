@@ -52,15 +52,16 @@ def as_points(output: Float[Tensor, "N D *places"], layer: str) -> Float[Tensor,
 def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray, "K N D"]:
     """Clouds of features from a `.npy`, `.npz` or `.pt` file: (K, N, D); one cloud (N, D) becomes (1, N, D).
 
-    name: of the array, where a .npz or a dict in a .pt has several. No code in the files runs (pickled
-    objects are refused). Raises FileNotFoundError, and ValueError that names the file and what it holds.
+    name: of the array, where a .npz or a dict in a .pt has several. A .npy is mapped into memory, read-only,
+    so that it may be larger than memory. No code in the files runs (pickled objects are refused). Raises
+    FileNotFoundError, and ValueError that names the file and what it holds.
     """
     path = Path(path)
     try:
         if path.suffix in (".pt", ".pth"):
             held = torch.load(path, map_location="cpu", weights_only=True)
         elif path.suffix in (".npy", ".npz"):
-            held = np.load(path, allow_pickle=False)
+            held = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
             raise ValueError("not a .npy, .npz, .pt or .pth file")
         if isinstance(held, Mapping):
@@ -73,8 +74,8 @@ def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray
         array = np.asarray(held.float() if isinstance(held, Tensor) else held)
     except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error!s:.300}") from error
-    if array.ndim not in (2, 3) or not np.issubdtype(array.dtype, np.number):
+    if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: features are (N, D) or (K, N, D), not {array.dtype} {array.shape}")
-    if not np.isfinite(array).all():
+    if not np.isfinite(array.sum((-2, -1), dtype=float)).all():  # not, as soon as one value is not
         raise ValueError(f"{path}: has NaN or infinite values")
     return array if array.ndim == 3 else array[None]

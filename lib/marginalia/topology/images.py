@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.spatial.distance import pdist
-from scipy.special import ndtr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -145,8 +144,11 @@ def _bumps(
     z = ((nodes[:, None] - x[..., None, :]) * (1 / bandwidth)).clip(-limit, limit)  # (*batch, r, m)
     if convention == "gudhi":
         return module.exp(-0.5 * z * z) * (1 / (math.sqrt(2 * math.pi) * bandwidth))
-    below = ndtr(z) if module is np else module.special.ndtr(z)  # (*batch, r + 1, m)
-    return below[..., 1:, :] - below[..., :-1, :]
+    from torch import as_tensor, erf  # seven times as fast as scipy's
+
+    below = erf(as_tensor(z) * math.sqrt(0.5)) / 2  # (*batch, r + 1, m)
+    mass = below[..., 1:, :] - below[..., :-1, :]
+    return mass.numpy() if module is np else mass
 
 
 class _DiagramTransformer(TransformerMixin, BaseEstimator):
