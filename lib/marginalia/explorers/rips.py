@@ -7,16 +7,15 @@ import math
 import matplotlib as mpl
 import numpy as np
 import traitlets
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Polygon
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from scipy.spatial.distance import cdist
 
-from marginalia import plots, style
-from marginalia.topology.diagrams import diagrams
-from marginalia.topology.images import persistence_image
+from marginalia import plots, style, topology
 
 from .base import Explorer, Rows, joined
 
@@ -30,10 +29,10 @@ class RipsExplorer(Explorer):
     """Points to draw and drag, and the Vietoris-Rips complex around them: its barcode, diagram and image.
 
     `points` are N places in the plane, (N, 2), at most 200; by default a noisy circle beside a cluster.
-    `length` is where the filtration stands: edges up to that length are there, with balls of half of it as
-    radius; by default soon after the most persistent loop was born. `dimension`, 0 or 1, is that of the image,
-    which has 20 x 20 nodes from 0 to the end of the axes, a bandwidth of a twentieth of that, and persistence
-    as weight.
+    `length` is where the filtration stands: edges up to that length are there, and balls have half of it as
+    radius; by default soon after the most persistent loop was born. `dimension`, 0 or 1, is that of the
+    persistence image: 20 x 20 nodes from 0 to the end of the axes, a bandwidth of a twentieth of that,
+    persistence as weight.
 
     These and `selected` (an index, -1: none) can be read and set, and so can `window`, the part of the plane
     that is shown (lowest and highest x, lowest and highest y); it follows points that lie outside. Bars are
@@ -106,7 +105,7 @@ class RipsExplorer(Explorer):
     @property
     def bars(self) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m 2"]]:
         """Births and deaths of dimension 0 and of dimension 1, of the points as they are now."""
-        return diagrams([self._cloud])[0]
+        return topology.diagrams([self._cloud])[0]  # torch is loaded now, not before
 
     @property
     def _end(self) -> float:
@@ -122,7 +121,9 @@ class RipsExplorer(Explorer):
     def image(self) -> Float[np.ndarray, "r_p r_b"]:
         """Persistence image of `dimension` as the view shows it: rows by persistence, columns by birth."""
         end = self._end
-        return persistence_image(self.bars[self.dimension], end / NODES, (0, end, 0, end), (NODES, NODES))
+        return topology.persistence_image(
+            self.bars[self.dimension], end / NODES, (0, end, 0, end), (NODES, NODES)
+        )
 
     @property
     def _adjacency(self) -> Bool[np.ndarray, "N N"]:
@@ -149,37 +150,53 @@ class RipsExplorer(Explorer):
             style.use_style()
             figure = Figure(figsize=(style.WIDTH["page"], 4.8), layout="constrained")
             figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # inches
-            above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
-            cloud, barcode = above.subplots(1, 2, width_ratios=(1.3, 1))
-            diagram, image = below.subplots(1, 2)
+            (cloud, barcode), (diagram, image) = figure.subplots(2, 2, height_ratios=(1.2, 1))
             self._draw_cloud(cloud)
             plots.barcode(barcode, bars, end)
-            barcode.set(title="Barcode", xlabel="length")
+            for line in barcode.lines:
+                line.set_in_layout(len(line.get_xdata()) > 0)  # an empty one would count as lying at (0, 0)
+            barcode.set(title="Barcode", xlabel="length (twice the radius of the balls)")
+            barcode.legend(loc="lower right")  # the shortest bars lie there
             plots.persistence_diagram(diagram, bars, end)
             diagram.set_title("Persistence diagram")
             for axes in (barcode, diagram):
                 axes.axvline(self.length, color="black", linewidth=1)
             shown = plots.persistence_image(image, self.image, (0, end, 0, end))
             image.set_title(f"Persistence image of H{self.dimension}")
-            below.colorbar(shown, ax=image)
+            figure.colorbar(shown, ax=image)
         return figure
 
     def _draw_cloud(self, axes: Axes) -> None:
         cloud, adjacency = self._cloud, self._adjacency
-        i, j = np.nonzero(np.triu(adjacency))
-        corners = [
-            (a, b, k) for a, b in zip(i, j, strict=True) for k in np.flatnonzero(adjacency[a] & adjacency[b])
-        ]
-        balls = [Circle(point, self.length / 2) for point in cloud]
-        axes.add_collection(PatchCollection(balls, color=style.PALETTE["blue"], alpha=0.08, linewidth=0))
-        triangles = [Polygon(cloud[list(each)]) for each in corners if each[1] < each[2]]
-        axes.add_collection(PatchCollection(triangles, color=style.PALETTE["grey"], alpha=0.25, linewidth=0))
-        axes.add_collection(
-            LineCollection(cloud[np.stack([i, j], 1)], color=style.PALETTE["grey"], linewidth=0.7)
-        )
+        edges = np.argwhere(np.triu(adjacency))
+        ball = Path.circle(radius=self.length / 2).vertices
+        rounds = [Path(ball + point, Path.circle().codes) for point in cloud]
+        triangles = [Path(cloud[[*corners, corners[0]]], closed=True) for corners in _covering(cloud, edges)]
+        for paths, color, alpha in (
+            (rounds, style.PALETTE["blue"], 0.15),
+            (triangles, style.PALETTE["grey"], 0.4),
+        ):
+            if paths:  # all in one, so that they are equally dark where they overlap
+                path = Path.make_compound_path(*paths)
+                axes.add_patch(PathPatch(path, color=color, alpha=alpha, linewidth=0))
+        axes.add_collection(LineCollection(cloud[edges], color=style.PALETTE["grey"], linewidth=0.7))
         axes.plot(*cloud.T, "o", color="black", markersize=3)
         axes.set(xlim=self.window[:2], ylim=self.window[2:], aspect="equal", xlabel="x", ylabel="y")
         axes.set_title(f"Edges up to {self.length:.3g}, balls of radius {self.length / 2:.3g}")
+
+
+def _covering(cloud: Float[np.ndarray, "N 2"], edges: Int[np.ndarray, "E 2"]) -> list[tuple[int, int, int]]:
+    """Triangles, counter-clockwise, that cover what all triangles of the complex cover: see rips_maths.js."""
+    distances = cdist(cloud, cloud)
+    found = []
+    for i, j in (turned for edge in edges for turned in (edge, edge[::-1])):
+        to_i, to_j = cloud[i] - cloud, cloud[j] - cloud
+        cross = to_i[:, 0] * to_j[:, 1] - to_i[:, 1] * to_j[:, 0]  # above 0 on the left of the edge
+        left = np.flatnonzero((np.maximum(distances[i], distances[j]) <= distances[i, j]) & (cross > 0))
+        if len(left):  # the one with the widest angle
+            cotangent = (to_i * to_j).sum(1)[left] / cross[left]
+            found.append((i, j, left[cotangent.argmin()]))
+    return found
 
 
 def _circle_and_cluster() -> Float[np.ndarray, "36 2"]:

@@ -13,7 +13,7 @@ const HELP = "Click an empty place to add a point, drag points to move them. Key
 const PATIENCE = 5000; // milliseconds that the kernel may take
 
 const many = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
-const named = (corners) => corners.join("–");
+const named = (corners) => corners.join("\u2060–\u2060"); // kept on one line;
 
 // Solid and dashed are the lines in the cloud.
 function describeBar({ dimension, birth, death, from, to, number }, totals) {
