@@ -140,14 +140,12 @@ export function append(parent, tag, className = "", textContent = "") {
   return element;
 }
 
-// A button at the end of `parent`; `label` says more than its text, to screen readers and on hover.
-export function button(parent, string, act, { signal, label }) {
+// A button at the end of `parent`; `label` is its name where the text is a sign, `title` says more on hover.
+export function button(parent, string, act, { signal, label, title = "" }) {
   const element = append(parent, "button", "", string);
   element.type = "button";
-  if (label) {
-    element.setAttribute("aria-label", label);
-    element.title = label;
-  }
+  element.title = title;
+  if (label) element.setAttribute("aria-label", label);
   element.addEventListener("click", act, { signal });
   return element;
 }

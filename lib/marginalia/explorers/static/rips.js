@@ -97,14 +97,14 @@ class RipsView {
     this.slider.addEventListener("change", () => this.speak(this.counts), { signal });
     this.counts = append(left, "div", "m-counts");
     const line = append(left, "div", "m-line");
-    const act = (string, what, label) => button(line, string, what, { signal, label });
-    act("Add point", () => this.addSomewhere(), "add a point (N)");
+    const act = (string, what, title) => button(line, string, what, { signal, title });
+    act("Add point", () => this.addSomewhere(), "N");
     this.buttons = {
-      remove: act("Delete", () => this.remove(), "delete the selected point (Delete)"),
-      undo: act("Undo", () => this.step(-1), "undo (Ctrl+Z)"),
-      redo: act("Redo", () => this.step(1), "redo (Ctrl+Shift+Z)"),
-      reset: act("Reset", () => this.reset(), "back to the first points"),
+      remove: act("Delete point", () => this.remove(), "the selected point; Delete"),
+      undo: act("Undo", () => this.step(-1), "Ctrl+Z"),
+      redo: act("Redo", () => this.step(1), "Ctrl+Shift+Z"),
     };
+    act("Reset", () => this.reset(), "back to the first points");
     act("Copy as Python", () => this.copy());
     act("Save PNG", () => savePicture(this.root, "rips.png"));
     this.status = append(left, "div", "m-status");
@@ -138,7 +138,7 @@ class RipsView {
     const line = append(right, "div", "m-line");
     this.caption = append(line, "div", "m-caption m-muted");
     this.choices = [0, 1].map((dimension) => button(line, `H${dimension}`, () => this.change({ dimension }),
-      { signal, label: `image of dimension ${dimension}` }));
+      { signal, title: `persistence image of H${dimension}` }));
     this.stages = [this.cloud, this.barcode, this.diagram, this.image];
   }
 
