@@ -401,7 +401,7 @@ def test_a_saved_page_says_that_it_has_no_kernel_to_ask(open_page, tmp_path):
     assert shown.keys()[1] == f"H1: {len(explorer.bars[1])} bars"  # saved with the page
     shown.cloud.focus()
     shown.press("Tab", "ArrowRight")
-    why = "the browser finds loops of at most 40 points, and there are 41. This page has no kernel to ask."
+    why = "the browser finds loops of at most 40 points, and there are 41. This page has no kernel."
     assert shown.keys() == ["H0: 41 bars", f"H1 is missing: {why}"]
     shown.press("Control+z")
     assert shown.keys()[1] == f"H1: {len(explorer.bars[1])} bars"

@@ -238,13 +238,13 @@ def test_an_expression_makes_the_explorer_again(evaluate):
     assert [(word.arg, ast.literal_eval(word.value)) for word in call.keywords] == [("length", 0.25)]
 
 
-def test_numbers_are_rounded_to_a_thousandth_of_the_window_or_finer(evaluate):
+def test_places_are_in_the_window_and_rounded_to_a_thousandth_of_it_or_finer(evaluate):
     for span in (1e-6, 0.5, 4.0, 999.0, 1e7):
-        value = span * 0.123456789
-        assert evaluate("module.rounded(it[0], it[1])", [value, span]) == pytest.approx(
-            value, abs=span / 1000
-        )
-    assert evaluate("module.rounded(0.123456, 4)") == 0.123
+        it = {"place": [span * 0.123456789, 9e9], "window": [0, span, -span, span]}
+        x, y = evaluate("module.placed(it.place, it.window)", it)
+        assert x == pytest.approx(it["place"][0], abs=span / 1000)
+        assert y == pytest.approx(span, rel=1e-12)
+    assert evaluate("module.placed([0.123456, -7], [0, 4, -2, 2])") == [0.123, -2]
 
 
 def test_a_history_goes_back_and_forth(evaluate):

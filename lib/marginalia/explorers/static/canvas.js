@@ -6,6 +6,17 @@
 export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 export const around = (value, count) => ((value % count) + count) % count;
 
+// ---- work that is done once ---------------------------------------------------------------------------
+
+// The function, but with the same arguments as the last time it gives the same result again.
+export function remember(make) {
+  let [before, result] = [null, null];
+  return (...now) => {
+    if (!before || now.some((value, i) => value !== before[i])) [before, result] = [now, make(...now)];
+    return result;
+  };
+}
+
 // ---- frames -------------------------------------------------------------------------------------------
 
 // Calls `work` once in the next animation frame, however often it is asked for.

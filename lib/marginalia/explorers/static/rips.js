@@ -1,10 +1,10 @@
 // Points in the plane, the balls, edges and triangles that grow around them, and the bars of their topology.
 
-import { History, append, around, arrowOf, button, clamp, copyText, createRoot, createStage, listen, savePicture,
-  setText, undoKey } from "./canvas.js";
-import { MOST, MOST_POINTS, asPython, complexAt, imageOf, inside, measure, rounded } from "./rips_maths.js";
-import { barAt, cloudView, diagramView, digits, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage, imageView,
-  plotView } from "./rips_drawing.js";
+import { History, append, around, arrowOf, button, copyText, createRoot, createStage, listen, remember,
+  savePicture, setText, undoKey } from "./canvas.js";
+import { MOST, MOST_POINTS, asPython, complexAt, imageOf, measure, placed } from "./rips_maths.js";
+import { barAt, cloudView, diagramView, digits, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage,
+  imageView, plotView } from "./rips_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
@@ -19,7 +19,9 @@ const named = (corners) => corners.join("\u2060–\u2060"); // kept on one line;
 function describeBar({ dimension, birth, death, from, to, number }, totals) {
   const bar = `H${dimension} bar ${number} of ${totals[dimension]}`;
   if (death === Infinity) return `${bar} never dies: in the end all points are one component.`;
-  if (!dimension) return `${bar}: dies at ${digits(death)}, when edge ${named(to)} (dashed) joins two components.`;
+  if (!dimension) {
+    return `${bar}: dies at ${digits(death)}, when edge ${named(to)} (dashed) joins two components.`;
+  }
   const shape = to.length === 3 ? "triangle" : "edge";
   return `${bar}: born at ${digits(birth)} with edge ${named(from)} (solid), dies at ${digits(death)} with `
     + `${shape} ${named(to)} (dashed); persistence ${digits(death - birth)}.`;
@@ -33,13 +35,15 @@ function describeComplex({ length, count, all, components, loops }) {
 
 const RIPS_STYLE = `
 .m-rips .m-left { flex: 1.15 1 340px; } .m-rips .m-right { flex: 1 1 330px; }
-.m-rips .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin-top: 6px; }
+.m-rips .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin: 6px 0; }
 .m-rips .m-line input { flex: 1 1 140px; accent-color: var(--m-mark); }
-.m-rips .m-status, .m-rips .m-counts { min-height: 2.9em; margin-top: 4px; font-variant-numeric: tabular-nums; }
+.m-rips .m-status, .m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+@media (max-width: 500px) { .m-rips .m-status { min-height: 4.35em; } }
 .m-rips .m-help { font-size: 12px; margin-top: 4px; }
 .m-rips .m-bars { flex: 1 1 200px; } .m-rips .m-bars > * { margin-right: 12px; }
 .m-rips .m-key::before { content: "■ "; color: var(--m-key); }
-.m-rips .m-pair { display: flex; gap: 8px; margin-top: 6px; } .m-rips .m-pair > * { flex: 1 1 0; min-width: 0; }
+.m-rips .m-pair { display: flex; gap: 8px; margin-top: 6px; }
+.m-rips .m-pair > * { flex: 1 1 0; min-width: 0; }
 .m-rips .m-caption { flex: 1 1 200px; font-size: 12px; }
 `;
 
@@ -55,6 +59,8 @@ class RipsView {
     this.free = false; // Escape: the next Tab leaves the cloud
     this.note = ""; // what a button did
     this.stages = [];
+    // bars, complex and image, each made again only when something that it depends on changed
+    [this.measured, this.grown, this.pictured] = [measure, complexAt, imageOf].map(remember);
     this.history = new History(this.points);
     this.root = createRoot(host, { label: "Points and the persistent homology of their Rips complex", signal,
       themed: () => this.refresh() });
@@ -73,7 +79,7 @@ class RipsView {
     listen(model, { points: () => this.replaced(), length: refresh, selected: refresh, dimension: refresh,
       window: refresh, answer: refresh }, signal);
     signal.addEventListener("abort", () => clearTimeout(this.waiting));
-    this.await();
+    this.awaitKernel();
     this.refresh();
   }
 
@@ -148,30 +154,9 @@ class RipsView {
   get selected() { return this.model.get("selected") < this.points.length ? this.model.get("selected") : -1; }
   get span() { return [this.window[1] - this.window[0], this.window[3] - this.window[2]]; }
 
-  // Bars, complex and image, each made again only when something that it depends on changed.
-  get known() {
-    const [points, answer] = [this.points, this.model.get("answer")];
-    if (this.measured?.points !== points || this.measured.answer !== answer) {
-      this.measured = measure(points, answer);
-    }
-    return this.measured;
-  }
-
-  get complex() {
-    const { known, length } = this;
-    if (this.grown?.known !== known || this.grown.length !== length) {
-      this.grown = { known, ...complexAt(known, length) };
-    }
-    return this.grown;
-  }
-
-  get shown() {
-    const [known, dimension] = [this.known, this.model.get("dimension")];
-    if (this.pictured?.known !== known || this.pictured.dimension !== dimension) {
-      this.pictured = { known, dimension, ...imageOf(known, dimension) };
-    }
-    return this.pictured;
-  }
+  get known() { return this.measured(this.points, this.model.get("answer")); }
+  get complex() { return this.grown(this.known, this.length); }
+  get shown() { return this.pictured(this.known, this.model.get("dimension")); }
 
   // The bar that is pointed at, else the one that is held; -1: none.
   get lit() {
@@ -182,15 +167,15 @@ class RipsView {
 
   refresh() {
     if (!this.stages.length) return;
-    const { known, lit, shown, history, selected, points } = this;
+    const { known, shown, history, selected } = this;
     setText(this.counts, describeComplex(this.complex));
     setText(this.status, this.describe());
     known.totals.forEach((total, k) => setText(this.keys[k], `H${k}: ${many(total, "bar")}`));
     if (!known.known) setText(this.keys[1], this.missing());
     const { dimension, nodes, bandwidth, peak } = shown;
-    setText(this.caption, dimension && !known.known ? "No persistence image: H1 is not known." : `Persistence `
-      + `image of H${dimension}: ${nodes} × ${nodes} nodes, bandwidth ${digits(bandwidth)}, weight = persistence, `
-      + `peak ${digits(peak)}.`);
+    const settings = `${nodes} × ${nodes} nodes, bandwidth ${digits(bandwidth)}, weight = persistence`;
+    setText(this.caption, dimension && !known.known ? "No persistence image: H1 is not known."
+      : `Persistence image of H${dimension}: ${settings}, peak ${digits(peak)}.`);
     this.choices.forEach((choice, k) => choice.setAttribute("aria-pressed", String(k === dimension)));
     this.buttons.remove.disabled = selected < 0;
     this.buttons.undo.disabled = !history.can(-1);
@@ -214,14 +199,14 @@ class RipsView {
   // In place of H1, where the browser does not compute it.
   missing() {
     const why = `the browser finds loops of at most ${MOST} points, and there are ${this.points.length}`;
-    if (!this.model.send) return `H1 is missing: ${why}. This page has no kernel to ask.`;
-    return this.late ? `H1 is missing: ${why}. The kernel does not answer.` : `H1: ${why}; waiting for the kernel.`;
+    if (this.model.send && !this.late) return `H1: ${why}; waiting for the kernel.`;
+    return `H1 is missing: ${why}. ${this.late ? "The kernel does not answer" : "This page has no kernel"}.`;
   }
 
-  await() {
+  awaitKernel() {
     clearTimeout(this.waiting);
     this.late = false;
-    if (this.known.known) return;
+    if (this.known.known || !this.model.send) return;
     this.waiting = setTimeout(() => {
       this.late = true;
       this.refresh();
@@ -235,7 +220,7 @@ class RipsView {
     if (this.grip && this.grip.ours !== this.points) this.grip = null;
     if (!this.grip) this.history.record(this.points);
     this.note = "";
-    this.await();
+    this.awaitKernel();
     this.refresh();
   }
 
@@ -250,10 +235,7 @@ class RipsView {
   }
 
   put(point, options) {
-    const [x, y] = inside(point, this.window);
-    const [wide, tall] = this.span;
-    const place = [rounded(x, wide), rounded(y, tall)];
-    const points = this.points.map((old, i) => (i === this.selected ? place : old));
+    const points = this.points.map((old, i) => (i === this.selected ? placed(point, this.window) : old));
     if (this.grip) this.grip.ours = points;
     this.change({ points }, options);
   }
@@ -265,18 +247,17 @@ class RipsView {
   }
 
   add(place) {
-    const { points, window, span } = this;
-    if (points.length >= MOST_POINTS) return this.say(`There is room for ${MOST_POINTS} points.`);
-    const added = inside(place, window).map((value, axis) => rounded(value, span[axis]));
-    return this.change({ points: [...points, added], selected: points.length });
+    const { points, window } = this;
+    if (points.length >= MOST_POINTS) this.say(`There is room for ${MOST_POINTS} points.`);
+    else this.change({ points: [...points, placed(place, window)], selected: points.length });
   }
 
   // Near the middle; points added one after the other do not hide each other.
   addSomewhere() {
-    const [n, turn] = [this.points.length, Math.PI * (3 - Math.sqrt(5))];
-    const part = 0.05 + 0.25 * ((n * 0.618) % 1);
-    const middle = [(this.window[0] + this.window[1]) / 2, (this.window[2] + this.window[3]) / 2];
-    this.add([middle[0] + this.span[0] * part * Math.cos(n * turn), middle[1] + this.span[1] * part * Math.sin(n * turn)]);
+    const { points: { length: n }, window: [left, right, low, high], span } = this;
+    const [turn, part] = [n * Math.PI * (3 - Math.sqrt(5)), 0.05 + 0.25 * ((n * 0.618) % 1)];
+    const [dx, dy] = [span[0] * part * Math.cos(turn), span[1] * part * Math.sin(turn)];
+    this.add([(left + right) / 2 + dx, (low + high) / 2 + dy]);
   }
 
   remove() {
@@ -439,7 +420,8 @@ class RipsView {
     const { known, shown, lit } = this;
     const bar = known.bars[lit];
     const mark = bar?.dimension === shown.dimension && bar.death < Infinity ? bar : null;
-    drawImage(context, { view: imageView({ width, height }, known.end, shown.nodes), theme, image: shown, mark });
+    const view = imageView({ width, height }, known.end, shown.nodes);
+    drawImage(context, { view, theme, image: shown, mark });
   }
 }
 

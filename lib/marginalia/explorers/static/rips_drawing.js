@@ -79,7 +79,9 @@ export function drawCloud(context, { view, theme, known, complex, selected, poin
     stroke(context, theme.ink, width);
   }
   const corners = new Set([...(bar?.from ?? []), ...(bar?.to ?? []), pointed, selected]);
-  for (const i of corners) if (places[i]) label(context, String(i), places[i][0] + 8, places[i][1] - 9, theme);
+  for (const i of corners) {
+    if (places[i]) label(context, String(i), places[i][0] + 8, places[i][1] - 9, theme);
+  }
   context.restore();
   drawLength(context, { view, theme, length: complex.length });
 }
@@ -124,8 +126,8 @@ function label(context, string, x, y, theme) {
 
 // ---- axes ---------------------------------------------------------------------------------------------
 
-// A frame on a canvas whose axes run from 0 to `end`; `left` and `above`: pixels kept free beside and over it,
-// `pad`: how far it goes beyond both ends.
+// A frame on a canvas whose axes run from 0 to `end`; `left` and `above`: pixels kept free beside and over
+// it, `pad`: how far it goes beyond both ends.
 export function plotView({ width, height }, end, { left = FRAME.left, above = 0, pad = 0 } = {}) {
   const top = FRAME.top + above;
   const [wide, tall] = [width - left - FRAME.right, height - top - FRAME.bottom];
@@ -221,7 +223,8 @@ export function drawDiagram(context, { view, theme, known: { bars }, complex, li
   context.moveTo(left, top - ENDLESS);
   context.lineTo(right, top - ENDLESS);
   stroke(context, theme.muted, 1, [4, 3]);
-  write(context, "never dies", right, top - 2 * ENDLESS + 3, { size: 11, align: "right", colour: theme.muted });
+  const style = { size: 11, align: "right", colour: theme.muted };
+  write(context, "never dies", right, top - 2 * ENDLESS + 3, style);
   bars.forEach((bar, i) => {
     discs(context, [spot(view, bar)], i === lit ? 6 : 3.5);
     fill(context, colourOf(theme, bar.dimension), i === lit ? 1 : 0.7);
@@ -232,13 +235,14 @@ export function drawDiagram(context, { view, theme, known: { bars }, complex, li
 
 // ---- image --------------------------------------------------------------------------------------------
 
-// Every node in the middle of its own pixel, the lowest row at the bottom; `mark`: the bar that is lit.
-export const imageView = (place, end, nodes) => plotView(place, end, { above: 2 * ENDLESS, pad: end / (nodes - 1) / 2 });
+export const imageView = (place, end, nodes) =>
+  plotView(place, end, { above: 2 * ENDLESS, pad: end / (nodes - 1) / 2 });
 
+// Every node in the middle of its own pixel, the lowest row at the bottom; `mark`: the bar that is lit.
 export function drawImage(context, { view, theme, image: { rows, peak }, mark }) {
   const { left, bottom, wide, tall } = view;
-  const edges = (whole) => Array.from({ length: rows.length + 1 }, (_, k) => Math.round((k * whole) / rows.length));
-  const [xs, ys] = [edges(wide), edges(tall)];
+  const [xs, ys] = [wide, tall].map((whole) =>
+    Array.from({ length: rows.length + 1 }, (_, k) => Math.round((k * whole) / rows.length)));
   rows.forEach((row, j) => row.forEach((value, i) => {
     context.fillStyle = css(sequential(peak ? value / peak : 0));
     context.fillRect(left + xs[i], bottom - ys[j + 1], xs[i + 1] - xs[i], ys[j + 1] - ys[j]);

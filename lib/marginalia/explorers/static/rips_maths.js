@@ -9,8 +9,8 @@ const STEPS = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
 
 // ---- complex ------------------------------------------------------------------------------------------
 
-// All pairs of points by length, the order in which edges enter: `pairs` of [i, j, length], i < j; and `rank`,
-// where the edge of points i and j stands in it, at i * n + j. Edges of one length keep an order as well.
+// All pairs of points by length, the order in which edges enter: `pairs` of [i, j, length], i < j; and
+// `rank`, where the edge of points i and j stands in it, at i * n + j. Edges of one length keep an order too.
 export function filtration(points) {
   const n = points.length;
   const pairs = [];
@@ -38,9 +38,10 @@ export function entered(pairs, length) {
 }
 
 // The triangles of the first `count` edges: how many there are, and those that are drawn, at most one on each
-// side of an edge that is their last one. These cover the same ground: on one side of an edge all third points
-// are nearer to each other than it is long, so that the triangles among them and one of its ends are there
-// already, and of those with both ends only the one with the widest angle adds to them (Delaunay's choice).
+// side of an edge that is their last one. These cover the same ground: on one side of an edge all third
+// points are nearer to each other than it is long, so that the triangles among them and one of its ends are
+// there already, and of those with both ends only the one with the widest angle adds to them (Delaunay's
+// choice).
 export function triangles({ points, n, pairs, rank }, count) {
   let all = 0;
   const drawn = pairs.slice(0, count).flatMap(([i, j], e) => {
@@ -97,8 +98,8 @@ function sum(a, b) {
 }
 
 // Loops as [edge of birth, edge of death, third point of the triangle of death], by persistent cohomology:
-// coboundaries of edges, the last edge first, reduced over Z/2. Edges of the tree bear no loop (clearing), and
-// those that come with a triangle none that lasts (apparent pairs).
+// coboundaries of edges, the last edge first, reduced over Z/2. Edges of the tree bear no loop (clearing),
+// and those that come with a triangle none that lasts (apparent pairs).
 export function loops({ n, pairs, rank }, tree) {
   // The triangles with edge e, as numbers in the order in which triangles enter: last edge, then third point.
   const coboundary = (e) => {
@@ -138,9 +139,9 @@ export function loops({ n, pairs, rank }, tree) {
   return found;
 }
 
-// Bars as { dimension, birth, death, from, to }: `from` and `to` are the points of the edges and triangles that
-// begin and end them. Those of length 0 are left out, as in the library. `told` are births and deaths of loops
-// that the kernel found; null: look for them here.
+// Bars as { dimension, birth, death, from, to }: `from` and `to` are the points of the edges and triangles
+// that begin and end them. Those of length 0 are left out, as in the library. `told` are births and deaths of
+// loops that the kernel found; null: look for them here.
 export function barsOf(edges, told) {
   const { n, pairs } = edges;
   const tree = joining(edges);
@@ -148,7 +149,7 @@ export function barsOf(edges, told) {
   const bars = [...tree].map((e) =>
     ({ dimension: 0, birth: 0, death: pairs[e][2], from: null, to: ends(e) }));
   if (n) bars.push({ dimension: 0, birth: 0, death: Infinity, from: null, to: null });
-  const edgeOf = (length) => pairs[Math.min(entered(pairs, length * (1 - 1e-12)), pairs.length - 1)].slice(0, 2);
+  const edgeOf = (length) => ends(Math.min(entered(pairs, length * (1 - 1e-12)), pairs.length - 1));
   const ones = told
     ? told.map(([birth, death]) => ({ dimension: 1, birth, death, from: edgeOf(birth), to: edgeOf(death) }))
     : loops(edges, tree).map(([e, f, k]) =>
@@ -165,7 +166,8 @@ export function endOf(bars) {
   return STEPS.find((step) => step * unit >= most) * unit;
 }
 
-const same = (a, b) => a.length === b.length && a.every((row, i) => row.every((value, k) => value === b[i][k]));
+const same = (a, b) =>
+  a.length === b.length && a.every((row, i) => row.every((value, k) => value === b[i][k]));
 
 // Everything about a cloud that the view shows. `answer` is the kernel's: its `points`, and their loops as
 // births and deaths; it counts for these points alone.
@@ -178,10 +180,10 @@ export function measure(points, answer) {
     bars[b].death - bars[b].birth - (bars[a].death - bars[a].birth) || a - b);
   const seen = [0, 0];
   for (const i of order) bars[i].number = seen[bars[i].dimension] += 1;
-  return { points, answer, edges, bars, known, totals: seen, end: endOf(bars) };
+  return { points, edges, bars, known, totals: seen, end: endOf(bars) };
 }
 
-// The complex at a length: its edges and triangles, and Betti numbers (`loops` is NaN where they are unknown).
+// The complex at a length: its edges and triangles, and Betti numbers (`loops`: NaN where it is unknown).
 export function complexAt({ edges, bars, known }, length) {
   const alive = (k) =>
     bars.filter((bar) => bar.dimension === k && bar.birth <= length && length < bar.death).length;
@@ -215,18 +217,20 @@ export function imageOf({ bars, end }, dimension) {
   const pairs = bars.filter((bar) => bar.dimension === dimension).map((bar) => [bar.birth, bar.death]);
   const bandwidth = end / NODES;
   const rows = persistenceImage(pairs, bandwidth, [0, end, 0, end]);
-  return { rows, bandwidth, nodes: NODES, peak: Math.max(...rows.map((row) => Math.max(...row))) };
+  const peak = Math.max(...rows.map((row) => Math.max(...row)));
+  return { dimension, rows, bandwidth, nodes: NODES, peak };
 }
 
 // ---- points -------------------------------------------------------------------------------------------
 
-export const inside = ([x, y], [left, right, low, high]) => [clamp(x, left, right), clamp(y, low, high)];
+// A place inside the window, rounded to a thousandth of it or finer, so that numbers stay short.
+export function placed([x, y], [left, right, low, high]) {
+  const rounded = (value, span) => Number(value.toFixed(clamp(3 - Math.floor(Math.log10(span)), 0, 20)));
+  return [rounded(clamp(x, left, right), right - left), rounded(clamp(y, low, high), high - low)];
+}
 
 // The points as an expression that makes the explorer again.
 export function asPython(points, length) {
   const rows = points.map(([x, y]) => `[${x}, ${y}]`).join(", ");
   return `RipsExplorer([${rows}], length=${length})`;
 }
-
-// Rounded to a thousandth of the window or finer, so that numbers stay short.
-export const rounded = (value, span) => Number(value.toFixed(clamp(3 - Math.floor(Math.log10(span)), 0, 20)));
