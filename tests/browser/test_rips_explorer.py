@@ -226,8 +226,9 @@ def test_a_bar_tells_its_edges_by_mouse_keys_and_buttons(notebook, shown):
     shown.barcode.press("Escape")
     shown.wait("status", "5 points.")
     frame = shown.diagram.bounding_box()
-    wide, tall = frame["width"] - 44, frame["height"] - 66
-    place = {"x": 34 + wide / 1.5, "y": 32 + tall * (1 - np.sqrt(2) / 1.5)}
+    left = 48  # about: it depends on the width of 0.75, the longest number
+    wide, tall = frame["width"] - left - 10, frame["height"] - 66
+    place = {"x": left + wide / 1.5, "y": 32 + tall * (1 - np.sqrt(2) / 1.5)}
     shown.diagram.hover(position=place)
     shown.wait("status", loop)
 
@@ -429,6 +430,13 @@ def test_a_finger_adds_and_drags(open_page, tmp_path):
     shown.wait("status", "Point 4: x 1.6")
     assert shown.keys()[0] == "H0: 6 bars"  # a drag adds no point
     assert shown.page.evaluate("scrollY") == 0
+    x, y = shown.at(-1.2, 1)
+    touch("touchStart", (x, y))
+    for part in range(1, 6):
+        touch("touchMove", (x, y + 20 * part))
+    touch("touchEnd")
+    shown.page.wait_for_timeout(200)
+    assert shown.keys()[0] == "H0: 6 bars"  # nor does a finger that moves the page
 
 
 @pytest.mark.parametrize(

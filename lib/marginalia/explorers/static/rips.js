@@ -406,13 +406,13 @@ class RipsView {
   drawBarcode(context, { width, height, theme }) {
     const { known, complex, lit } = this;
     [0, 1].forEach((k) => this.keys[k].style.setProperty("--m-key", k ? theme.accent : theme.mark));
-    this.barView = plotView({ width, height }, known.end, { left: 8 });
+    this.barView = plotView({ width, height }, known.end);
     drawBarcode(context, { view: this.barView, theme, known, complex, lit });
   }
 
   drawDiagram(context, { width, height, theme }) {
     const { known, complex, lit } = this;
-    this.dotView = diagramView({ width, height }, known.end);
+    this.dotView = diagramView(context, { width, height }, known.end);
     drawDiagram(context, { view: this.dotView, theme, known, complex, lit });
   }
 
@@ -420,7 +420,7 @@ class RipsView {
     const { known, shown, lit } = this;
     const bar = known.bars[lit];
     const mark = bar?.dimension === shown.dimension && bar.death < Infinity ? bar : null;
-    const view = imageView({ width, height }, known.end, shown.nodes);
+    const view = imageView(context, { width, height }, known.end, shown.nodes);
     drawImage(context, { view, theme, image: shown, mark });
   }
 }

@@ -2,7 +2,7 @@
 
 import { clamp, css, sequential, write } from "./canvas.js";
 
-const FRAME = { left: 34, right: 10, top: 8, bottom: 34 };
+const FRAME = { left: 8, right: 10, top: 8, bottom: 34 };
 const RADIUS = 4.5; // of a point, pixels
 
 export const digits = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
@@ -67,7 +67,9 @@ export function drawCloud(context, { view, theme, known, complex, selected, poin
   polygons(context, places, complex.drawn);
   fill(context, theme.muted, 0.42);
   polygons(context, places, known.edges.pairs.slice(0, complex.count).map(([i, j]) => [i, j]));
+  context.globalAlpha = clamp(500 / complex.count, 0.25, 1); // thousands of them would hide the triangles
   stroke(context, theme.muted, 1);
+  context.globalAlpha = 1;
   if (bar) drawBarIn(context, { places, bar, theme });
   discs(context, places, RADIUS);
   fill(context, theme.ink);
@@ -153,7 +155,7 @@ function drawAxes(context, { view, theme, across, up }) {
   write(context, across, (left + right) / 2, bottom + 26, { ...style, align: "center" });
   if (!up) return;
   context.save();
-  context.translate(9, (top + bottom) / 2);
+  context.translate(8, (top + bottom) / 2);
   context.rotate(-Math.PI / 2);
   write(context, up, 0, 0, { ...style, align: "center" });
   context.restore();
@@ -199,10 +201,15 @@ export function drawBarcode(context, { view, theme, known: { bars }, complex, li
 
 const ENDLESS = 12; // pixels above the frame: the line of bars that never die
 
-export const diagramView = (place, end) => plotView(place, end, { above: 2 * ENDLESS });
+// Room for the numbers and the name of the axis at the left.
+const gutter = (context, end) =>
+  22 + Math.ceil(Math.max(...[end / 2, end].map((value) => context.measureText(digits(value)).width)));
 
 const spot = (view, { birth, death }) =>
   [view.x(birth), death === Infinity ? view.top - ENDLESS : view.y(death)];
+
+export const diagramView = (context, place, end) =>
+  plotView(place, end, { left: gutter(context, end), above: 2 * ENDLESS });
 
 export function dotAt(view, bars, p) {
   const away = bars.map((bar) => Math.hypot(...spot(view, bar).map((at, axis) => at - [p.x, p.y][axis])));
@@ -235,8 +242,8 @@ export function drawDiagram(context, { view, theme, known: { bars }, complex, li
 
 // ---- image --------------------------------------------------------------------------------------------
 
-export const imageView = (place, end, nodes) =>
-  plotView(place, end, { above: 2 * ENDLESS, pad: end / (nodes - 1) / 2 });
+export const imageView = (context, place, end, nodes) =>
+  plotView(place, end, { left: gutter(context, end), above: 2 * ENDLESS, pad: end / (nodes - 1) / 2 });
 
 // Every node in the middle of its own pixel, the lowest row at the bottom; `mark`: the bar that is lit.
 export function drawImage(context, { view, theme, image: { rows, peak }, mark }) {
