@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 import warnings
 
 import numpy as np
 import pytest
 import traitlets
+from matplotlib.path import Path
 from scipy.spatial.distance import cdist
 
 from marginalia.explorers import RipsExplorer
@@ -187,17 +189,22 @@ def test_nothing_in_the_still_picture_runs_together(rng):
     assert min(cloud.x0, diagram.x0, diagram.y0) >= 0 and bar.x1 <= figure.bbox.x1
 
 
-def test_the_triangles_that_are_drawn_hold_the_complex_together(rng):
-    """At most two an edge, all of the complex; the view's tests compare what they cover."""
-    points = rng.normal(size=(25, 2))
+def test_the_triangles_that_are_drawn_cover_all_of_the_complex(rng):
+    points = rng.normal(size=(20, 2))
     distances = cdist(points, points)
     edges = np.argwhere(np.triu((distances > 0) & (distances <= 1.2)))
-    triangles = np.array(_covering(points, edges))
-    i, j, k = triangles.T
-    assert (np.maximum(distances[i, k], distances[j, k]) <= distances[i, j]).all() and distances[
-        i, j
-    ].max() <= 1.2
-    assert len({tuple(sorted(each)) for each in triangles.tolist()}) == len(triangles) <= 2 * len(edges)
+    drawn = _covering(points, edges)
+    every = [
+        each for each in itertools.combinations(range(20), 3) if distances[np.ix_(each, each)].max() <= 1.2
+    ]
+    assert {tuple(sorted(each)) for each in drawn} < set(every) and len(drawn) <= 2 * len(edges)
+    places = rng.uniform(-2, 2, (1000, 2))
+    inside = [
+        np.any([Path(points[list(each)]).contains_points(places) for each in some], axis=0)
+        for some in (drawn, every)
+    ]
+    np.testing.assert_array_equal(*inside)
+    assert 0.1 < inside[0].mean() < 0.9
 
 
 def test_showing_leaves_the_reader_s_style_alone():

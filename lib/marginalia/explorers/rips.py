@@ -186,16 +186,14 @@ class RipsExplorer(Explorer):
 
 
 def _covering(cloud: Float[np.ndarray, "N 2"], edges: Int[np.ndarray, "E 2"]) -> list[tuple[int, int, int]]:
-    """Triangles, counter-clockwise, that cover what all triangles of the complex cover: see rips_maths.js."""
+    """Triangles, counter-clockwise, that cover what all of the complex cover; why is in rips_maths.js."""
     distances = cdist(cloud, cloud)
     found = []
     for i, j in (turned for edge in edges for turned in (edge, edge[::-1])):
         to_i, to_j = cloud[i] - cloud, cloud[j] - cloud
         cross = to_i[:, 0] * to_j[:, 1] - to_i[:, 1] * to_j[:, 0]  # above 0 on the left of the edge
         left = np.flatnonzero((np.maximum(distances[i], distances[j]) <= distances[i, j]) & (cross > 0))
-        if len(left):  # the one with the widest angle
-            cotangent = (to_i * to_j).sum(1)[left] / cross[left]
-            found.append((i, j, left[cotangent.argmin()]))
+        found += [(i, j, k) for k in left[:1]]
     return found
 
 

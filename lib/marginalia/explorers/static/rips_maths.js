@@ -38,29 +38,23 @@ export function entered(pairs, length) {
 }
 
 // The triangles of the first `count` edges: how many there are, and those that are drawn, at most one on each
-// side of an edge that is their last one. These cover the same ground: on one side of an edge all third
-// points are nearer to each other than it is long, so that the triangles among them and one of its ends are
-// there already, and of those with both ends only the one with the widest angle adds to them (Delaunay's
-// choice).
+// side of an edge that is their last one. These cover the same ground: on one side of edge ij all third points
+// are nearer to each other than it is long, and of two of them, k and l, the triangle ijl lies in ijk, ikl and
+// jkl, of which the last two are there already.
 export function triangles({ points, n, pairs, rank }, count) {
   let all = 0;
   const drawn = pairs.slice(0, count).flatMap(([i, j], e) => {
-    const best = [-1, -1]; // on the left and on the right of the edge
-    const least = [Infinity, Infinity];
+    const third = [-1, -1]; // on the left and on the right of the edge
     for (let k = 0; k < n; k += 1) {
       if (rank[i * n + k] >= e || rank[j * n + k] >= e || k === i || k === j) continue;
       all += 1;
       const [ax, ay] = [points[i][0] - points[k][0], points[i][1] - points[k][1]];
       const [bx, by] = [points[j][0] - points[k][0], points[j][1] - points[k][1]];
       const cross = ax * by - ay * bx;
-      const cotangent = (ax * bx + ay * by) / Math.abs(cross); // of the angle at k: the smaller, the wider
-      const side = cross > 0 ? 0 : 1;
-      if (cross === 0 || cotangent >= least[side]) continue;
-      best[side] = k;
-      least[side] = cotangent;
+      if (cross) third[cross > 0 ? 0 : 1] = k;
     }
     // all counter-clockwise, so that they add up when they are filled as one
-    return [[i, j, best[0]], [j, i, best[1]]].filter((corners) => corners[2] >= 0);
+    return [[i, j, third[0]], [j, i, third[1]]].filter((corners) => corners[2] >= 0);
   });
   return { all, drawn };
 }
