@@ -7,11 +7,13 @@ import html
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import anywidget
 import numpy as np
-from jaxtyping import UInt8
+import traitlets
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -101,6 +103,44 @@ class Explorer(anywidget.AnyWidget):
         )
         path.write_text(page, encoding="utf-8")
         return path
+
+
+class Rows(traitlets.TraitType):
+    """N rows of `columns` numbers as a list of lists; takes whatever numpy makes an (N, columns) array of.
+
+    what: names the rows for an error; refused: which of them are not allowed, beside those with NaN and
+    infinite numbers.
+    """
+
+    default_value = ()
+
+    def __init__(
+        self,
+        columns: int,
+        what: str,
+        refused: Callable[[Float[np.ndarray, "N columns"]], Bool[np.ndarray, " N"]],
+    ):
+        super().__init__()
+        self.columns, self.info_text, self.refused = columns, what, refused
+
+    def validate(self, obj, value):
+        try:
+            rows = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            self.error(obj, value)
+        rows = rows.reshape(0, self.columns) if rows.size == 0 else rows
+        told = f"{self.name}: expected {self.info_text}"
+        if rows.ndim != 2 or rows.shape[1] != self.columns:
+            raise traitlets.TraitError(f"{told}, not the shape {rows.shape}")
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) | self.refused(rows))
+        if len(bad):
+            first = f"{self.name.removesuffix('es').removesuffix('s')} {bad[0]} is {rows[bad[0]].tolist()}"
+            raise traitlets.TraitError(f"{told}; {first}")
+        return rows.tolist()
+
+    def get(self, obj, cls=None):
+        # A copy: changing a number in place would otherwise change the rows without anybody being told.
+        return [list(row) for row in super().get(obj, cls)]
 
 
 def _script_json(value) -> str:

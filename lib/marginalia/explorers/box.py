@@ -23,36 +23,11 @@ from marginalia.boxes.uniform import uniform_boxes
 from marginalia.plots import DASHED, boxes_on, matrix
 from marginalia.style import PALETTE
 
-from .base import Explorer, encoded, joined
+from .base import Explorer, Rows, encoded, joined
 
 DRAWS = 200  # random layouts behind the band, here and in the view
 QUANTILES = (0.05, 0.95)
 _EMPTY = (640.0, 480.0)  # size of the ground when neither image nor boxes tell one
-
-
-class _Boxes(traitlets.TraitType):
-    """N boxes as a list of [x, y, w, h]; takes whatever numpy makes an (N, 4) array of."""
-
-    default_value = ()
-    info_text = "N boxes x, y, w, h in pixels, with finite numbers and w, h > 0"
-
-    def validate(self, obj, value):
-        try:
-            boxes = np.asarray(value, np.float64)
-        except (TypeError, ValueError):
-            self.error(obj, value)
-        boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise traitlets.TraitError(f"boxes: expected {self.info_text}, not the shape {boxes.shape}")
-        bad = np.flatnonzero(~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] <= 0).any(axis=1))
-        if len(bad):
-            first = f"box {bad[0]} is {boxes[bad[0]].tolist()}"
-            raise traitlets.TraitError(f"boxes: expected {self.info_text}; {first}")
-        return boxes.tolist()
-
-    def get(self, obj, cls=None):
-        # A copy: changing a number in place would otherwise change the boxes without anybody being told.
-        return [list(box) for box in super().get(obj, cls)]
 
 
 class BoxExplorer(Explorer):
@@ -73,7 +48,11 @@ class BoxExplorer(Explorer):
 
     _esm = joined("canvas.js", "box_maths.js", "box_drawing.js", "box.js")
 
-    boxes = _Boxes().tag(sync=True)
+    boxes = Rows(
+        4,
+        "N boxes x, y, w, h in pixels, with finite numbers and w, h > 0",
+        lambda boxes: (boxes[:, 2:] <= 0).any(axis=1),
+    ).tag(sync=True)
     size = traitlets.Tuple(traitlets.CFloat(), traitlets.CFloat(), default_value=_EMPTY).tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)

@@ -1,8 +1,8 @@
 // Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined.
 
-import { append, createRoot, createStage } from "./canvas.js";
-import { KINDS, against, around, boxAt, bytesOf, cellAt, floatsOf, gridOf, mapOf, peakOf, productAt, short,
-  within } from "./attention_maths.js";
+import { append, around, button, createRoot, createStage, listen, setText } from "./canvas.js";
+import { KINDS, against, boxAt, bytesOf, cellAt, floatsOf, gridOf, mapOf, peakOf, productAt,
+  short, within } from "./attention_maths.js";
 import { drawHeads, drawProduct, drawScale, drawScene, frameAt, framesOf, heatOf,
   tintOf } from "./attention_drawing.js";
 
@@ -42,11 +42,6 @@ const ATTENTION_STYLE = `
 .m-attention .m-title { font-size: 12px; margin: 6px 0 2px; }
 .m-attention .m-choices { display: flex; flex-wrap: wrap; gap: 6px 16px; margin-bottom: 4px; }
 .m-attention .m-choice { display: flex; gap: 3px; align-items: center; }
-.m-attention button { font: inherit; color: inherit; background: none; min-width: 26px; padding: 2px 7px;
-  border: 1px solid var(--m-muted); border-radius: 3px; cursor: pointer; }
-.m-attention button[aria-pressed="true"] { box-shadow: inset 0 0 0 1.5px var(--m-mark);
-  border-color: var(--m-mark); font-weight: 600; }
-.m-attention button:focus-visible { outline: 2px solid var(--m-mark); outline-offset: 1px; }
 .m-attention .m-query { min-width: 70px; text-align: center; }
 `;
 
@@ -74,10 +69,7 @@ class AttentionView {
     this.build(signal);
     this.root.addEventListener("keydown", (event) => this.key(event) && event.preventDefault(), { signal });
     const refresh = () => this.refresh();
-    for (const name of ["query", "layer", "head", "kind"]) {
-      model.on(`change:${name}`, refresh);
-      signal.addEventListener("abort", () => model.off(`change:${name}`, refresh));
-    }
+    listen(model, { query: refresh, layer: refresh, head: refresh, kind: refresh }, signal);
     this.refresh();
     this.loadPicture();
   }
@@ -131,13 +123,7 @@ class AttentionView {
 
   // Buttons for what keys do too.
   buildChoices(parent, signal) {
-    const button = (group, string, act, label) => {
-      const element = append(group, "button", "", string);
-      element.type = "button";
-      if (label) element.setAttribute("aria-label", label);
-      element.addEventListener("click", act, { signal });
-      return element;
-    };
+    const choice = (parent, string, act, label) => button(parent, string, act, { signal, label });
     const group = (label) => {
       const element = append(parent, "div", "m-choice");
       element.setAttribute("role", "group");
@@ -145,16 +131,16 @@ class AttentionView {
       return element;
     };
     const query = group("query");
-    button(query, "‹", () => this.stepQuery(-1), "query with the next higher score");
+    choice(query, "‹", () => this.stepQuery(-1), "query with the next higher score");
     this.queryText = append(query, "span", "m-query");
-    button(query, "›", () => this.stepQuery(1), "query with the next lower score");
+    choice(query, "›", () => this.stepQuery(1), "query with the next lower score");
     const layers = group("layer");
     append(layers, "span", "m-muted", "layer");
     const kinds = group("kind of map");
     this.buttons = {
       layer: Array.from({ length: this.layers }, (_, layer) =>
-        button(layers, String(layer), () => this.change({ layer }), `layer ${layer}`)),
-      kind: KINDS.map((kind) => button(kinds, kind, () => this.change({ kind }))),
+        choice(layers, String(layer), () => this.change({ layer }), `layer ${layer}`)),
+      kind: KINDS.map((kind) => choice(kinds, kind, () => this.change({ kind }))),
     };
   }
 
@@ -183,13 +169,12 @@ class AttentionView {
   refresh() {
     if (!this.stages.length) return;
     const { facts, row, layer, head, kind, held, shown } = this;
-    const set = (element, string) => element.textContent === string || (element.textContent = string);
-    set(this.status, describe({ facts, row, layer, head, kind, held }, shown.heads[head]));
+    setText(this.status, describe({ facts, row, layer, head, kind, held }, shown.heads[head]));
     const cell = this.cell < 0 ? shown.peak : this.cell;
-    set(this.cellText, describeCell(cell, this.cell >= 0, this.w, productAt(this.data, this.choice, cell)));
-    set(this.queryText, `query ${facts.queries[row]}`);
-    set(this.title, `All heads: ${kind} attention of query ${facts.queries[row]} in layer ${layer}`);
-    set(this.equation, `Head ${head}: content × spatial → combined; Σ sums the products over all cells`);
+    setText(this.cellText, describeCell(cell, this.cell >= 0, this.w, productAt(this.data, this.choice, cell)));
+    setText(this.queryText, `query ${facts.queries[row]}`);
+    setText(this.title, `All heads: ${kind} attention of query ${facts.queries[row]} in layer ${layer}`);
+    setText(this.equation, `Head ${head}: content × spatial → combined; Σ sums the products over all cells`);
     const pressed = (buttons, chosen) => buttons.forEach((button, i) =>
       button.setAttribute("aria-pressed", String(i === chosen)));
     pressed(this.buttons.layer, layer);

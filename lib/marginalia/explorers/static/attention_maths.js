@@ -67,4 +67,3 @@ export function gridOf(count) {
 }
 
 export const within = (value, count) => Math.max(0, Math.min(value, count - 1));
-export const around = (value, count) => ((value % count) + count) % count;

@@ -1,7 +1,7 @@
 // Boxes on an image, their Pearson correlations, and the band of MC of random boxes of the same sizes.
 
-import { append, createRoot, createStage } from "./canvas.js";
-import { clamp, fresh, measure, moved, resized } from "./box_maths.js";
+import { append, around, arrowOf, clamp, createRoot, createStage, listen, setText } from "./canvas.js";
+import { fresh, measure, moved, resized } from "./box_maths.js";
 import { CURSORS, drawAxis, drawMatrix, drawPicture, handlePlaces, matrixView } from "./box_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
@@ -55,12 +55,8 @@ class BoxView {
     append(this.root, "style", "", BOX_STYLE);
     this.build(signal);
     this.loadPicture();
-    const heard = { boxes: () => this.replaced(), selected: () => this.refresh(), size: () => this.replaced(),
-      labels: () => this.refresh(), box_format: () => this.refresh(), png: () => this.loadPicture() };
-    for (const [name, act] of Object.entries(heard)) {
-      model.on(`change:${name}`, act);
-      signal.addEventListener("abort", () => model.off(`change:${name}`, act));
-    }
+    listen(model, { boxes: () => this.replaced(), selected: () => this.refresh(), size: () => this.replaced(),
+      labels: () => this.refresh(), box_format: () => this.refresh(), png: () => this.loadPicture() }, signal);
     this.refresh();
   }
 
@@ -115,11 +111,10 @@ class BoxView {
     if (!this.stages.length) return;
     const { numbers, boxes, names, selected, lit } = this;
     const enough = numbers.usable >= 2;
-    const set = (element, string) => element.textContent === string || (element.textContent = string);
-    set(this.mc, enough ? `MC ${numbers.mc.toFixed(3)}` : "MC needs two boxes");
+    setText(this.mc, enough ? `MC ${numbers.mc.toFixed(3)}` : "MC needs two boxes");
     const [low, high] = enough ? numbers.band.map((value) => value.toFixed(2)) : [];
-    set(this.band, enough ? `random boxes: ${low} to ${high}` : "");
-    set(this.status, describe({ boxes, names, numbers, selected, lit }));
+    setText(this.band, enough ? `random boxes: ${low} to ${high}` : "");
+    setText(this.status, describe({ boxes, names, numbers, selected, lit }));
     for (const stage of this.stages) stage.redraw();
   }
 
@@ -256,7 +251,7 @@ class BoxView {
       this.put(plain ? moved(box, dx, dy, size) : resized(box, [Math.abs(dx), Math.abs(dy)], dx, dy, size));
     } else if (plain && "[]".includes(event.key) && boxes.length) {
       const from = event.key === "]" ? selected + 1 : Math.max(selected, 0) - 1;
-      this.select((from + boxes.length) % boxes.length);
+      this.select(around(from, boxes.length));
     } else if (plain && event.key.toLowerCase() === "n") {
       const shift = (boxes.length % 7) * 0.04; // boxes added one after the other do not hide each other
       this.add(size[0] * (0.4 + shift), size[1] * (0.4 + shift));
@@ -310,9 +305,6 @@ class BoxView {
     if (this.cells) drawMatrix(context, { numbers, names, view: this.cells, lit, theme });
   }
 }
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const arrowOf = (key) => ARROWS[key];
 
 export function render({ model, el }) {
   const ending = new AbortController();

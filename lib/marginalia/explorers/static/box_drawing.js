@@ -1,7 +1,7 @@
 // What the box explorer draws: boxes on their image, the matrix of correlations, MC on its axis.
 
-import { css, diverging, inkOn, shorten, write } from "./canvas.js";
-import { clamp, lowerBound } from "./box_maths.js";
+import { clamp, css, diverging, inkOn, shorten, write } from "./canvas.js";
+import { lowerBound } from "./box_maths.js";
 
 // ---- image ------------------------------------------------------------------------------------------
 

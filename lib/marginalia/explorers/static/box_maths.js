@@ -1,5 +1,7 @@
 // The maths of the box explorer: functions without any page, so that tests compare them with the library.
 
+import { clamp } from "./canvas.js";
+
 const GOLDEN = 0x9e3779b9;
 const DRAWS = 200;
 const SEED = 0;
@@ -84,8 +86,6 @@ export function uniformBand(wh, size, boxFormat = "xywh") {
 
 // No N boxes can have a smaller MC: four centred numbers leave room for three directions only.
 export const lowerBound = (n) => (n < 4 ? 0 : (n - 3) / (3 * (n - 1)));
-
-export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 
 // The box shifted by whole pixels and kept inside the image.
 export function moved([x, y, w, h], dx, dy, [W, H]) {

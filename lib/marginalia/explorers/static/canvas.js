@@ -1,6 +1,22 @@
 // What every explorer shares: a sharp canvas, pointer and keys, colours for both themes, text, frames.
 // Python joins this file and one view into a single module, so nothing is imported when it runs.
 
+// ---- numbers ------------------------------------------------------------------------------------------
+
+export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
+export const around = (value, count) => ((value % count) + count) % count;
+
+// ---- work that is done once ---------------------------------------------------------------------------
+
+// The function, but with the same arguments as the last time it gives the same result again.
+export function remember(make) {
+  let [before, result] = [null, null];
+  return (...now) => {
+    if (!before || now.some((value, i) => value !== before[i])) [before, result] = [now, make(...now)];
+    return result;
+  };
+}
+
 // ---- frames -------------------------------------------------------------------------------------------
 
 // Calls `work` once in the next animation frame, however often it is asked for.
@@ -93,6 +109,12 @@ const STYLE = `
 .marginalia .m-row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: flex-start; }
 .marginalia .m-row > * { min-width: 0; }
 .marginalia .m-muted { color: var(--m-muted); }
+.marginalia button { font: inherit; color: inherit; background: none; min-width: 26px; padding: 2px 7px;
+  border: 1px solid var(--m-muted); border-radius: 3px; cursor: pointer; }
+.marginalia button[aria-pressed="true"] { box-shadow: inset 0 0 0 1.5px var(--m-mark);
+  border-color: var(--m-mark); font-weight: 600; }
+.marginalia button:focus-visible { outline: 2px solid var(--m-mark); outline-offset: 1px; }
+.marginalia button:disabled { opacity: 0.45; cursor: default; }
 .marginalia .m-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
 `;
@@ -129,13 +151,100 @@ export function append(parent, tag, className = "", textContent = "") {
   return element;
 }
 
+// A button at the end of `parent`; `label` is its name where the text is a sign, `title` says more on hover.
+export function button(parent, string, act, { signal, label, title = "" }) {
+  const element = append(parent, "button", "", string);
+  element.type = "button";
+  element.title = title;
+  if (label) element.setAttribute("aria-label", label);
+  element.addEventListener("click", act, { signal });
+  return element;
+}
+
+// An element is touched only where its text changes.
+export function setText(element, string) {
+  if (element.textContent !== string) element.textContent = string;
+}
+
+// Calls a function when a trait of the model changes: `heard` has one by name.
+export function listen(model, heard, signal) {
+  for (const [name, act] of Object.entries(heard)) {
+    model.on(`change:${name}`, act);
+    signal.addEventListener("abort", () => model.off(`change:${name}`, act));
+  }
+}
+
+// ---- undo ---------------------------------------------------------------------------------------------
+
+// The states that something was in, one after the other, and which of them it is in now.
+export class History {
+  constructor(first) {
+    this.states = [first];
+    this.at = 0;
+  }
+
+  // A new state after the present one; what was undone is gone. The same state again is none.
+  record(state) {
+    if (JSON.stringify(state) === JSON.stringify(this.states[this.at])) return;
+    this.at += 1;
+    this.states.splice(this.at, Infinity, state);
+  }
+
+  can(by) { return this.at + by in this.states; }
+
+  step(by) { return this.states[(this.at += by)]; }
+}
+
+// The key's step through a history: -1 undo, 1 redo, 0 another key.
+export function undoKey(event) {
+  if (!(event.ctrlKey || event.metaKey) || event.altKey) return 0;
+  const key = event.key.toLowerCase();
+  return key === "y" || (key === "z" && event.shiftKey) ? 1 : key === "z" ? -1 : 0;
+}
+
+// ---- taking away --------------------------------------------------------------------------------------
+
+// Puts text on the clipboard; false where the browser does not let us.
+export async function copyText(string) {
+  try {
+    await navigator.clipboard.writeText(string);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// Saves the canvases of an explorer, where they stand, as one PNG.
+export function savePicture(root, name) {
+  const ratio = window.devicePixelRatio || 1;
+  const frame = root.getBoundingClientRect();
+  const whole = document.createElement("canvas");
+  [whole.width, whole.height] = [frame.width * ratio, frame.height * ratio];
+  const context = whole.getContext("2d");
+  context.fillStyle = readTheme().page;
+  context.fillRect(0, 0, whole.width, whole.height);
+  for (const canvas of root.querySelectorAll("canvas")) {
+    const { x, y } = canvas.getBoundingClientRect();
+    context.drawImage(canvas, (x - frame.x) * ratio, (y - frame.y) * ratio);
+  }
+  const link = document.createElement("a");
+  link.download = name;
+  link.href = whole.toDataURL("image/png");
+  link.click();
+}
+
 // ---- canvas -------------------------------------------------------------------------------------------
 
 const DOUBLE = { milliseconds: 400, pixels: 8 };
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+// Where an arrow key points, right and down; undefined for another key.
+export const arrowOf = (key) => ARROWS[key];
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
 //   height(width) -> CSS pixels;  draw(context, { width, height, theme })
-//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p) }
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p),
+//            tap(p): let go where it went down, and nothing was dragged }
 //            with p = { x, y, touch } in CSS pixels of the canvas
 //   keys(event) -> true when the key was used
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
@@ -185,6 +294,7 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
 
 function hearPointer(canvas, pointer, signal) {
   let held = false;
+  let down = null; // where the pointer went down
   let before = { time: -Infinity, x: 0, y: 0 };
   const place = (event) => {
     const frame = canvas.getBoundingClientRect();
@@ -201,6 +311,7 @@ function hearPointer(canvas, pointer, signal) {
     const twice = near && event.timeStamp - before.time < DOUBLE.milliseconds;
     before = { time: twice ? -Infinity : event.timeStamp, x: p.x, y: p.y };
     if (twice && pointer.twice?.(p)) return;
+    down = p;
     held = Boolean(pointer.down?.(p));
     if (held) canvas.setPointerCapture(event.pointerId);
   });
@@ -209,8 +320,17 @@ function hearPointer(canvas, pointer, signal) {
     if (held) pointer.drop?.(place(event));
     held = false;
   };
-  on("pointerup", release);
-  on("pointercancel", release);
+  on("pointerup", (event) => {
+    const p = place(event);
+    const still = !held && event.button === 0 && Math.hypot(p.x - down?.x, p.y - down?.y) < DOUBLE.pixels;
+    release(event);
+    down = null;
+    if (still) pointer.tap?.(p);
+  });
+  on("pointercancel", (event) => { // a finger that scrolls the page, say
+    release(event);
+    down = null;
+  });
   on("pointerleave", () => held || pointer.leave?.());
   // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
   on("touchstart", (event) => held && event.preventDefault(), { passive: false });
