@@ -37,6 +37,7 @@ from scipy.spatial.distance import directed_hausdorff, pdist, squareform
 import marginalia
 from marginalia import figures, plots, style
 from marginalia.exercises import check, check_function
+from marginalia.explorers import RipsExplorer
 from marginalia.topology import collect_features, diagrams, h0_deaths, read_features
 from marginalia.topology.digits import digits, train_teacher
 
@@ -258,7 +259,6 @@ def distances(x, y):
     return max(directed_hausdorff(x, y)[0], directed_hausdorff(y, x)[0]), *bottleneck
 
 
-# %%
 base, moves = ring(30) + rng.normal(0, 0.1, (30, 2)), []
 for size in rng.uniform(0.02, 0.5, 150):
     chosen = rng.permutation(30)[:, None] < rng.integers(1, 31)  # one to all of them
@@ -360,6 +360,14 @@ pd.DataFrame(rows, columns=columns).set_index("cloud").round(3)
 #
 # RipsNet's Figure 1 goes on from the diagram to an image: see [32_persistence_images](32_persistence_images.ipynb). Not checked: CIFAR-100, wide networks, batches in training mode. The text of the TopKD paper could not be read; what is said of it is from its code.
 #
+# ## Points of your own
+#
+# Below, points can be added, dragged and deleted, by mouse, touch or keys; complex, bars, diagram and image follow. Can you halve the loop with one point? Can you make a second one that dies later than the first?
+
+# %%
+RipsExplorer(points=cloud)
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Six points are the corners of a regular hexagon of side 1. When does the loop of its Rips complex die?

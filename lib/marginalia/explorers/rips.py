@@ -153,8 +153,6 @@ class RipsExplorer(Explorer):
             (cloud, barcode), (diagram, image) = figure.subplots(2, 2, height_ratios=(1.2, 1))
             self._draw_cloud(cloud)
             plots.barcode(barcode, bars, end)
-            for line in barcode.lines:
-                line.set_in_layout(len(line.get_xdata()) > 0)  # an empty one would count as lying at (0, 0)
             barcode.set(title="Barcode", xlabel="length (twice the radius of the balls)")
             barcode.legend(loc="lower right")  # the shortest bars lie there
             plots.persistence_diagram(diagram, bars, end)
