@@ -58,7 +58,9 @@ FEATURES = None  # your features: .npy, .npz, .pt or .pth with (K, N, D) clouds,
 ARRAY = None  # name of the array in that file
 
 # %%
-SKIPPED = "Skipped for your features: this part is about clouds of one, two or three circles and their classes."
+SKIPPED = (
+    "Skipped for your features: this part is about clouds of one, two or three circles and their classes."
+)
 if FEATURES is None:
     clouds, labels = circles(40, seed=1)
 else:
@@ -186,7 +188,8 @@ else:
 # %% [markdown]
 # Drawn by [`figures.ripsnet.accuracy_on_circles`](../lib/marginalia/figures/ripsnet.py).
 #
-# TABLE-NOTICE
+# **Notice.** The paper's crossover is here in every seed and for both poolings: exact images win on clean clouds, RipsNet's on noisy ones. RipsNet has little to lose by noise, because on clean clouds it is far from perfect already, here as in the paper and in its tutorial. How far the exact image falls depends on the seed, from .37
+# to .67 (the published falls are to .33; with landscapes the tutorial has two thirds). We have not isolated why. Thin lines are the paper's spreads; the tutorial is one run.
 #
 # ## 4. A control without topology
 #
@@ -211,15 +214,36 @@ print(f"{len(numbers)} numbers of the first cloud, among them {numbers[:6].round
 if FEATURES is None:
     figure, data = ripsnet.size_control()
     figures.save(figure, "extra/ripsnet-size-control", data)
-    CONTROL_ASSERTS = True
+    drawn, same = (
+        pd.concat({c: of(s, c) for c in ("clean", "noisy", "r2")}, axis=1) for s in ("as drawn", "one size")
+    )
+    for net in nets:
+        assert (drawn["clean", "size"] > drawn["clean", net]).all()  # in every seed
+        assert (drawn["r2", "size"] > drawn["r2", net]).all() and (same["r2", "size"] > same["r2", net]).all()
+    assert (drawn["noisy", "size"] > drawn["noisy", "exact"]).all()
+    assert same["clean", "exact"].min() > 0.98 and (same["noisy"] < 0.5).all(axis=None)
+    counts = {
+        (scale, net): {
+            c: f"{(of(scale, c)[net] > of(scale, c)['size']).sum()} of {len(drawn)}"
+            for c in ("clean", "noisy", "r2")
+        }
+        for scale in ("as drawn", "one size")
+        for net in nets
+    }
     display(summary("as drawn"), summary("one size"), figure)
+    print("seeds in which RipsNet is above the six numbers:")
+    display(pd.DataFrame(counts).T)
 else:
     print(SKIPPED)
 
 # %% [markdown]
 # Drawn by [`figures.ripsnet.size_control`](../lib/marginalia/figures/ripsnet.py).
 #
-# CONTROL-NOTICE
+# **Notice.** As drawn, six numbers without topology (.97) are better than RipsNet on clean clouds in every seed; on noisy clouds they are about as good (.74 against .75 and .77; RipsNet is above in three and four of five seeds), and above the exact image in every seed. They even predict the exact *images* better than RipsNet does (R² .89 against .64 and .63), in every seed. So nothing in this
+# table shows that RipsNet has learned loops: what survives the noise can be read off the size of the cloud.
+#
+# With all clouds of one size, exact images of clean clouds still count circles nearly without a fault: *they* see loops. On noisy clouds little is left: every input, RipsNet among them, is below one half in every seed. Six numbers still reach .85 on clean clouds, as much as RipsNet with a sum: they hold the ratio of the principal axes, which scaling leaves. Dropping outliers
+# does not save the exact image.
 #
 # ## 5. Fit one yourself, and see whether it learned
 #
@@ -227,6 +251,7 @@ else:
 # size. `fit_ripsnet` measures all three.
 #
 # With `FEATURES` set, your clouds are fitted: the H0 profile (an image of bars that are all born at 0 needs one dimension only), and the H1 image where clouds have at most 100 points and have loops.
+
 
 # %%
 def profiles(clouds):
@@ -242,7 +267,7 @@ def loop_images(bars):
     return found / found.max()
 
 
-count, steps = (900, 2000) if RETRAIN else (300, 800) if FAST else (600, 1500)
+count, steps = (900, 2000) if RETRAIN else (300, 500) if FAST else (600, 1500)
 if FEATURES is None:
     clouds, _ = circles(count, 300 if RETRAIN else 100, seed=2)
     targets = {"H1 image (alpha)": loop_images(alpha_loops(clouds))}
@@ -263,6 +288,8 @@ for name, images in targets.items():
     size_r2 = 1 - fit.mse_size / fit.mse_mean_image
     rows[name] = {"MSE": fit.mse, "mean image": fit.mse_mean_image, "size": fit.mse_size}
     rows[name] |= {"R² network": fit.r2, "R² size": size_r2}
+    side = "a smaller error than" if fit.mse < fit.mse_size else "no smaller an error than"
+    print(f"{name}: the network has {side} the size control (R² {fit.r2:.2f} and {size_r2:.2f})")
 figure, axes = plots.panels(len(fits), 2, 2.5)
 for panel, (name, fit) in zip(axes, fits.items(), strict=True):
     panel.plot("step", "mse", ".-", data=fit.history, color=ripsnet.COLORS["RipsNet mean"], label="RipsNet")
@@ -274,11 +301,11 @@ figures.save(figure, "extra/ripsnet-fit", pd.concat({k: f.history for k, f in fi
 display(pd.DataFrame(rows).T.round(4), figure)
 
 # %% [markdown]
-# LIVE-NOTICE
+# **Notice.** One fit, seed 0. The dashed line is what knowing nothing about a cloud gives, the green one what its size gives. On circles the network passes the first soon and stays above the second: it explains part of the images, but a part that size explains better. For your features the printed sentence says on which side the network is.
 #
 # ## 6. When it learns nothing
 #
-# **Claim.** TopKD fits RipsNet to batches of features that are all drawn in the same way. Such batches hardly differ in shape, so the mean image is already nearly right, and an MSE that looks small hides that. Below: features of a teacher of handwritten digits, 600 batches of 64.
+# **Claim.** TopKD fits RipsNet to batches of features that are all drawn in the same way. Such batches hardly differ in shape, so the mean image is already nearly right, and an MSE that looks small hides that. Below: features of a teacher of handwritten digits, 400 batches of 64.
 #
 # **Predict.** What does the network say about two different batches?
 
@@ -287,17 +314,21 @@ if FEATURES is None:
     teacher, _ = train_teacher()
     drawn = digits()[0].batches(64)
     torch.manual_seed(0)
-    batches = torch.stack(collect_features(teacher, [drawn(i) for i in range(600)], LAYER)).numpy()
+    batches = torch.stack(collect_features(teacher, [drawn(i) for i in range(400)], LAYER)).numpy()
 else:
     batches = clouds
 exact = profiles(batches)
 torch.manual_seed(0)
-fit = fit_ripsnet(RipsNet(batches.shape[2], 20, pooling="mean"), batches, exact, 800 if FAST else 3000)
+fit = fit_ripsnet(RipsNet(batches.shape[2], 20, pooling="mean"), batches, exact, 500 if FAST else 3000)
 learned = fit.net(torch.from_numpy(batches[-30:]).float()).detach().numpy()
 figure, axes = plots.panels(2, 2, 2.3, sharex=True, sharey=True)
 for panel, (name, curves) in zip(axes, {"exact": exact[-30:], "RipsNet": learned}.items(), strict=True):
-    panel.plot(curves.T, color=ripsnet.COLORS["exact" if name == "exact" else "RipsNet mean"], alpha=0.4, lw=0.8)
-    panel.plot(exact[: len(exact) * 3 // 4].mean(0), color="black", linestyle="--", label="mean of the fitted")
+    panel.plot(
+        curves.T, color=ripsnet.COLORS["exact" if name == "exact" else "RipsNet mean"], alpha=0.4, lw=0.8
+    )
+    panel.plot(
+        exact[: len(exact) * 3 // 4].mean(0), color="black", linestyle="--", label="mean of the fitted"
+    )
     panel.set(title=f"{name}, 30 held-out clouds", xlabel="pixel along persistence", ylabel="H0 profile")
 axes[0].legend()
 figures.save(figure, "extra/ripsnet-learns-nothing", pd.DataFrame(np.concatenate([exact[-30:], learned])))
@@ -308,14 +339,19 @@ figure
 # %%
 if FEATURES is None:
     measured = read_table("measured/topology/ripsnet_digits.csv")
-    DIGITS_ASSERTS = True
+    nothing = measured.query("batches == 'drawn alike'")
+    assert len(nothing) == 5 and nothing["r2"].max() < 0.05 and fit.r2 < 0.05 and spread < 0.2
+    mixed = measured.query("batches == 'one to ten classes'")
+    assert mixed["r2"].min() > 0.4 and (measured["r2_size"] > measured["r2"]).all()
     kinds = measured.groupby("batches", sort=False)[["r2", "r2_size"]]
     display(kinds.agg(["mean", "std", "min", "max"]).round(3))
 else:
     print("Skipped for your features: this table is about batches of digits.")
 
 # %% [markdown]
-# DIGITS-NOTICE
+# **Notice.** For batches drawn alike RipsNet says the same for every cloud, the mean of the fitted profiles, although the exact profiles differ. R² is .004 to .027 in five seeds with 3,000 batches and more steps (table). This is how to notice: print the error of the mean image beside the network's, and look at how its outputs *differ*. Size explains a tenth.
+#
+# Batches that differ on purpose, of one to ten classes, are learned (R² .51 to .78), but again size explains more (.83 to .88), in every seed. TopKD's own clouds are drawn alike; of its shipped networks only the validation error is known (1.2e-3 and 1.1e-3), not that of the mean image.
 #
 # ## 7. Symmetries
 #
@@ -351,7 +387,7 @@ pd.DataFrame(moved).T.rename_axis("pooling").style.format("{:.1e}")
 #
 # where $W_1$ is the Wasserstein distance between the clouds, each point with mass $1/N$. Moving *one* of $N$ points costs at most $O(1/N)$. For diagrams the stability theorem has the Hausdorff distance in place of $W_1$, and there one point is enough.
 #
-# **Predict.** Take a circle of 300 points and move a few of them to its centre. How many does it take to change the exact image by half of its norm?
+# **Predict.** Take a circle of 300 points and move some of them to its centre. By how much of its norm does *one* point change the exact image, and RipsNet's?
 
 # %%
 if FEATURES is None:
@@ -361,11 +397,12 @@ if FEATURES is None:
     for count in (0, 1, 2, 5, 10, 20, 50, 100):
         y = circle.copy()
         y[:count] = circle.mean(0) + np.random.default_rng(0).normal(0, 0.3, (count, 2))
-        image = maker.transform(alpha_loops([y]))[0] / maximum
+        (bars,) = alpha_loops([y])
         with torch.no_grad():
-            rows.append((count, image, nets["mean"](torch.from_numpy(y).float()).numpy()))
-    changes = pd.DataFrame({"points moved": [count for count, *_ in rows]})
-    for k, name in enumerate(("exact", "RipsNet mean"), 1):
+            learned = nets["mean"](torch.from_numpy(y).float()).numpy()
+        rows.append((count, np.diff(bars).max(), maker.transform([bars])[0] / maximum, learned))
+    changes = pd.DataFrame([row[:2] for row in rows], columns=["points moved", "longest bar"])
+    for k, name in enumerate(("exact", "RipsNet mean"), 2):
         change = np.stack([row[k] - rows[0][k] for row in rows])  # (counts, 400)
         changes[name] = np.linalg.norm(change, axis=1) / np.linalg.norm(rows[0][k])
     figure, (axes,) = plots.panels(1, 1, 2.4)
@@ -374,18 +411,23 @@ if FEATURES is None:
     axes.set(ylabel="change of image / its norm", ylim=(0, None), xlabel="points moved to the centre, of 300")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figures.save(figure, "extra/ripsnet-moved-points", changes)
-    display(changes.round(3).T, figure)
+    one = changes.iloc[1]
+    assert one["exact"] > 0.25 and one["RipsNet mean"] < 1e-3
+    assert one["longest bar"] < changes["longest bar"][0] / 2
+    display(changes.round(4).T, figure)
 else:
     print("Skipped for your features: this figure is about a circle.")
 
 # %% [markdown]
-# MOVED-NOTICE
+# **Notice.** One point in the middle changes the exact image by 30 % of its norm, because the loop of the circle now dies early (its persistence is printed). More points do not change it more. RipsNet's image moves by less than a thousandth for one point, and slowly and steadily with their number, as the proposition says.
 #
 # How large are the constants? A linear layer has its spectral norm as its constant, ReLU has 1, the sigmoid 1/4. The product is a valid bound. **Predict** how far below it the network stays.
 
 # %%
 net = nets["mean"]
-norms = [torch.linalg.matrix_norm(m.weight, 2).item() for m in net.modules() if isinstance(m, torch.nn.Linear)]
+norms = [
+    torch.linalg.matrix_norm(m.weight, 2).item() for m in net.modules() if isinstance(m, torch.nn.Linear)
+]
 bound = np.prod(norms) / 4
 with torch.no_grad():
     ratios = []
@@ -393,7 +435,9 @@ with torch.no_grad():
         y = x + scale * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         change, distance = (net(x) - net(y)).norm(dim=-1), (x - y).norm(dim=-1).mean(-1)
         ratios.append((change / distance).max().item())
-print(f"bound C1 C2 = {bound:.3g}; largest observed ratio {max(ratios):.3g}, that is {max(ratios) / bound:.1e} of it")
+print(
+    f"bound C1 C2 = {bound:.3g}; largest observed ratio {max(ratios):.3g}, that is {max(ratios) / bound:.1e} of it"
+)
 assert max(ratios) <= bound
 
 # %% [markdown]
@@ -404,30 +448,57 @@ assert max(ratios) <= bound
 #
 # **Table 2** of the paper: seconds for a set of clouds. **Predict** the factor on one thread of this machine.
 
+
 # %%
+def ratio(exact, net, clouds):
+    """Seconds of an exact way in seconds of a network: the fastest of five each, in turn."""
+    tensor, clock = torch.from_numpy(clouds).float(), {exact: [], net: []}
+    for _ in range(5):
+        for way, x in ((exact, clouds), (net, tensor)):
+            began = time.perf_counter()
+            with torch.no_grad():
+                way(x)
+            clock[way].append(time.perf_counter() - began)
+    return min(clock[exact]) / min(clock[net])
+
+
+batch = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
+print(
+    f"live: exact H0 of 64 batches of 64 x 64 takes {ratio(h0_deaths, RipsNet.topkd(64), batch):.1f} times as long as TopKD's network"
+)
 if FEATURES is None:
     figure, data = ripsnet.seconds()
     figures.save(figure, "ripsnet/seconds", data)
+    fastest = data[data["data"] == "here"].groupby("method")["seconds"].min()
+    print(
+        f"live: the alpha complex takes {ratio(alpha_loops, net, circles(30, seed=4)[0]):.0f} times as long as RipsNet"
+    )
+    print(
+        f"measured before, with the image: {fastest['exact'] / fastest['RipsNet']:.0f} times; published: {69.5 / 0.4:.0f}"
+    )
     display(figure)
-sample = circles(30, seed=4)[0] if FEATURES is None else clouds[:30]
-tensor, clock = torch.from_numpy(sample).float(), []
-ways = (lambda: alpha_loops(sample)) if FEATURES is None else (lambda: h0_deaths(sample)), lambda: net(tensor)
-for way in ways * 3:
-    began = time.perf_counter()
-    with torch.no_grad():
-        way()
-    clock.append(time.perf_counter() - began)
-kind = "alpha complex" if FEATURES is None else "exact H0"
-print(f"here and now: {kind} takes {min(clock[::2]) / min(clock[1::2]):.0f} times as long as the network")
+else:
+    print(f"your clouds: exact H0 takes {ratio(h0_deaths, net, clouds[:30]):.1f} times as long as RipsNet")
 
 # %% [markdown]
 # Drawn by [`figures.ripsnet.seconds`](../lib/marginalia/figures/ripsnet.py).
 #
-# SECONDS-NOTICE
+# **Notice.** For loops the network is about a hundred times as fast as the exact way, in the paper and here; live numbers on a busy machine scatter. Both panels share one axis, but machines, cloud sizes and numbers of clouds differ: compare the distance between dots, not their place. For the H0 of TopKD's batches the factor is far smaller (printed),
+# so that speed is an argument for loops, less so for dimension 0.
 #
 # ## Here and in the paper
 #
-# HERE-TABLE
+# | | here | in the paper | why they differ |
+# |---|---|---|---|
+# | clouds | 900 for the network, 900 for classifiers, 300 + 300 tests, 300 points | 3,000 + 300 clouds, 600 points | must run on a laptop |
+# | images | 20 × 20, alpha complex, H1, weight 10 tanh p | 50 × 50, else the same | the same |
+# | classifier | random forest | XGBoost | one library fewer |
+# | training | AdamW, 2,000 steps; rate 2e-3 for the mean, 5e-4 for the sum, chosen on seed 0 | Adamax, 5e-4, early stopping | a fixed length selects nothing on held-out clouds |
+# | clean, noisy: exact | 1.00; .37 to .67, mean .60 | 1.00; .33 | not isolated |
+# | clean, noisy: RipsNet, sum | .78 ± .04; .77 ± .02 | .82 ± .05; .77 ± .04 | |
+# | clean, noisy: six numbers | .97; .74 ± .02 | not there | |
+#
+# Not checked: ModelNet10 (quoted in [00_tour](00_tour.ipynb)), time series, landscapes, the filtration by distance to measure, and whether RipsNet with more clouds or more steps overtakes the six numbers.
 #
 # ## Exercises
 #
@@ -470,7 +541,10 @@ check_function(r2, {
 #
 # ## Summary
 #
-# SUMMARY
+# RipsNet is a fast, order-blind regressor of persistence images. On the authors' circles its images classify noisy clouds better than exact ones, in every seed here. But six numbers of size do about as well on noisy clouds and better on clean ones, and predict the images better, so that its robustness is no evidence of learned topology. With all clouds of one size, no input classifies half of the noisy
+# clouds rightly. On batches drawn alike it learns the mean image. A report of a RipsNet should therefore hold the errors of the mean image and of a control by size.
+#
+# **Next:** `34_topological_distillation` uses such networks to distil.
 #
 # **References**
 #
