@@ -225,3 +225,30 @@ def size_control() -> tuple[Figure, pd.DataFrame]:
         _clean_and_noisy(panel, part, f"circles {scale}" if scale == "as drawn" else f"circles of {scale}")
     _legend(figure)
     return figure, table
+
+
+def moved_points() -> tuple[Figure, pd.DataFrame]:
+    """Change of the exact image and of RipsNet's (mean) when points of one circle move to its centre.
+
+    Changes are norms, relative to the norm of the first image; `longest bar` is the largest persistence.
+    """
+    net, maker, maximum = trained("mean")
+    clouds, labels = circles(3, seed=5)
+    circle, images, rows = clouds[labels == 1][0], {"exact": [], "RipsNet mean": []}, []
+    for count in (0, 1, 2, 5, 10, 20, 50, 100):
+        cloud = circle.copy()
+        cloud[:count] = circle.mean(0) + np.random.default_rng(0).normal(0, 0.3, (count, 2))
+        (bars,) = alpha_loops([cloud])
+        images["exact"].append(maker.transform([bars])[0] / maximum)
+        with torch.no_grad():
+            images["RipsNet mean"].append(net(torch.from_numpy(cloud).float()).numpy())
+        rows.append({"points moved": count, "longest bar": np.diff(bars).max()})
+    changes = pd.DataFrame(rows)
+    figure, (axes,) = panels(1, 1, 2.4)
+    for name, found in images.items():
+        change = np.stack(found) - found[0]  # (counts, 400)
+        changes[name] = np.linalg.norm(change, axis=1) / np.linalg.norm(found[0])
+        axes.plot("points moved", name, ".-", data=changes, color=COLORS[name], label=LABELS.get(name, name))
+    axes.set(xlabel="points moved to the centre, of 300", ylabel="change of image / its norm", ylim=(0, None))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure, changes
