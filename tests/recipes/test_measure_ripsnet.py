@@ -10,7 +10,8 @@ import torch
 import measure_ripsnet
 from marginalia import store
 from marginalia.figures.ripsnet import trained
-from marginalia.topology.circles import alpha_loops
+from marginalia.topology import PersistenceImage
+from marginalia.topology.circles import alpha_loops, one_size
 
 
 def test_rows_of_a_tiny_run(tmp_path):
@@ -63,3 +64,11 @@ def test_shipped_networks_are_those_that_were_measured(pooling):
         "scale == 'as drawn' and seed == 0 and input == @name", local_dict={"name": f"RipsNet {pooling}"}
     )
     assert r2 == pytest.approx(row["r2"].item(), abs=0.02)
+
+
+def test_the_authors_bandwidth_fails_on_clouds_of_one_size():
+    """Seed 1: narrower than a pixel by far. It is a quantile over the first 200 bars, so a few clouds do."""
+    clouds, _ = measure_ripsnet.splits(1, test=1)[0]
+    found = PersistenceImage().fit(alpha_loops(one_size(clouds[:20])))
+    assert found.bandwidth_ == pytest.approx(1.28e-4, rel=0.01)
+    assert found.ranges_[3] / 19 > 300 * found.bandwidth_
