@@ -407,7 +407,7 @@ display(published("Relation DETR"), figure)
 
 # %%
 figure, data = ripsnet.accuracy()
-figures.save(figure, "ripsnet/accuracy", data)
+figures.save(figure, "extra/ripsnet-modelnet", data)
 accuracy = data.pivot(index="noise_share", columns="method", values="accuracy")
 assert (accuracy["RipsNet"] > accuracy["Gudhi"]).all()
 assert list(accuracy.index[accuracy["RipsNet"] > accuracy["PointNet"]]) == [0.1, 0.15, 0.25, 0.5]

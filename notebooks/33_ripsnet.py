@@ -16,7 +16,7 @@
 # 5. A network fitted live, on circles or on your features, and a network that learns nothing.
 # 6. Symmetries, the stability proposition, a bound that says little, and seconds.
 #
-# You need to know what a persistence diagram and a persistence image are (`31_persistence_diagrams`, `32_persistence_images`). *H1* are loops, *H0* connected components. A *random forest* is a classifier made of many decision trees; *R²* is
+# You need to know what a persistence diagram and a persistence image are ([31](31_persistence_diagrams.ipynb), [32](32_persistence_images.ipynb)). *H1* are loops, *H0* connected components. A *random forest* is a classifier made of many decision trees; *R²* is
 # the part of the variance of the images that a prediction explains: 1 is perfect, 0 is no better than always predicting the mean image.
 
 # %%
@@ -489,7 +489,7 @@ check_function(r2, {
 # RipsNet is a fast, order-blind regressor of persistence images. On the authors' circles its images classify noisy clouds better than exact ones, in every seed here. But six numbers of size do about as well on noisy clouds and better on clean ones, and predict the images better, so that its robustness is no evidence of learned topology. With all clouds of one size, no input classifies half of the noisy
 # clouds rightly. On batches drawn alike it learns the mean image. A report of a RipsNet should therefore hold the errors of the mean image and of a control by size.
 #
-# **Next:** `34_topological_distillation` uses such networks to distil.
+# **Next:** [34_topological_distillation](34_topological_distillation.ipynb) uses such networks to distil.
 #
 # **References**
 #
