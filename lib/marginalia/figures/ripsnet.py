@@ -58,31 +58,21 @@ def pipeline() -> tuple[Figure, dict[str, pd.DataFrame]]:
     return figure, {"cloud": points, "diagram": held, "image": pd.DataFrame(image)}
 
 
-BOXES = {  # name -> (column, row from the top, text, colour)
-    "A": (0, 0, "clouds A, clean", "grey"),
-    "A images": (1, 0, "exact images of A", "blue"),
-    "net": (2, 0, "fit RipsNet: cloud → image", "vermilion"),
-    "B": (0, 1.5, "clouds B, clean,\nwith labels", "grey"),
-    "B images": (1, 1.1, "exact images of B", "blue"),
-    "B net": (1, 1.9, "images of B by RipsNet, fixed", "vermilion"),
-    "forest": (2, 1.1, "fit classifier I", "blue"),
-    "forest net": (2, 1.9, "fit classifier II", "vermilion"),
-    "C": (0, 3.4, "clouds C, clean,\nand D, noisy", "grey"),
-    "C images": (1, 3, "exact images", "blue"),
-    "C net": (1, 3.8, "images by RipsNet, fixed", "vermilion"),
-    "score": (2, 3, "accuracy of classifier I", "blue"),
-    "score net": (2, 3.8, "accuracy of classifier II", "vermilion"),
+BOXES = {  # name -> column, row from the top, text, colour, where its arrow comes from
+    "A": (0, 0, "clouds A, clean", "grey", None),
+    "A images": (1, 0, "exact images of A", "blue", "A"),
+    "net": (2, 0, "fit RipsNet: cloud → image", "vermilion", "A images"),
+    "B": (0, 1.5, "clouds B, clean,\nwith labels", "grey", None),
+    "B images": (1, 1.1, "exact images of B", "blue", "B"),
+    "B net": (1, 1.9, "images of B by RipsNet, fixed", "vermilion", "B"),
+    "forest": (2, 1.1, "fit classifier I", "blue", "B images"),
+    "forest net": (2, 1.9, "fit classifier II", "vermilion", "B net"),
+    "C": (0, 3.4, "clouds C, clean,\nand D, noisy", "grey", None),
+    "C images": (1, 3, "exact images", "blue", "C"),
+    "C net": (1, 3.8, "images by RipsNet, fixed", "vermilion", "C"),
+    "score": (2, 3, "accuracy of classifier I", "blue", "C images"),
+    "score net": (2, 3.8, "accuracy of classifier II", "vermilion", "C net"),
 }
-ARROWS = (
-    *(("A", "A images"), ("A images", "net"), ("B", "B images"), ("B", "B net"), ("B images", "forest")),
-    *(
-        ("B net", "forest net"),
-        ("C", "C images"),
-        ("C", "C net"),
-        ("C images", "score"),
-        ("C net", "score net"),
-    ),
-)
 
 
 def protocol() -> tuple[Figure, pd.DataFrame]:
@@ -90,24 +80,19 @@ def protocol() -> tuple[Figure, pd.DataFrame]:
     figure, (axes,) = panels(1, 1, 3.2)
     axes.set(xlim=(-0.6, 2.5), ylim=(4.25, -0.45))
     axes.axis("off")
-    patches = {}
-    for name, (x, y, text, color) in BOXES.items():
-        box = {
-            "boxstyle": "round,pad=0.5",
-            "facecolor": "white",
-            "edgecolor": PALETTE[color],
-            "linewidth": 1.4,
-        }
-        label = axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box)
-        patches[name] = label.get_bbox_patch()
-    for start, end in ARROWS:
-        (x, y, *_), (to, below, _, color) = BOXES[start], BOXES[end]
-        arrow = {"arrowstyle": "-|>", "color": PALETTE[color]}
-        arrow |= {"patchA": patches[start], "patchB": patches[end], "shrinkA": 2, "shrinkB": 2}
-        axes.annotate("", (to, below), (x, y), arrowprops=arrow)
+    drawn = {}
+    for name, (x, y, text, color, source) in BOXES.items():
+        frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": PALETTE[color]}
+        box = axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=frame | {"linewidth": 1.4})
+        drawn[name] = box.get_bbox_patch()
+        if source:
+            ends = {"patchA": drawn[source], "patchB": drawn[name], "shrinkA": 2, "shrinkB": 2}
+            arrow = {"arrowstyle": "-|>", "color": PALETTE[color]} | ends
+            axes.annotate("", (x, y), BOXES[source][:2], arrowprops=arrow)
     for y, text in ((0, "1. approximate"), (1.5, "2. train"), (3.4, "3. test")):
         axes.text(-0.62, y - 0.42, text, fontsize=8.5, weight="bold", ha="left")
-    return figure, pd.DataFrame(ARROWS, columns=["from", "to"])
+    arrows = [(source, name) for name, (*_, source) in BOXES.items() if source]
+    return figure, pd.DataFrame(arrows, columns=["from", "to"])
 
 
 def clean_and_noisy() -> tuple[Figure, pd.DataFrame]:
