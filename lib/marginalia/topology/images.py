@@ -78,6 +78,8 @@ def persistence_image(
     # bump k is weights[k] * over_persistence[j, k] * over_birth[i, k]; a matrix product sums over k
     over_birth = _bumps(birth, bandwidth, low_b, high_b, resolution[0], convention)  # (*batch, r_b, m)
     over_persistence = _bumps(persistence, bandwidth, low_p, high_p, resolution[1], convention)
+    if convention == "gudhi":
+        weights = weights / (2 * math.pi * bandwidth**2)  # the peak of a bump
     return (weights[..., None, :] * over_persistence) @ over_birth.mT  # (*batch, r_p, r_b)
 
 
@@ -101,7 +103,8 @@ def persistence_profile(
     module = module_of(deaths)
     _, persistence, weights = _points(module.stack([module.zeros_like(deaths), deaths], -1), weight)
     bumps = _bumps(persistence, bandwidth, *ranges, resolution, "gudhi")  # (*batch, r_p, m)
-    return (bumps @ weights[..., None])[..., 0]  # (*batch, r_p)
+    peak = 1 / (math.sqrt(2 * math.pi) * bandwidth)
+    return (bumps @ (peak * weights)[..., None])[..., 0]  # (*batch, r_p)
 
 
 def _points(diagram: Array, weight: Weight) -> tuple[Array, Array, Array]:
@@ -127,7 +130,7 @@ def _points(diagram: Array, weight: Weight) -> tuple[Array, Array, Array]:
 def _bumps(
     x: Float[Array, "*batch m"], bandwidth: float, low: float, high: float, resolution: int, convention: str
 ) -> Float[Array, "*batch r m"]:
-    """The normal density around each x: at r nodes from low to high (gudhi), or integrated over r pixels."""
+    """The normal density around each x, over its peak, at r nodes from low to high; or over r pixels."""
     if not 0 < bandwidth < math.inf:
         raise ValueError(f"bandwidth: a positive number is needed, not {bandwidth}")
     if convention not in ("gudhi", "persim"):
@@ -141,11 +144,12 @@ def _bumps(
     # far from x a bump, or the product of two, would be a denormal number, which a processor is slow with:
     # from the limit on it stays at tiny^(3/8), so that the product leaves room for weights and bandwidths
     limit = max(8, math.sqrt(-0.75 * math.log(module.finfo(x.dtype).tiny)))
-    z = ((nodes[:, None] - x[..., None, :]) * (1 / bandwidth)).clip(-limit, limit)  # (*batch, r, m)
+    apart = nodes[:, None] - x[..., None, :]  # (*batch, r, m)
     if convention == "gudhi":
-        return module.exp(-0.5 * z * z) * (1 / (math.sqrt(2 * math.pi) * bandwidth))
+        return module.exp((apart * apart * (-0.5 / bandwidth**2)).clip(min=-0.5 * limit**2))
     from torch import as_tensor, erf  # seven times as fast as scipy's
 
+    z = (apart * (1 / bandwidth)).clip(-limit, limit)
     below = erf(as_tensor(z) * math.sqrt(0.5)) / 2  # (*batch, r + 1, m)
     mass = below[..., 1:, :] - below[..., :-1, :]
     return mass.numpy() if module is np else mass
@@ -188,10 +192,13 @@ class _DiagramTransformer(TransformerMixin, BaseEstimator):
         vectors = np.empty((len(bars), np.prod(self.resolution)))
         for start in range(0, len(bars), step):
             part = slice(start, start + step)
+            batch = points[end[start] - bars[start] : end[part][-1]]
             held = np.arange(bars[part].max()) < bars[part, None]  # (n, m)
-            batch = np.full((*held.shape, 2), np.inf)
-            batch[held] = points[end[start] - bars[start] : end[part][-1]]
-            vectors[part] = self._vectors(batch)
+            if not held.all():  # diagrams of different lengths are padded
+                padded = np.full((*held.shape, 2), np.inf)
+                padded[held] = batch
+                batch = padded
+            vectors[part] = self._vectors(batch.reshape(*held.shape, 2))
         return vectors
 
 
