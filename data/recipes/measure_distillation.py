@@ -28,6 +28,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from marginalia import store, training
+from marginalia.figures import topkd
 from marginalia.topology import PersistenceImage, PersistenceProfile, RipsNet, collect_features, diagrams
 from marginalia.topology import distillation as losses
 from marginalia.topology.components import h0_deaths
@@ -42,12 +43,13 @@ from marginalia.topology.digits import (
     small_cnn,
     train_teacher,
 )
-from marginalia.topology.images import persistence_profile, topkd_weight
+from marginalia.topology.images import topkd_weight
 from marginalia.topology.ripsnet import fit_ripsnet
 
-SEEDS, LABELLED, PROCESSES = range(10), 200, 2
-RATES, LENGTHS = (2e-3, 5e-3, 1e-2, 2e-2), (320, 640, 1280)
-STEPS, RATE = 1280, 5e-3  # what `schedule` says
+SEEDS, MORE_SEEDS = range(5), range(5, 10)  # the second for the students of CORE
+LABELLED, PROCESSES = 200, 4
+RATES, LENGTHS = (2e-3, 5e-3, 1e-2, 2e-2, 4e-2), (320, 640)
+STEPS, RATE = 640, 2e-2  # what `schedule` says
 FOLDER = store.root() / "measured" / "topology"
 WEIGHTS = store.root() / "weights" / "topology"
 ABOUT = """\
@@ -64,6 +66,7 @@ class Setting(NamedTuple):
     batch: int = 64
     layer: str = FEATURES  # of teacher and student; the small CNN has one of its own
     student: str = "mlp"
+    steps: int = STEPS
 
 
 def settings() -> Iterator[Setting]:
@@ -84,9 +87,12 @@ def settings() -> Iterator[Setting]:
         yield Setting(loss, 0, delta)  # topology without KD
         yield from (Setting(loss, 2, delta, batch) for batch in (8, 16, 32, 128))
     yield from (Setting("KD", batch=batch) for batch in (8, 16, 32, 128))
-    yield from (Setting(loss, 2, 5, 32) for loss in ("exact image", "H1 image", "H0 and H1 image"))
+    yield from (Setting(loss, 2, 5, 32) for loss in ("H0 image", "H1 image", "H0 and H1 image"))
     yield from (Setting(loss, 2, 1, layer="1") for loss in ("mean distance", "sorted deaths"))
     yield from (Setting("CE", alpha=0, student="cnn"), Setting("KD", student="cnn"))
+    # whether a lead is more than a faster start
+    longer = {"KD": 0, "mean distance": 1, "sorted deaths": 1, "RipsNet": 5}
+    yield from (Setting(loss, delta=delta, steps=2 * STEPS) for loss, delta in longer.items())
     other = alone | {"features": 1, "relational": 25, "exact image": 5, "PCE": 10}
     yield from (Setting(loss, 2, delta, student="cnn") for loss, delta in other.items())
 
@@ -97,6 +103,8 @@ BY_STEP = (
     Setting("sorted deaths", delta=1),
     Setting("exact image", delta=500),
 )
+OTHERS = (("features", 1), ("mean distance", 1), ("exact image", 5), ("PCE", 1))
+CORE = (Setting("CE", 0), *BY_STEP[:3], *(Setting(loss, delta=delta) for loss, delta in OTHERS))
 
 
 # --- the teacher, its RipsNet, and the windows of exact images
@@ -108,14 +116,18 @@ def fit_all() -> None:
     The window is chosen from the clouds as TopKD's authors do. A second network sees batches that are all
     drawn alike, for comparison; the table has both.
     """
-    teacher, _ = train_teacher()
-    _, test = digits()
-    about = {"widths": TEACHER, "accuracy_test": test.accuracy(teacher), "data": "scikit-learn's digits"}
-    training.save(teacher, WEIGHTS / "digits-teacher.safetensors", about)
+    teacher, path = train_teacher()[0], WEIGHTS / "digits-teacher.safetensors"
+    accuracy = digits()[1].accuracy(teacher)
+    training.save(
+        teacher, path, {"widths": TEACHER, "accuracy_test": accuracy, "data": "scikit-learn's digits"}
+    )
+    teacher.load_state_dict(training.load(path)[0])  # as it is stored, in 16 bits
     rows = []
     for varied in (False, True):
-        clouds = cloud_batches(load_teacher(), 2000, varied=varied)
-        profile, vectors = exact_profiles(clouds)
+        clouds = cloud_batches(teacher, 2000, varied=varied)
+        bars = [np.stack([np.zeros_like(each), each], 1) for each in h0_deaths(clouds).numpy()]
+        profile = PersistenceProfile(weight=topkd_weight)
+        vectors = profile.fit_transform(bars)  # (K, 20)
         scale = vectors.max()
         torch.manual_seed(0)
         fit = fit_ripsnet(
@@ -129,28 +141,15 @@ def fit_all() -> None:
     write("distillation_ripsnet", pd.concat(rows))
 
 
-def exact_profiles(clouds: Tensor) -> tuple[PersistenceProfile, np.ndarray]:
-    """The window that fits the clouds, and their profiles (K, 20) in it."""
-    bars = [np.stack([np.zeros_like(each), each], 1) for each in h0_deaths(clouds).numpy()]
-    profile = PersistenceProfile(weight=topkd_weight)
-    return profile, profile.fit_transform(bars)
-
-
-@cache
-def load_teacher() -> nn.Sequential:
-    teacher = classifier(*TEACHER)
-    teacher.load_state_dict(training.load(WEIGHTS / "digits-teacher.safetensors")[0])
-    return teacher.eval()
+trained = cache(topkd.trained)
 
 
 @cache
 def topologies() -> dict[str, losses.Topology]:
     """The losses of features by name, each with the window it needs."""
-    weights, card = training.load(WEIGHTS / "digits-ripsnet.safetensors")
-    net, window = RipsNet.topkd(64), card["window"]
-    net.load_state_dict(weights)
-    # images for batches of 32: H0 has a birth of 0 only, so that its image is one row of equal columns
-    bars = diagrams(cloud_batches(load_teacher(), 300, 32).numpy())
+    teacher, net, window = trained()
+    # Images for dimensions 0 and 1, whose windows are chosen for batches of 32.
+    bars = diagrams(cloud_batches(teacher, 300, 32).numpy())
     image = {}
     for dimension in (0, 1):
         fitted = PersistenceImage(weight=topkd_weight)
@@ -167,6 +166,7 @@ def topologies() -> dict[str, losses.Topology]:
         "exact image": partial(losses.profile_loss, **window),
         "RipsNet": partial(losses.ripsnet_loss, net),
         "PCE": losses.persistent_cross_entropy,
+        "H0 image": image[0],
         "H1 image": image[1],
         "H0 and H1 image": lambda f_s, f_t: image[0](f_s, f_t) + image[1](f_s, f_t),
     }
@@ -176,7 +176,7 @@ def topologies() -> dict[str, losses.Topology]:
 
 
 def distilled(
-    setting: Setting, seed: int, train: Images, steps: int = STEPS, rate: float = RATE
+    setting: Setting, seed: int, train: Images, rate: float = RATE
 ) -> tuple[nn.Module, Callable[[Tensor], Tensor], list[training.Row]]:
     """A student, its features of images (behind its adapter, if it has one), and the rows of its training."""
     torch.manual_seed(seed)
@@ -187,9 +187,9 @@ def distilled(
     adapter = nn.Linear(16, 64) if cnn and setting.loss in ("features", "RipsNet") else None
     rows = losses.distil(
         student,
-        load_teacher(),
+        trained()[0],
         train.batches(setting.batch),
-        training.Options(steps, rate, clip=10, seed=seed, every=steps // 8),
+        training.Options(setting.steps, rate, clip=10, seed=seed, every=setting.steps // 8),
         topologies()[setting.loss],
         (layer, setting.layer),
         setting.alpha,
@@ -213,7 +213,7 @@ def row(task: tuple[Setting, int]) -> tuple[dict, pd.DataFrame]:
     student, features, rows = distilled(setting, seed, train)
     clouds = test.x[:576].split(64)  # nine clouds of test images, the same for all
     of_student = h0_deaths(torch.stack([features(x) for x in clouds]))
-    of_teacher = h0_deaths(torch.stack(collect_features(load_teacher(), clouds, setting.layer)))
+    of_teacher = h0_deaths(torch.stack(collect_features(trained()[0], clouds, setting.layer)))
     history = pd.DataFrame(rows)
     found = {
         "accuracy": test.accuracy(student),
@@ -229,7 +229,8 @@ def students() -> None:
     """distillation.csv, and distillation_steps.csv with the losses of some of them by step."""
     table, steps = read("distillation"), read("distillation_steps")
     done = set(table.reindex(columns=[*Setting._fields, "seed"]).itertuples(index=False, name=None))
-    tasks = [(one, seed) for seed, one in product(SEEDS, settings()) if (*one, seed) not in done]
+    tasks = [*product(settings(), SEEDS), *product(CORE, MORE_SEEDS)]
+    tasks = [(one, seed) for one, seed in tasks if (*one, seed) not in done]
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         for count, (found, history) in enumerate(pool.imap(row, tasks), 1):
             table = pd.concat([table, pd.DataFrame([found])])
@@ -252,7 +253,7 @@ def schedule() -> None:
             range(len(train.x)), train_size=LABELLED, stratify=train.y, random_state=seed
         )
         labelled, held = (Images(train.x[part], train.y[part]) for part in parts)
-        student, _, _ = distilled(Setting("KD"), seed + 1000, labelled, steps, rate)
+        student, _, _ = distilled(Setting("KD", steps=steps), seed + 1000, labelled, rate)
         rows.append({"steps": steps, "lr": rate, "seed": seed, "accuracy": held.accuracy(student)})
     write("distillation_schedule", pd.DataFrame(rows))
 
@@ -261,7 +262,7 @@ def embedding() -> None:
     """Features of 300 test images of the teacher and of students of seed 0, by a PCA fitted on each."""
     (train, _), (_, test) = digits(LABELLED, 0), digits()
     x, y = test.x[:300], test.y[:300]
-    found = {"teacher": collect_features(load_teacher(), [x], FEATURES)[0]}
+    found = {"teacher": collect_features(trained()[0], [x], FEATURES)[0]}
     shown = [Setting("CE", 0), *BY_STEP]
     found |= {f"{one.loss} {one.delta:g}": distilled(one, 0, train)[1](x) for one in shown}
     frames = []
@@ -276,49 +277,42 @@ def embedding() -> None:
 
 
 def times(repeats: int = 30) -> None:
-    """CPU milliseconds a batch of 64 with one thread, the least of interleaved repeats.
+    """CPU milliseconds of a batch of 64 with one thread, the least of interleaved repeats.
 
-    forward: the image, or the loss; both: the loss and its gradient. A whole step is one of KD alone.
+    Of one image, of each loss with its gradient, and of a whole step of KD alone.
     """
     torch.set_num_threads(1)
-    train, named, window = digits()[0], topologies(), topologies()["exact image"].keywords
-    f_t, f_s = collect_features(load_teacher(), train.x[:128].split(64), FEATURES)
+    (teacher, net, window), named = trained(), topologies()
+    f_t, f_s = collect_features(teacher, digits()[0].x[:128].split(64), FEATURES)
     f_s = f_s.requires_grad_()
     ways = {
         "one image, gudhi as in TopKD": partial(gudhi_image, f_t.double().numpy(), **window),
-        "one image, exact": lambda: exact_image(f_t, **window),
-        "one image, RipsNet": lambda: named["RipsNet"].args[0](f_t),
+        "one image, exact": partial(topkd.exact_profile, f_t, **window),
+        "one image, RipsNet": partial(net, f_t),
     }
     ways |= {name: partial(loss, f_s, f_t) for name, loss in named.items() if name not in ("CE", "KD")}
     rows = []
     for _, (name, way) in product(range(repeats), ways.items()):
         began = time.process_time()
         result = way()
-        forward = time.process_time()
-        if with_gradient := isinstance(result, Tensor) and result.ndim == 0:
+        if name in named:
             result.backward()
-        ended = time.process_time() if with_gradient else np.nan
-        rows.append({"name": name, "forward": 1000 * (forward - began), "both": 1000 * (ended - began)})
-    table = pd.DataFrame(rows).groupby("name", sort=False).min().reset_index()
+        rows.append({"name": name, "ms": 1000 * (time.process_time() - began)})
     began = time.process_time()
-    distilled(Setting("KD"), 0, digits(LABELLED)[0], steps=400)
-    whole = {"name": "whole step, KD alone", "both": 2.5 * (time.process_time() - began)}
-    write("distillation_times", pd.concat([table, pd.DataFrame([whole])]))
+    distilled(Setting("KD", steps=400), 0, digits(LABELLED)[0])
+    rows.append({"name": "whole step, KD alone", "ms": 1000 * (time.process_time() - began) / 400})
+    write("distillation_times", pd.DataFrame(rows).groupby("name", sort=False, as_index=False).min())
 
 
-def exact_image(points: Tensor, bandwidth: float, ranges: tuple[float, float], scale: float) -> Tensor:
-    """TopKD's image of a cloud from ours: 20 equal columns."""
-    profile = persistence_profile(h0_deaths(points), bandwidth, ranges, weight=topkd_weight)
-    return (profile / scale)[:, None].expand(-1, 20)
-
-
-def gudhi_image(points: np.ndarray, bandwidth: float, ranges: tuple[float, float], scale: float) -> None:
+def gudhi_image(
+    points: np.ndarray, bandwidth: float, ranges: tuple[float, float], scale: float
+) -> np.ndarray:
     """The steps of TopKD's code: complex, simplex tree, finite bars of dimension 0, gudhi's image."""
     tree = gudhi.RipsComplex(points=points).create_simplex_tree(max_dimension=1)
     tree.persistence()
     bars = tree.persistence_intervals_in_dimension(0)
     image = GudhiImage(bandwidth, lambda bar: 10 * np.tanh(bar[1]), [20, 20], [0, 0, *ranges])
-    image.fit_transform([bars[np.isfinite(bars).all(1)]])
+    return image.fit_transform([bars[np.isfinite(bars).all(1)]]) / scale
 
 
 # --- tables
