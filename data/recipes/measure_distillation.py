@@ -46,8 +46,7 @@ from marginalia.topology.digits import (
 from marginalia.topology.images import topkd_weight
 from marginalia.topology.ripsnet import fit_ripsnet
 
-SEEDS, MORE_SEEDS = range(5), range(5, 10)  # the second for the students of CORE
-LABELLED, PROCESSES = 200, 4
+SEEDS, LABELLED, PROCESSES = range(10), 200, 4
 RATES, LENGTHS = (2e-3, 5e-3, 1e-2, 2e-2, 4e-2), (320, 640)
 STEPS, RATE = 640, 2e-2  # what `schedule` says
 FOLDER = store.root() / "measured" / "topology"
@@ -90,21 +89,20 @@ def settings() -> Iterator[Setting]:
     yield from (Setting(loss, 2, 5, 32) for loss in ("H0 image", "H1 image", "H0 and H1 image"))
     yield from (Setting(loss, 2, 1, layer="1") for loss in ("mean distance", "sorted deaths"))
     yield from (Setting("CE", alpha=0, student="cnn"), Setting("KD", student="cnn"))
-    # whether a lead is more than a faster start
-    longer = {"KD": 0, "mean distance": 1, "sorted deaths": 1, "RipsNet": 5}
-    yield from (Setting(loss, delta=delta, steps=2 * STEPS) for loss, delta in longer.items())
+    # whether a lead is more than a faster start, and whether it is there where no unit of the bottleneck dies
+    yield from (Setting(loss, delta=delta, steps=2 * STEPS) for loss, delta in FEW)
+    yield from (Setting(loss, delta=delta, student="leaky") for loss, delta in FEW)
     other = alone | {"features": 1, "relational": 25, "exact image": 5, "PCE": 10}
     yield from (Setting(loss, 2, delta, student="cnn") for loss, delta in other.items())
 
 
+FEW = (("KD", 0), ("relational", 25), ("mean distance", 1), ("sorted deaths", 1), ("RipsNet", 5))
 BY_STEP = (
     Setting("KD"),
     Setting("RipsNet", delta=5),
     Setting("sorted deaths", delta=1),
     Setting("exact image", delta=500),
 )
-OTHERS = (("features", 1), ("mean distance", 1), ("exact image", 5), ("PCE", 1))
-CORE = (Setting("CE", 0), *BY_STEP[:3], *(Setting(loss, delta=delta) for loss, delta in OTHERS))
 
 
 # --- the teacher, its RipsNet, and the windows of exact images
@@ -182,6 +180,8 @@ def distilled(
     torch.manual_seed(seed)
     cnn = setting.student == "cnn"
     student = small_cnn() if cnn else classifier(64, 8, 64)
+    if setting.student == "leaky":
+        student[1] = nn.LeakyReLU(0.1)  # after the bottleneck of 8 units
     layer = CNN_FEATURES if cnn else setting.layer
     # only losses of the features themselves need equal widths
     adapter = nn.Linear(16, 64) if cnn and setting.loss in ("features", "RipsNet") else None
@@ -215,11 +215,13 @@ def row(task: tuple[Setting, int]) -> tuple[dict, pd.DataFrame]:
     of_student = h0_deaths(torch.stack([features(x) for x in clouds]))
     of_teacher = h0_deaths(torch.stack(collect_features(trained()[0], clouds, setting.layer)))
     history = pd.DataFrame(rows)
+    first = collect_features(student, [test.x], "2" if setting.student == "cnn" else "1")[0]  # (N, 8)
     found = {
         "accuracy": test.accuracy(student),
         "gap": (of_student - of_teacher).abs().mean().item(),
         "mean_death": of_student.mean().item(),
         "share": history["topology"].mean() / history["loss"].mean(),
+        "units": int(((first > 0).float().mean(0) > 0.01).sum()),  # of 8, active for 1 % of the test images
     }
     key = setting._asdict() | {"seed": seed}
     return key | found, history[["step", "ce", "kd", "topology"]].assign(**key)
@@ -229,8 +231,7 @@ def students() -> None:
     """distillation.csv, and distillation_steps.csv with the losses of some of them by step."""
     table, steps = read("distillation"), read("distillation_steps")
     done = set(table.reindex(columns=[*Setting._fields, "seed"]).itertuples(index=False, name=None))
-    tasks = [*product(settings(), SEEDS), *product(CORE, MORE_SEEDS)]
-    tasks = [(one, seed) for one, seed in tasks if (*one, seed) not in done]
+    tasks = [(one, seed) for one, seed in product(settings(), SEEDS) if (*one, seed) not in done]
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         for count, (found, history) in enumerate(pool.imap(row, tasks), 1):
             table = pd.concat([table, pd.DataFrame([found])])
@@ -264,7 +265,8 @@ def embedding() -> None:
     x, y = test.x[:300], test.y[:300]
     found = {"teacher": collect_features(trained()[0], [x], FEATURES)[0]}
     shown = [Setting("CE", 0), *BY_STEP]
-    found |= {f"{one.loss} {one.delta:g}": distilled(one, 0, train)[1](x) for one in shown}
+    names = [one.loss + (f", δ = {one.delta:g}" if one.delta else "") for one in shown]
+    found |= {name: distilled(one, 0, train)[1](x) for name, one in zip(names, shown, strict=True)}
     frames = []
     for model, features in found.items():
         pca = PCA(2, svd_solver="full").fit(features)

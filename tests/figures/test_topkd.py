@@ -21,7 +21,7 @@ ROWS = read_table("measured/topology/distillation.csv")
 def test_rows_are_whole_and_seeds_are_paired():
     keys = ["loss", "alpha", "delta", "batch", "layer", "student", "steps"]
     counts = ROWS.groupby(keys)["seed"].agg(["nunique", "size"])
-    assert (counts["nunique"] == counts["size"]).all() and (counts["size"] >= 5).all()
+    assert (counts["nunique"] == counts["size"]).all() and (counts["size"] == 10).all()
     assert ROWS["accuracy"].between(0, 1).all() and (ROWS[["gap", "mean_death"]] >= 0).all(axis=None)
     assert (ROWS["share"].eq(0) == ROWS["delta"].eq(0)).all()
 
@@ -39,7 +39,7 @@ def test_comparison_by_hand():
     some = ROWS.query("batch == 64 and layer == 3 and student == 'mlp' and steps == 640 and alpha == 2")
     some = some[some["loss"].isin(["features", "RipsNet"])]
     found = topkd.compare(some, topkd.label(some))
-    assert len(found) == 5 and found.loc["RipsNet, δ = 5", "seeds"] == 10
+    assert len(found) == 5 and (found["seeds"] == 10).all()
     row = found.loc["RipsNet, δ = 5"]
     control = ROWS.query("loss == 'KD' and alpha == 2 and batch == 64 and student == 'mlp' and steps == 640")
     ours = some.query("loss == 'RipsNet' and delta == 5").set_index("seed")["accuracy"]
@@ -92,13 +92,23 @@ def test_losses_are_compared_here_and_published_numbers_stand_apart(name):
 
 @pytest.mark.parametrize(
     ("name", "lines"),
-    [("homology_dimension", 3), ("loss_terms", 7), ("matched_stage", 4), ("longer_training", 6)],
+    [("homology_dimension", 3), ("loss_terms", 8), ("matched_stage", 4), ("longer_training", 8)],
 )
 def test_small_tables_have_a_line_for_each_loss(name, lines):
     figure, data = getattr(topkd, name)()
     assert len(data) == lines and data["lead"].notna().all()
     dots = figure.axes[0].get_lines()[0].get_xdata()
     assert len(dots) == data["seeds"].sum()
+
+
+def test_active_units_stand_beside_leads_with_and_without_units_that_can_die():
+    figure, data = topkd.active_units()
+    assert (
+        len(data) == 8
+        and data["index"].str.endswith(" ReLU").sum() == data["index"].str.endswith(" LeakyReLU").sum()
+    )
+    assert figure.axes[0].get_lines()[0].get_xdata().size == 10
+    assert ROWS["units"].between(0, 8).all()
 
 
 def test_points_and_losses_by_step():

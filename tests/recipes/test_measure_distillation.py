@@ -67,7 +67,6 @@ def test_row_is_what_its_student_gives_on_test_images(short, setting):
 def test_students_that_are_there_are_not_trained_again(short, monkeypatch, capsys):
     some = [Setting("KD", steps=16), Setting("CE", 0, steps=16), Setting("RipsNet", delta=5, steps=16)]
     monkeypatch.setattr(recipe, "BY_STEP", some[::2])
-    monkeypatch.setattr(recipe, "CORE", ())
     monkeypatch.setattr(recipe, "settings", lambda: some[:2])
     recipe.students()
     first = recipe.read("distillation")

@@ -28,14 +28,17 @@ from marginalia.topology.images import topkd_weight
 NETWORKS = {"teacher": PALETTE["blue"], "student": PALETTE["vermilion"]}
 COLORS = {
     "KD": PALETTE["grey"],
+    "relational": PALETTE["orange"],
     "mean distance": PALETTE["sky"],
     "sorted deaths": PALETTE["blue"],
     "exact image": PALETTE["vermilion"],
     "RipsNet": PALETTE["green"],
 }
 PARTS = {"ce": "cross-entropy", "kd": "α × KD", "topology": "δ × topology"}
+ACTIVATION = {"mlp": "ReLU", "leaky": "LeakyReLU"}
 LIKE_TEACHER = "layer == 3 and student == 'mlp' and steps == 640"
 ONE_DELTA = [("KD", 0), ("mean distance", 1), ("sorted deaths", 1), ("RipsNet", 5)]
+FEW = [("relational", 25), *ONE_DELTA]
 
 
 def overview() -> tuple[Figure, pd.DataFrame]:
@@ -138,6 +141,7 @@ def _beside_published(ours: pd.DataFrame, teacher: str, student: str):
     if summary["low"].min() < -20:  # students that collapsed
         axes[0].set_xscale("symlog", linthresh=10)
         axes[0].set_xticks([-50, -10, -5, 0, 5], [-50, -10, -5, 0, 5])
+        axes[0].set_xlim(1.2 * with_leads(ours)["lead"].min(), None)
     gaps = ours.groupby(label(ours))["gap"].mean()[summary.index]
     axes[1].plot(gaps, range(len(gaps)), "o", color=NETWORKS["student"])
     control = ours.query("delta == 0 and loss == 'KD' and alpha == 2")["gap"].mean()
@@ -166,7 +170,7 @@ def number_of_points() -> tuple[Figure, pd.DataFrame]:
     Right the difference to KD alone at the same size. Returns (figure, data): mean lead by loss and size.
     """
     chosen = students().query(f"{LIKE_TEACHER} and alpha == 2")
-    chosen = with_leads(chosen[chosen[["loss", "delta"]].apply(tuple, axis=1).isin(ONE_DELTA)])
+    chosen = with_leads(only(chosen, ONE_DELTA))
     figure, axes = plots.panels(2, 2, 2.6)
     for loss, runs in chosen.groupby("loss", sort=False):
         runs = runs.rename(columns={"batch": "step"}).assign(accuracy=100 * runs["accuracy"])
@@ -180,7 +184,7 @@ def number_of_points() -> tuple[Figure, pd.DataFrame]:
         panel.set_xscale("log", base=2)
         panel.set_xticks(sorted(chosen["batch"].unique()), sorted(chosen["batch"].unique()))
         panel.set_xlabel("images in a batch")
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure, chosen.groupby(["loss", "batch"], sort=False)["lead"].agg(
         ["mean", "min", "max"]
     ).reset_index()
@@ -189,7 +193,7 @@ def number_of_points() -> tuple[Figure, pd.DataFrame]:
 def loss_terms() -> tuple[Figure, pd.DataFrame]:
     """Cross-entropy with KD, with topology, with both: accuracy beside KD alone, the control at delta = 0."""
     chosen = students().query(f"{LIKE_TEACHER} and batch == 64")
-    return _leads_alone(chosen[chosen[["loss", "delta"]].apply(tuple, axis=1).isin([("CE", 0), *ONE_DELTA])])
+    return _leads_alone(only(chosen, [("CE", 0), *ONE_DELTA]))
 
 
 def matched_stage() -> tuple[Figure, pd.DataFrame]:
@@ -268,8 +272,26 @@ def computing_time() -> tuple[Figure, pd.DataFrame]:
 def longer_training() -> tuple[Figure, pd.DataFrame]:
     """Whether a lead over KD alone is more than a faster start: students that learn twice as long."""
     chosen = students().query("batch == 64 and layer == 3 and student == 'mlp' and alpha == 2")
-    chosen = chosen[chosen[["loss", "delta"]].apply(tuple, axis=1).isin(ONE_DELTA)]
+    chosen = only(chosen, FEW)
     return _leads_alone(chosen, ", " + chosen["steps"].astype(str) + " steps")
+
+
+def active_units() -> tuple[Figure, pd.DataFrame]:
+    """Accuracy against the units of the student's bottleneck that are active, and leads where none can die.
+
+    Left each student with ReLU, a colour a loss; right the leads over KD alone with ReLU and with LeakyReLU.
+    """
+    chosen = students().query(
+        "batch == 64 and layer == 3 and student != 'cnn' and alpha == 2 and steps == 640"
+    )
+    chosen = only(chosen, FEW)
+    figure, axes = plots.panels(2, 2, 2.8)
+    for place, (loss, part) in enumerate(chosen.query("student == 'mlp'").groupby("loss", sort=False)):
+        at = part["units"] + 0.12 * (place - 2)
+        axes[0].plot(at, 100 * part["accuracy"], ".", color=COLORS[loss], label=loss, markersize=6)
+    axes[0].set(xlabel="active units of 8", ylabel="accuracy, percent")
+    axes[0].legend()
+    return figure, draw_leads(axes[1], chosen, ", " + chosen["student"].map(ACTIVATION)).reset_index()
 
 
 def trained() -> tuple[nn.Sequential, RipsNet, dict]:
@@ -302,6 +324,11 @@ def exact_profile(
 def students() -> pd.DataFrame:
     """A row a student: with which loss it learned, and what was measured."""
     return read_table("measured/topology/distillation.csv")
+
+
+def only(table: pd.DataFrame, chosen: list[tuple[str, float]]) -> pd.DataFrame:
+    """The students of these losses and deltas."""
+    return table[pd.MultiIndex.from_frame(table[["loss", "delta"]]).isin(chosen)]
 
 
 def published(teacher: str, student: str) -> pd.DataFrame:
