@@ -81,6 +81,12 @@ def test_published_numbers_keep_their_sources(pair, best):
     assert logs["method"].tolist() == ["TopKD"]
 
 
+def test_shares_of_the_loss_are_those_of_its_parts():
+    shares = read_table("published/topkd_loss_shares.csv")
+    total = shares["ce"] + shares["alpha"] * shares["kd"] + 5 * shares["topology"]
+    np.testing.assert_allclose(100 * 5 * shares["topology"] / total, shares["share_percent"], atol=0.05)
+
+
 @pytest.mark.parametrize("name", ["same_architecture", "different_architectures"])
 def test_losses_are_compared_here_and_published_numbers_stand_apart(name):
     figure, data = getattr(topkd, name)()
@@ -103,10 +109,8 @@ def test_small_tables_have_a_line_for_each_loss(name, lines):
 
 def test_active_units_stand_beside_leads_with_and_without_units_that_can_die():
     figure, data = topkd.active_units()
-    assert (
-        len(data) == 8
-        and data["index"].str.endswith(" ReLU").sum() == data["index"].str.endswith(" LeakyReLU").sum()
-    )
+    assert data["index"].str.endswith(" ReLU").sum() == data["index"].str.endswith(" LeakyReLU").sum() == 5
+    assert data.set_index("index").filter(like="KD", axis=0)["lead"].isna().all()
     assert figure.axes[0].get_lines()[0].get_xdata().size == 10
     assert ROWS["units"].between(0, 8).all()
 

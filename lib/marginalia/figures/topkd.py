@@ -280,6 +280,7 @@ def active_units() -> tuple[Figure, pd.DataFrame]:
     """Accuracy against the units of the student's bottleneck that are active, and leads where none can die.
 
     Left each student with ReLU, a colour a loss; right the leads over KD alone with ReLU and with LeakyReLU.
+    Data: means over seeds, KD alone among them.
     """
     chosen = students().query(
         "batch == 64 and layer == 3 and student != 'cnn' and alpha == 2 and steps == 640"
@@ -291,7 +292,10 @@ def active_units() -> tuple[Figure, pd.DataFrame]:
         axes[0].plot(at, 100 * part["accuracy"], ".", color=COLORS[loss], label=loss, markersize=6)
     axes[0].set(xlabel="active units of 8", ylabel="accuracy, percent")
     axes[0].legend()
-    return figure, draw_leads(axes[1], chosen, ", " + chosen["student"].map(ACTIVATION)).reset_index()
+    activation = ", " + chosen["student"].map(ACTIVATION)
+    summary = draw_leads(axes[1], chosen, activation)
+    ends = chosen.groupby(label(chosen) + activation, sort=False)[["accuracy", "units"]].mean()
+    return figure, ends.join(summary).reset_index()
 
 
 def trained() -> tuple[nn.Sequential, RipsNet, dict]:
