@@ -131,4 +131,8 @@ def test_fits_times_and_embeddings_are_drawn_from_their_tables():
     _, places = topkd.embedding()
     assert places.groupby("model").size().tolist() == [300] * 6 and places["explained"].between(0, 1).all()
     _, times = topkd.computing_time()
-    assert (times["ms"] > 0).all() and times["name"].is_unique
+    ms = times.set_index("name")["ms"]
+    assert (ms > 0).all() and ms.index.is_unique
+    # what notebook 34 says of them
+    assert 2 * ms["RipsNet"] < ms["sorted deaths"] < 1.5 * ms["whole step, KD alone"]
+    assert ms["H1 image"] > 10 * ms["sorted deaths"]
