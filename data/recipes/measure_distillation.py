@@ -1,7 +1,7 @@
 """Distil a teacher of digits with each loss, over seeds: tables of data/measured/topology, and two weights.
 
-`python data/recipes/measure_distillation.py [part ...]`, one to two hours on two cores; PARTS has the names
-of its parts. Students whose rows are there are not trained again, so it can be broken off.
+`python data/recipes/measure_distillation.py [part ...]`, half an hour on two cores; PARTS has the names of its
+parts. Students whose rows are there are not trained again, so it can be broken off.
 
 Fixed before any test image was used: steps and learning rate, by the accuracy of the control (KD alone) on
 training images that its student had not seen (`schedule`). A row is the accuracy after the last step.
@@ -46,7 +46,7 @@ from marginalia.topology.digits import (
 from marginalia.topology.images import topkd_weight
 from marginalia.topology.ripsnet import fit_ripsnet
 
-SEEDS, LABELLED, PROCESSES = range(10), 200, 4
+SEEDS, LABELLED, PROCESSES = range(10), 200, 2
 RATES, LENGTHS = (2e-3, 5e-3, 1e-2, 2e-2, 4e-2), (320, 640)
 STEPS, RATE = 640, 2e-2  # what `schedule` says
 FOLDER = store.root() / "measured" / "topology"

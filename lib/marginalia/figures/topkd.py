@@ -60,7 +60,7 @@ def overview() -> tuple[Figure, pd.DataFrame]:
     lines = np.reshape(axes, (2, 5))
     plots.bare(axes[0], (40, 40))
     tiles = pad(x[:16].view(4, 4, 8, 8), (1, 1, 1, 1)).transpose(1, 2).reshape(40, 40)
-    axes[0].imshow(1 - tiles, "gray", extent=(0, 40, 40, 0))
+    axes[0].imshow(1 - tiles.numpy(), "gray", extent=(0, 40, 40, 0))
     gaps = [mse_loss(*images.values()) for images in (exact, predicted)]
     axes[5].axis("off")
     said = "mean squared difference\nof the two images\n\nexact {:.3f}\nRipsNet {:.3f}".format(*gaps)
