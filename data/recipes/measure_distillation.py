@@ -1,7 +1,7 @@
 """Distil a teacher of digits with each loss, over seeds: tables of data/measured/topology, and two weights.
 
-`python data/recipes/measure_distillation.py [part ...]`, half an hour on two cores; PARTS has the names of its
-parts. Students whose rows are there are not trained again, so it can be broken off.
+`python data/recipes/measure_distillation.py [part ...]`, half an hour on two cores; PARTS has the names of
+its parts. Students whose rows are there are not trained again, so it can be broken off.
 
 Fixed before any test image was used: steps and learning rate, by the accuracy of the control (KD alone) on
 training images that its student had not seen (`schedule`). A row is the accuracy after the last step.
