@@ -103,7 +103,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.topkd.overview`](../lib/marginalia/figures/topkd.py).
 #
-# **Notice.** The exact images of dimension 0 have twenty equal columns: all components are born at 0, so birth says nothing ([32_persistence_images](32_persistence_images.ipynb)). The student's bars are short, and its exact image is bright at the bottom, where few of the teacher's are.
+# **Notice.** The exact images of dimension 0 have twenty equal columns: all components are born at 0, so birth says nothing ([32_persistence_images](32_persistence_images.ipynb)). The student's bars are short, and its exact image is bright at the bottom, where few of the teacher's are. RipsNet's image of the same batch is broad and pale: it has seen no cloud so small.
 #
 # With logits $z$, labels $y$, features $F$ (indices $s$ and $t$), temperature $T = 4$ and the frozen RipsNet $R$ of the teacher, the loss of the authors' code is
 #

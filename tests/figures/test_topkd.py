@@ -93,7 +93,7 @@ def test_losses_are_compared_here_and_published_numbers_stand_apart(name):
     assert set(data) == {"here", "published"} and len(figure.axes) == 3
     ours, _, theirs = figure.axes
     assert not set(ours.get_lines()[0].get_xdata()) & set(data["published"]["accuracy"])
-    assert theirs.get_xlabel() == "accuracy, percent" and ours.get_xlabel() == "points above KD"
+    assert theirs.get_xlabel() == "accuracy, percent" and ours.get_xlabel().startswith("points above KD")
 
 
 @pytest.mark.parametrize(

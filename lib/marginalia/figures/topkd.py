@@ -96,7 +96,7 @@ def ripsnet_training() -> tuple[Figure, pd.DataFrame]:
         r2 = 1 - fit["mse"].iloc[-1] / mean
         panel.set(xlabel="steps", ylim=(0, 1.15 * fit["mse"].max()), title=f"batches {name}: R² = {r2:.2f}")
     axes[0].set_ylabel("squared error, held-out clouds")
-    axes[1].legend(loc="upper right")
+    axes[1].legend(loc="center right")
     return figure, table
 
 
@@ -142,6 +142,7 @@ def _beside_published(ours: pd.DataFrame, teacher: str, student: str):
         axes[0].set_xscale("symlog", linthresh=10)
         axes[0].set_xticks([-50, -10, -5, 0, 5], [-50, -10, -5, 0, 5])
         axes[0].set_xlim(1.2 * with_leads(ours)["lead"].min(), None)
+        axes[0].set_xlabel("points above KD, log below −10")
     gaps = ours.groupby(label(ours))["gap"].mean()[summary.index]
     axes[1].plot(gaps, range(len(gaps)), "o", color=NETWORKS["student"])
     control = ours.query("delta == 0 and loss == 'KD' and alpha == 2")["gap"].mean()
