@@ -252,7 +252,7 @@ figure
 #
 # ## 4. All losses, over seeds
 #
-# **Claim.** What a topology term adds is the difference to a student that shares *everything else* with it: seed, 200 images, batches, steps, and $\alpha$. With δ = 0 every loss gives the same control, KD alone. Steps and learning rate were chosen before any test image was used, so that KD *alone* does best on 1,000 training images that its student had not seen. Accuracy is that after the last step.
+# **Claim.** What a topology term adds is the difference to a student that shares *everything else* with it: seed, 200 images, batches, steps, and $\alpha$. With δ = 0 every loss gives the same control, KD alone. Steps (at most 640) and learning rate were chosen on training images only, so that KD *alone* does best on the 1,000 that its student had not seen. Accuracy is that after the last step.
 #
 # And a control that knows no topology: **mean distance** compares one number, the mean distance of all pairs in a batch. Deaths grow with the size of a cloud; this loss matches the size and nothing else.
 #
@@ -284,7 +284,7 @@ figure
 #
 # So most of what sorted deaths bring, the size of the cloud brings. Between the two the printed difference is below one point.
 #
-# **Where does the lead come from?** The student's bottleneck has eight ReLU units, and a unit that is 0 for every image gets no gradient and stays 0: it has *died*. So we count the units that are active (for at least 1 % of the test images), and train all students again with a LeakyReLU there, whose units cannot die. Everything else is the same.
+# **Where does the lead come from?** We asked this after we had seen it. The student's bottleneck has eight ReLU units, and a unit that is 0 for every image gets no gradient and stays 0: it has *died*. So we count the units that are active (for at least 1 % of the test images), and train all students again with a LeakyReLU there, whose units cannot die. Everything else is the same.
 #
 # **Predict.** Does the lead of sorted deaths remain with a LeakyReLU?
 
