@@ -3,8 +3,8 @@
 `python data/recipes/measure_distillation.py [part ...]`, half an hour on two cores; PARTS has the names of
 its parts. Students whose rows are there are not trained again, so it can be broken off.
 
-Steps and learning rate are chosen on training images only (`schedule`): the best for the control, KD alone, of
-five rates and up to 640 steps. A row is the accuracy after the last step, on test images.
+Steps and learning rate are chosen on training images only (`schedule`): the best for the control, KD alone,
+of five rates and up to 640 steps. A row is the accuracy after the last step, on test images.
 """
 
 from __future__ import annotations
