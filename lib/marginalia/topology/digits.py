@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.datasets import load_digits
@@ -15,7 +16,10 @@ from torch.nn.functional import cross_entropy
 
 from marginalia import training
 
+from .features import collect_features
+
 TEACHER, FEATURES = (64, 256, 64), "3"  # widths before the ten classes; the layer that gives the features
+CNN_FEATURES = "5"
 
 
 class Images(NamedTuple):
@@ -56,6 +60,31 @@ def classifier(*widths: int) -> nn.Sequential:
     pairs = itertools.pairwise(widths)
     layers = [part for pair in pairs for part in (nn.Linear(*pair), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
+
+
+def small_cnn() -> nn.Sequential:
+    """Two convolutions from rows of 64 pixels to logits; the module CNN_FEATURES gives (N, 16, 4, 4)."""
+    convolutions = nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1)
+    pooled = nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), *convolutions, *pooled, nn.Linear(16, 10))
+
+
+def cloud_batches(
+    teacher: nn.Module, count: int, size: int = 64, seed: int = 0, varied: bool = True, layer: str = FEATURES
+) -> Float[Tensor, "K N D"]:
+    """Features of `count` batches of `size` different training images each: clouds to fit a RipsNet to.
+
+    Batches that are drawn alike have nearly the same diagram. varied: each batch has a mix of digits of its
+    own, from a few of them to all, and pixel noise of its own (standard deviation 0 to 0.5).
+    """
+    train, _ = digits()
+    rng = torch.Generator().manual_seed(seed)
+    shares = np.random.default_rng(seed).dirichlet([0.5] * 10, count) if varied else np.ones((count, 10))
+    weights = torch.from_numpy(shares).float()[:, train.y] + 1e-9  # (K, 1200): none is impossible
+    x = train.x[torch.multinomial(weights, size, generator=rng)]  # (K, N, 64)
+    if varied:
+        x = x + 0.5 * torch.rand(count, 1, 1, generator=rng) * torch.randn(x.shape, generator=rng)
+    return torch.stack(collect_features(teacher, x, layer))
 
 
 def train_teacher(

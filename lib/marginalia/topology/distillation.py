@@ -15,14 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy, kl_div, mse_loss, normalize, smooth_l1_loss
+from torch.nn.functional import cross_entropy, kl_div, mse_loss, normalize, pad, smooth_l1_loss
 
 from marginalia import training
 from marginalia.record import evaluating, record
 
 from .components import h0_deaths
+from .diagrams import diagrams
 from .features import as_points
-from .images import Weight, persistence_profile, topkd_weight
+from .images import Weight, persistence_image, persistence_profile, topkd_weight
 from .ripsnet import RipsNet
 
 Topology = Callable[[Float[Tensor, "B D"], Float[Tensor, "B D"]], Float[Tensor, ""]]
@@ -48,12 +49,27 @@ def relational_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) ->
     return smooth_l1_loss(student / student.mean(), teacher / teacher.mean())
 
 
+def distance_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> Float[Tensor, ""]:
+    """Squared difference of the mean distances of all pairs: the size of two clouds, nothing of their shape.
+
+    The control of losses of topology: deaths grow with a cloud, and what this loss does too needs none.
+    """
+    student, teacher = (torch.pdist(features).mean() for features in (f_s, f_t.detach()))
+    return mse_loss(student, teacher)
+
+
 def deaths_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> Float[Tensor, ""]:
     """Mean squared difference of sorted H0 deaths: exact, with no window, weight or bandwidth to choose.
 
     B - 1 times this is the squared 2-Wasserstein distance of the two diagrams without the diagonal.
     """
-    return mse_loss(h0_deaths(f_s), h0_deaths(f_t.detach()))
+    return mse_loss(*_deaths(f_s, f_t))
+
+
+def _deaths(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> tuple[Tensor, Tensor]:
+    """H0 deaths of student and teacher, (B - 1,) each, by one call: zeros for dimensions that one lacks."""
+    width = max(f_s.shape[1], f_t.shape[1])
+    return h0_deaths(torch.stack([pad(f, (0, width - f.shape[1])) for f in (f_s, f_t.detach())])).unbind()
 
 
 def persistent_cross_entropy(
@@ -66,10 +82,8 @@ def persistent_cross_entropy(
     After Persistent Cross Entropy (arXiv 2608.24549), of which we know the idea, not the details: the order
     of bars and the temperature are ours. Scale is gone twice, by the norm and by the softmax.
     """
-    student, teacher = (
-        h0_deaths(normalize(features)) / temperature for features in (f_s, f_t.detach())
-    )  # (B - 1,)
-    return cross_entropy(student, teacher.softmax(-1))
+    student, teacher = _deaths(normalize(f_s), normalize(f_t))  # (B - 1,)
+    return cross_entropy(student / temperature, (teacher / temperature).softmax(-1))
 
 
 def profile_loss(
@@ -80,17 +94,32 @@ def profile_loss(
     scale: float = 1.0,
     weight: Weight = topkd_weight,
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of exact H0 persistence profiles, divided by `scale` (their largest value,
-    say).
+    """Mean squared difference of exact H0 persistence profiles divided by `scale`, their largest value, say.
 
-    Deaths outside `ranges` leave the profile, and an empty one may cost less than one that does not fit:
-    with a large delta a student can shrink its features to nothing. `deaths_loss` cannot.
+    TopKD's images in dimension 0 are these profiles in equal columns, so this is also the loss of exact
+    images divided by their largest value. Deaths outside `ranges` leave the profile, and an empty one may
+    cost less than one that does not fit: with a large delta a student can shrink its features to nothing.
+    `deaths_loss` has no such reward.
     """
+    profiles = persistence_profile(torch.stack(_deaths(f_s, f_t)), bandwidth, ranges, weight=weight)
+    return mse_loss(*profiles / scale)
+
+
+def image_loss(
+    f_s: Float[Tensor, "B D_s"],
+    f_t: Float[Tensor, "B D_t"],
+    dimension: int,
+    bandwidth: float,
+    ranges: tuple[float, float, float, float],
+    scale: float = 1.0,
+    weight: Weight = topkd_weight,
+) -> Float[Tensor, ""]:
+    """As `profile_loss`, with exact images of one dimension, which gudhi's diagrams give: slow from 1 on."""
     student, teacher = (
-        persistence_profile(h0_deaths(features), bandwidth, ranges, weight=weight) / scale
-        for features in (f_s, f_t.detach())
+        persistence_image(diagrams([f], dimension).finite(dimension)[0], bandwidth, ranges, weight=weight)
+        for f in (f_s, f_t.detach())
     )
-    return mse_loss(student, teacher)
+    return mse_loss(student / scale, teacher / scale)
 
 
 def ripsnet_loss(net: RipsNet, f_s: Float[Tensor, "B D"], f_t: Float[Tensor, "B D"]) -> Float[Tensor, ""]:

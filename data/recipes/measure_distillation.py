@@ -1,0 +1,351 @@
+"""Distil a teacher of digits with each loss, over seeds: tables of data/measured/topology, and two weights.
+
+`python data/recipes/measure_distillation.py [part ...]`, half an hour on two cores; PARTS has the names of
+its parts. Students whose rows are there are not trained again, so it can be broken off.
+
+Steps and learning rate are chosen on training images only (`schedule`): the best for the control, KD alone,
+of five rates and up to 640 steps. A row is the accuracy after the last step, on test images.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import product
+from typing import NamedTuple
+
+import gudhi
+import numpy as np
+import pandas as pd
+import torch
+from gudhi.representations import PersistenceImage as GudhiImage
+from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+
+from marginalia import store, training
+from marginalia.figures import topkd
+from marginalia.topology import PersistenceImage, PersistenceProfile, RipsNet, collect_features, diagrams
+from marginalia.topology import distillation as losses
+from marginalia.topology.components import h0_deaths
+from marginalia.topology.digits import (
+    CNN_FEATURES,
+    FEATURES,
+    TEACHER,
+    Images,
+    classifier,
+    cloud_batches,
+    digits,
+    small_cnn,
+    train_teacher,
+)
+from marginalia.topology.images import topkd_weight
+from marginalia.topology.ripsnet import fit_ripsnet
+
+SEEDS, LABELLED, PROCESSES = range(10), 200, 2
+RATES, LENGTHS = (2e-3, 5e-3, 1e-2, 2e-2, 4e-2), (320, 640)
+STEPS, RATE = 640, 2e-2  # what `schedule` says
+FOLDER = store.root() / "measured" / "topology"
+WEIGHTS = store.root() / "weights" / "topology"
+ABOUT = """\
+Students of scikit-learn's handwritten digits with 200 labelled images, and their teacher, which had 1,200.
+Written by: python data/recipes/measure_distillation.py"""
+
+
+class Setting(NamedTuple):
+    """What one student learns with: a row of distillation.csv for each seed."""
+
+    loss: str
+    alpha: float = 2
+    delta: float = 0
+    batch: int = 64
+    layer: str = FEATURES  # of teacher and student; the small CNN has one of its own
+    student: str = "mlp"
+    steps: int = STEPS
+
+
+def settings() -> Iterator[Setting]:
+    """All of them. Delta 0 is the control of its alpha, batch, layer and student."""
+    weights = {
+        "features": (0.1, 1),
+        "relational": (1, 25),
+        "mean distance": (0.1, 1),
+        "sorted deaths": (0.1, 1),
+        "exact image": (5, 50, 500),
+        "RipsNet": (5, 50, 500),
+        "PCE": (1, 10),
+    }
+    yield from (Setting("CE", alpha=0), Setting("KD"), Setting("KD", alpha=4))
+    yield from (Setting(loss, delta=delta) for loss, some in weights.items() for delta in some)
+    alone = {"mean distance": 1, "sorted deaths": 1, "RipsNet": 5}
+    for loss, delta in alone.items():
+        yield Setting(loss, 0, delta)  # topology without KD
+        yield from (Setting(loss, 2, delta, batch) for batch in (8, 16, 32, 128))
+    yield from (Setting("KD", batch=batch) for batch in (8, 16, 32, 128))
+    yield from (Setting(loss, 2, 5, 32) for loss in ("H0 image", "H1 image", "H0 and H1 image"))
+    yield from (Setting(loss, 2, 1, layer="1") for loss in ("mean distance", "sorted deaths"))
+    yield from (Setting("CE", alpha=0, student="cnn"), Setting("KD", student="cnn"))
+    # whether a lead is more than a faster start, and whether it is there where no unit of the bottleneck dies
+    yield from (Setting(loss, delta=delta, steps=2 * STEPS) for loss, delta in FEW)
+    yield from (Setting(loss, delta=delta, student="leaky") for loss, delta in FEW)
+    other = alone | {"features": 1, "relational": 25, "exact image": 5, "PCE": 10}
+    yield from (Setting(loss, 2, delta, student="cnn") for loss, delta in other.items())
+
+
+FEW = (("KD", 0), ("relational", 25), ("mean distance", 1), ("sorted deaths", 1), ("RipsNet", 5))
+BY_STEP = (
+    Setting("KD"),
+    Setting("RipsNet", delta=5),
+    Setting("sorted deaths", delta=1),
+    Setting("exact image", delta=500),
+)
+
+
+# --- the teacher, its RipsNet, and the windows of exact images
+
+
+def fit_all() -> None:
+    """Train the teacher, fit RipsNet to its clouds, and write both; the card holds the window of the images.
+
+    The window is chosen from the clouds as TopKD's authors do. A second network sees batches that are all
+    drawn alike, for comparison; the table has both.
+    """
+    teacher, path = train_teacher()[0], WEIGHTS / "digits-teacher.safetensors"
+    accuracy = digits()[1].accuracy(teacher)
+    training.save(
+        teacher, path, {"widths": TEACHER, "accuracy_test": accuracy, "data": "scikit-learn's digits"}
+    )
+    teacher.load_state_dict(training.load(path)[0])  # as it is stored, in 16 bits
+    rows = []
+    for varied in (False, True):
+        clouds = cloud_batches(teacher, 2000, varied=varied)
+        bars = [np.stack([np.zeros_like(each), each], 1) for each in h0_deaths(clouds).numpy()]
+        profile = PersistenceProfile(weight=topkd_weight)
+        vectors = profile.fit_transform(bars)  # (K, 20)
+        scale = vectors.max()
+        torch.manual_seed(0)
+        fit = fit_ripsnet(
+            RipsNet.topkd(64), clouds.numpy(), np.repeat(vectors / scale, 20, axis=1), steps=4000
+        )
+        controls = {"mse_mean_image": fit.mse_mean_image, "mse_size": fit.mse_size}
+        rows.append(fit.history.assign(clouds="varied" if varied else "alike", **controls))
+    window = {"bandwidth": profile.bandwidth_, "ranges": profile.ranges_, "scale": float(scale)}
+    about = {"window": window, "r2": fit.r2, "mse": fit.mse, "clouds": "varied batches of 64 digits"}
+    training.save(fit.net, WEIGHTS / "digits-ripsnet.safetensors", about | controls)
+    write("distillation_ripsnet", pd.concat(rows))
+
+
+trained = cache(topkd.trained)
+
+
+@cache
+def topologies() -> dict[str, losses.Topology]:
+    """The losses of features by name, each with the window it needs."""
+    teacher, net, window = trained()
+    # Images for dimensions 0 and 1, whose windows are chosen for batches of 32.
+    bars = diagrams(cloud_batches(teacher, 300, 32).numpy())
+    image = {}
+    for dimension in (0, 1):
+        fitted = PersistenceImage(weight=topkd_weight)
+        scale = fitted.fit_transform(bars.finite(dimension)).max()
+        chosen = {"bandwidth": fitted.bandwidth_, "ranges": fitted.ranges_, "scale": float(scale)}
+        image[dimension] = partial(losses.image_loss, dimension=dimension, **chosen)
+    return {
+        "CE": losses.distance_loss,
+        "KD": losses.distance_loss,
+        "features": losses.hint_loss,
+        "relational": losses.relational_loss,
+        "mean distance": losses.distance_loss,
+        "sorted deaths": losses.deaths_loss,
+        "exact image": partial(losses.profile_loss, **window),
+        "RipsNet": partial(losses.ripsnet_loss, net),
+        "PCE": losses.persistent_cross_entropy,
+        "H0 image": image[0],
+        "H1 image": image[1],
+        "H0 and H1 image": lambda f_s, f_t: image[0](f_s, f_t) + image[1](f_s, f_t),
+    }
+
+
+# --- students
+
+
+def distilled(
+    setting: Setting, seed: int, train: Images, rate: float = RATE
+) -> tuple[nn.Module, Callable[[Tensor], Tensor], list[training.Row]]:
+    """A student, its features of images (behind its adapter, if it has one), and the rows of its training."""
+    torch.manual_seed(seed)
+    cnn = setting.student == "cnn"
+    student = small_cnn() if cnn else classifier(64, 8, 64)
+    if setting.student == "leaky":
+        student[1] = nn.LeakyReLU(0.1)  # after the bottleneck of 8 units
+    layer = CNN_FEATURES if cnn else setting.layer
+    # only losses of the features themselves need equal widths
+    adapter = nn.Linear(16, 64) if cnn and setting.loss in ("features", "RipsNet") else None
+    rows = losses.distil(
+        student,
+        trained()[0],
+        train.batches(setting.batch),
+        training.Options(setting.steps, rate, clip=10, seed=seed, every=setting.steps // 8),
+        topologies()[setting.loss],
+        (layer, setting.layer),
+        setting.alpha,
+        setting.delta,
+        adapter,
+    )
+
+    @torch.no_grad()
+    def features(x: Tensor) -> Tensor:
+        found = collect_features(student, [x], layer)[0]
+        return found if adapter is None else adapter(found)
+
+    return student, features, rows
+
+
+def row(task: tuple[Setting, int]) -> tuple[dict, pd.DataFrame]:
+    """A student's row of distillation.csv, and its losses by step."""
+    setting, seed = task
+    torch.set_num_threads(1)
+    (train, _), (_, test) = digits(LABELLED, seed), digits()
+    student, features, rows = distilled(setting, seed, train)
+    clouds = test.x[:576].split(64)  # nine clouds of test images, the same for all
+    of_student = h0_deaths(torch.stack([features(x) for x in clouds]))
+    of_teacher = h0_deaths(torch.stack(collect_features(trained()[0], clouds, setting.layer)))
+    history = pd.DataFrame(rows)
+    first = collect_features(student, [test.x], "2" if setting.student == "cnn" else "1")[0]  # (N, 8)
+    found = {
+        "accuracy": test.accuracy(student),
+        "gap": (of_student - of_teacher).abs().mean().item(),
+        "mean_death": of_student.mean().item(),
+        "share": history["topology"].mean() / history["loss"].mean(),
+        "units": int(((first > 0).float().mean(0) > 0.01).sum()),  # of 8, active for 1 % of the test images
+    }
+    key = setting._asdict() | {"seed": seed}
+    return key | found, history[["step", "ce", "kd", "topology"]].assign(**key)
+
+
+def students() -> None:
+    """distillation.csv, and distillation_steps.csv with the losses of some of them by step."""
+    table, steps = read("distillation"), read("distillation_steps")
+    done = set(table.reindex(columns=[*Setting._fields, "seed"]).itertuples(index=False, name=None))
+    tasks = [(one, seed) for one, seed in product(settings(), SEEDS) if (*one, seed) not in done]
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for count, (found, history) in enumerate(pool.imap(row, tasks), 1):
+            table = pd.concat([table, pd.DataFrame([found])])
+            write("distillation", table)
+            if Setting(**{name: found[name] for name in Setting._fields}) in BY_STEP:
+                steps = pd.concat([steps, history])
+                write("distillation_steps", steps)
+            print(f"{count} of {len(tasks)}", *found.values(), flush=True)
+
+
+def schedule() -> None:
+    """Accuracy of KD alone on 1,000 training images, after learning from the other 200, by steps and rate.
+
+    The teacher knows these images, the student does not. The best mean is what all students learn with: the
+    control is as strong as it gets.
+    """
+    train, rows = digits()[0], []
+    for steps, rate, seed in product(LENGTHS, RATES, range(5)):
+        parts = train_test_split(
+            range(len(train.x)), train_size=LABELLED, stratify=train.y, random_state=seed
+        )
+        labelled, held = (Images(train.x[part], train.y[part]) for part in parts)
+        student, _, _ = distilled(Setting("KD", steps=steps), seed + 1000, labelled, rate)
+        rows.append({"steps": steps, "lr": rate, "seed": seed, "accuracy": held.accuracy(student)})
+    write("distillation_schedule", pd.DataFrame(rows))
+
+
+def embedding() -> None:
+    """Features of 300 test images of the teacher and of students of seed 0, by a PCA fitted on each."""
+    (train, _), (_, test) = digits(LABELLED, 0), digits()
+    x, y = test.x[:300], test.y[:300]
+    found = {"teacher": collect_features(trained()[0], [x], FEATURES)[0]}
+    shown = [Setting("CE", 0), *BY_STEP]
+    names = [one.loss + (f", δ = {one.delta:g}" if one.delta else "") for one in shown]
+    found |= {name: distilled(one, 0, train)[1](x) for name, one in zip(names, shown, strict=True)}
+    frames = []
+    for model, features in found.items():
+        pca = PCA(2, svd_solver="full").fit(features)
+        places = pd.DataFrame(pca.transform(features), columns=["x", "y"])
+        frames.append(places.assign(model=model, digit=y, explained=pca.explained_variance_ratio_.sum()))
+    write("distillation_embedding", pd.concat(frames))
+
+
+# --- milliseconds
+
+
+def times(repeats: int = 30) -> None:
+    """CPU milliseconds of a batch of 64 with one thread, the least of interleaved repeats.
+
+    Of one image, of each loss with its gradient, and of a whole step of KD alone.
+    """
+    torch.set_num_threads(1)
+    (teacher, net, window), named = trained(), topologies()
+    f_t, f_s = collect_features(teacher, digits()[0].x[:128].split(64), FEATURES)
+    f_s = f_s.requires_grad_()
+    ways = {
+        "one image, gudhi as in TopKD": partial(gudhi_image, f_t.double().numpy(), **window),
+        "one image, exact": partial(topkd.exact_profile, f_t, **window),
+        "one image, RipsNet": partial(net, f_t),
+    }
+    ways |= {name: partial(loss, f_s, f_t) for name, loss in named.items() if name not in ("CE", "KD")}
+    rows = []
+    for _, (name, way) in product(range(repeats), ways.items()):
+        began = time.process_time()
+        result = way()
+        if name in named:
+            result.backward()
+        rows.append({"name": name, "ms": 1000 * (time.process_time() - began)})
+    for seed in range(3):
+        began = time.process_time()
+        distilled(Setting("KD", steps=400), seed, digits(LABELLED)[0])
+        rows.append({"name": "whole step, KD alone", "ms": 1000 * (time.process_time() - began) / 400})
+    write("distillation_times", pd.DataFrame(rows).groupby("name", sort=False, as_index=False).min())
+
+
+def gudhi_image(
+    points: np.ndarray, bandwidth: float, ranges: tuple[float, float], scale: float
+) -> np.ndarray:
+    """The steps of TopKD's code: complex, simplex tree, finite bars of dimension 0, gudhi's image."""
+    tree = gudhi.RipsComplex(points=points).create_simplex_tree(max_dimension=1)
+    tree.persistence()
+    bars = tree.persistence_intervals_in_dimension(0)
+    image = GudhiImage(bandwidth, lambda bar: 10 * np.tanh(bar[1]), [20, 20], [0, 0, *ranges])
+    return image.fit_transform([bars[np.isfinite(bars).all(1)]]) / scale
+
+
+# --- tables
+
+
+def read(name: str) -> pd.DataFrame:
+    """A table as far as it is there."""
+    path = FOLDER / f"{name}.csv"
+    return pd.read_csv(path, comment="#", dtype={"layer": str}) if path.is_file() else pd.DataFrame()
+
+
+def write(name: str, table: pd.DataFrame) -> None:
+    """Replace a table, below what it is about."""
+    part = FOLDER / f"{name}.part"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with open(part, "w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {line}\n" for line in ABOUT.splitlines())
+        table.to_csv(file, index=False, float_format="%.4g", lineterminator="\n")
+    os.replace(part, FOLDER / f"{name}.csv")
+
+
+PARTS = (fit_all, schedule, students, embedding, times)  # in this order: each needs what came before
+
+
+def main(names: list[str]) -> None:
+    """Do the parts that are named, or all."""
+    for part in PARTS:
+        if not names or part.__name__ in names:
+            part()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

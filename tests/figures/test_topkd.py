@@ -1,0 +1,138 @@
+"""Figures of TopKD: what their numbers are, and that leads and intervals are those of the measured rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from scipy.cluster.hierarchy import linkage
+
+from marginalia.figures import topkd
+from marginalia.store import read_table
+from marginalia.topology import collect_features
+from marginalia.topology.digits import FEATURES, digits
+
+torch.set_num_threads(1)
+ROWS = read_table("measured/topology/distillation.csv")
+
+
+def test_rows_are_whole_and_seeds_are_paired():
+    keys = ["loss", "alpha", "delta", "batch", "layer", "student", "steps"]
+    counts = ROWS.groupby(keys)["seed"].agg(["nunique", "size"])
+    assert (counts["nunique"] == counts["size"]).all() and (counts["size"] == 10).all()
+    assert ROWS["accuracy"].between(0, 1).all() and (ROWS[["gap", "mean_death"]] >= 0).all(axis=None)
+    assert (ROWS["share"].eq(0) == ROWS["delta"].eq(0)).all()
+
+
+def test_leads_are_over_kd_of_the_same_seed_batch_student_and_steps():
+    row = ROWS.query("loss == 'sorted deaths' and delta == 1 and batch == 16 and seed == 3").iloc[0]
+    control = ROWS.query("loss == 'KD' and alpha == 2 and batch == 16 and seed == 3").iloc[0]
+    lead = topkd.with_leads(row.to_frame().T)["lead"].item()
+    assert lead == pytest.approx(100 * (row["accuracy"] - control["accuracy"]))
+    controls = ROWS.query("loss == 'KD' and alpha == 2")
+    assert (topkd.with_leads(controls)["lead"] == 0).all()
+
+
+def test_comparison_by_hand():
+    some = ROWS.query("batch == 64 and layer == 3 and student == 'mlp' and steps == 640 and alpha == 2")
+    some = some[some["loss"].isin(["features", "RipsNet"])]
+    found = topkd.compare(some, topkd.label(some))
+    assert len(found) == 5 and (found["seeds"] == 10).all()
+    row = found.loc["RipsNet, δ = 5"]
+    control = ROWS.query("loss == 'KD' and alpha == 2 and batch == 64 and student == 'mlp' and steps == 640")
+    ours = some.query("loss == 'RipsNet' and delta == 5").set_index("seed")["accuracy"]
+    lead = 100 * (ours - control.set_index("seed")["accuracy"])
+    half = stats.t.ppf(0.975, 9) * lead.sem()
+    assert row[["lead", "low", "high"]].tolist() == pytest.approx(
+        [lead.mean(), lead.mean() - half, lead.mean() + half]
+    )
+    # Holm: the smallest p times 5, the next times 4, never less than the one before
+    p = found["p"].sort_values().to_numpy()
+    by_hand = np.maximum.accumulate(p * [5, 4, 3, 2, 1]).clip(max=1)
+    assert found["holm"].sort_values().tolist() == pytest.approx(sorted(by_hand))
+
+
+def test_labels_name_what_differs():
+    rows = [("CE", 0, 0), ("KD", 2, 0), ("KD", 4, 0), ("RipsNet", 2, 5), ("RipsNet", 0, 0.1)]
+    labels = topkd.label(pd.DataFrame(rows, columns=["loss", "alpha", "delta"])).tolist()
+    assert labels == ["CE", "KD", "KD, α = 4", "RipsNet, δ = 5", "RipsNet, δ = 0.1, α = 0"]
+
+
+def test_overview_has_the_deaths_of_the_teachers_batch():
+    figure, data = topkd.overview()
+    teacher, _, window = topkd.trained()
+    cloud = collect_features(teacher, [digits()[1].x[:64]], FEATURES)[0]
+    np.testing.assert_allclose(data["teacher"], linkage(cloud.double(), "single")[:, 2], rtol=1e-5)
+    images = [axes.images[0].get_array() for axes in figure.axes if axes.images][1:]
+    assert len(images) == 4 and all(image.shape == (20, 20) for image in images)
+    exact = topkd.exact_profile(cloud, **window)
+    np.testing.assert_allclose(images[0], np.tile(exact[:, None], 20), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pair", "best"), [(("resnet56", "resnet20"), 71.97), (("wrn40-2", "shufflev1"), 76.70)]
+)
+def test_published_numbers_keep_their_sources(pair, best):
+    table = topkd.published(*pair)
+    assert table["accuracy"].max() == best and not table["method"].str.contains("alone").any()
+    logs = table[table["source"].str.contains("best epoch on test data")]
+    assert logs["method"].tolist() == ["TopKD"]
+
+
+def test_shares_of_the_loss_are_those_of_its_parts():
+    shares = read_table("published/topkd_loss_shares.csv")
+    total = shares["ce"] + shares["alpha"] * shares["kd"] + 5 * shares["topology"]
+    np.testing.assert_allclose(100 * 5 * shares["topology"] / total, shares["share_percent"], atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["same_architecture", "different_architectures"])
+def test_losses_are_compared_here_and_published_numbers_stand_apart(name):
+    figure, data = getattr(topkd, name)()
+    assert set(data) == {"here", "published"} and len(figure.axes) == 3
+    ours, _, theirs = figure.axes
+    assert not set(ours.get_lines()[0].get_xdata()) & set(data["published"]["accuracy"])
+    assert theirs.get_xlabel() == "accuracy, percent" and ours.get_xlabel().startswith("points above KD")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("homology_dimension", 3), ("loss_terms", 8), ("matched_stage", 4), ("longer_training", 8)],
+)
+def test_small_tables_have_a_line_for_each_loss(name, lines):
+    figure, data = getattr(topkd, name)()
+    assert len(data) == lines and data["lead"].notna().all()
+    dots = figure.axes[0].get_lines()[0].get_xdata()
+    assert len(dots) == data["seeds"].sum()
+
+
+def test_active_units_stand_beside_leads_with_and_without_units_that_can_die():
+    figure, data = topkd.active_units()
+    assert data["index"].str.endswith(" ReLU").sum() == data["index"].str.endswith(" LeakyReLU").sum() == 5
+    assert data.set_index("index").filter(like="KD", axis=0)["lead"].isna().all()
+    assert figure.axes[0].get_lines()[0].get_xdata().size == 10
+    assert ROWS["units"].between(0, 8).all()
+
+
+def test_points_and_losses_by_step():
+    _, data = topkd.number_of_points()
+    assert set(data["batch"]) == {8, 16, 32, 64, 128} and set(data["loss"]) == {n for n, _ in topkd.ONE_DELTA}
+    assert (data.query("loss == 'KD'")["mean"] == 0).all()
+    figure, data = topkd.student_training()
+    assert len(figure.axes) == 4 and (data.query("loss == 'KD'")["topology"] == 0).all()
+
+
+def test_fits_times_and_embeddings_are_drawn_from_their_tables():
+    _, fits = topkd.ripsnet_training()
+    assert set(fits["clouds"]) == {"alike", "varied"}
+    _, error = topkd.approximation_error()
+    assert error.groupby("cloud").size().tolist() == [20] * 3
+    _, places = topkd.embedding()
+    assert places.groupby("model").size().tolist() == [300] * 6 and places["explained"].between(0, 1).all()
+    _, times = topkd.computing_time()
+    ms = times.set_index("name")["ms"]
+    assert (ms > 0).all() and ms.index.is_unique
+    # what notebook 34 says of them
+    assert 2 * ms["RipsNet"] < ms["sorted deaths"] < 1.5 * ms["whole step, KD alone"]
+    assert ms["H1 image"] > 10 * ms["sorted deaths"]
