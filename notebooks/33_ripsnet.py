@@ -62,6 +62,8 @@ SKIPPED = "Skipped for your features: this part is about clouds of circles and t
 clouds = circles(40, seed=1)[0] if FEATURES is None else read_features(FEATURES, ARRAY).astype(float)
 if len(clouds) < 40:  # too few to fit a network
     points, rng = np.random.default_rng(0).permutation(np.concatenate(clouds)), np.random.default_rng(1)
+    if len(points) < 128:
+        raise ValueError(f"FEATURES: a network needs 40 clouds, or 128 points to draw them from, not {len(points)}")
     size = min(64, len(points) // 8)  # of a cloud; what is held out is drawn from points of its own
     parts = np.split(points, [3 * len(points) // 4])
     clouds = np.stack([rng.permutation(parts[k >= 450])[:size] for k in range(600)])

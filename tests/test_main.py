@@ -32,6 +32,7 @@ def test_no_command_is_an_error(capsys):
         (["data", "nothing"], "nothing"),
         (["deaths", "no-such-file.npy", "out.npy"], "no-such-file.npy"),
         (["deaths", "features.npy", "no-such-folder/out.npy"], "no-such-folder/out.npy"),
+        (["deaths", "features.npy", "."], "name a file"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, said, capsys):
@@ -88,3 +89,11 @@ def test_deaths_of_what_is_no_cloud_leave_no_file(tmp_path, capsys):
     assert main(["deaths", str(given), str(out)]) == 2
     assert f"{given}: has NaN or infinite values" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_deaths_do_not_replace_the_features(tmp_path, capsys):
+    given = tmp_path / "features.npy"
+    np.save(given, np.zeros((2, 5, 3)))
+    before = given.read_bytes()
+    assert main(["deaths", str(given), str(tmp_path / "." / "features.npy")]) == 2
+    assert "FILE itself" in capsys.readouterr().err and given.read_bytes() == before

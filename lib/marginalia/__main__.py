@@ -25,12 +25,15 @@ def run(options: argparse.Namespace) -> None:
 
         from marginalia.topology import h0_deaths, read_features
 
-        if not Path(options.out).absolute().parent.is_dir():  # said before the work, not after it
-            raise FileNotFoundError(f"{options.out}: there is no such folder")
+        out = Path(options.out)  # what is wrong with it is said before the work, not after it
+        if out.is_dir() or not out.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{out}: a folder, or in a folder that is not there; name a file")
+        if out.exists() and out.samefile(options.features):
+            raise ValueError(f"{out}: is FILE itself, which would be lost")
         deaths = h0_deaths(read_features(options.features))
-        with open(options.out, "wb") as file:  # under this name: np.save may add .npy
+        with open(out, "wb") as file:  # under this name: np.save may add .npy
             np.save(file, deaths)
-        print(f"{options.out}: {deaths.shape[0]:,} clouds, {deaths.shape[1]} deaths each, {deaths.dtype}")
+        print(f"{out}: {deaths.shape[0]:,} clouds, {deaths.shape[1]} deaths each, {deaths.dtype}")
     else:
         from marginalia.store import fetch
 
