@@ -289,9 +289,26 @@ figure
 # **Predict.** Does the lead of sorted deaths remain with a LeakyReLU?
 
 # %%
-figure, data = show(topkd.active_units, "extra/topkd-active-units")
+FEW = ["relational, δ = 25", *topkd.ONE_DELTA]
+
+
+def active_units():
+    chosen = topkd.students().query("batch == 64 and layer == 3 and student != 'cnn' and steps == 640")
+    chosen = chosen[chosen["name"].isin(FEW)]
+    figure, axes = plots.panels(2, 2, 2.8)
+    for place, (loss, part) in enumerate(chosen.query("student == 'mlp'").groupby("loss", sort=False)):
+        at = part["units"] + 0.12 * (place - 2)
+        axes[0].plot(at, 100 * part["accuracy"], ".", color=topkd.COLORS[loss], label=loss, markersize=6)
+    axes[0].set(xlabel="active units of 8", ylabel="accuracy, percent")
+    axes[0].legend()
+    activation = chosen["student"].map({"mlp": "ReLU", "leaky": "LeakyReLU"})
+    chosen = chosen.assign(name=chosen["name"] + ", " + activation)
+    ends = chosen.groupby("name", sort=False)[["accuracy", "units"]].mean()
+    return figure, ends.join(topkd.draw_leads(axes[1], chosen))
+
+
+figure, ends = show(active_units, "extra/topkd-active-units")
 if not OWN:
-    ends = data.set_index("index")
     display(ends.round(ROUNDED | {"accuracy": 3, "units": 1}))
     leaky = ends.filter(like="LeakyReLU", axis=0)
     assert leaky[["low", "high"]].abs().max(axis=None) < 1 and leaky.loc["KD, LeakyReLU", "accuracy"] > 0.955
@@ -299,7 +316,7 @@ if not OWN:
 figure
 
 # %% [markdown]
-# Drawn by [`figures.topkd.active_units`](../lib/marginalia/figures/topkd.py).
+# Left a dot a student with ReLU, right the leads over KD alone, with ReLU and with LeakyReLU.
 #
 # **Notice.** The lead of sorted deaths is a lead in *living units*. With ReLU the students of KD alone end with 5.6 active units of 8, those of sorted deaths with 7.3, of mean distance 7.0, of relational 6.9 (means of ten seeds), and in the left panel accuracy rises with the count. With LeakyReLU, KD alone reaches 95.9 %, more than any loss does with ReLU, and *all* leads are gone: that of sorted deaths is 0.0 points, with an interval of less than half a point to either side. On these digits a loss that spreads features out keeps units alive, whether it compares deaths or one mean distance.
 #
@@ -352,20 +369,25 @@ figure
 #
 # **Notice.** More points do not help topology more: the lead of sorted deaths over KD alone is largest in small batches, where KD alone loses most units, and shrinks towards 128. RipsNet follows KD alone at every size.
 
+
 # %%
-tables = {}
-for name in ("loss_terms", "homology_dimension", "matched_stage", "computing_time", "longer_training"):
-    id = name.replace("_", "-")
-    figure, data = show(
-        getattr(topkd, name), f"extra/topkd-{id}" if name == "longer_training" else f"topkd/{id}"
-    )
+def longer_training():
+    chosen = topkd.students().query("batch == 64 and layer == 3 and student == 'mlp'")
+    chosen = chosen[chosen["name"].isin(FEW)]
+    return topkd.leads_alone(chosen, ", " + chosen["steps"].astype(str) + " steps")
+
+
+papers = topkd.loss_terms, topkd.homology_dimension, topkd.matched_stage, topkd.computing_time
+for draw in (*papers, longer_training):
+    id = draw.__name__.replace("_", "-")
+    figure, data = show(draw, f"topkd/{id}" if draw in papers else f"extra/topkd-{id}")
     if not OWN:
-        tables[name] = data.set_index(data.columns[0]).rename_axis(id)
-        display(tables[name].round(ROUNDED))
-        assert name != "loss_terms" or tables[name].filter(like="α = 0", axis=0)["high"].max() < 0
+        table = data.set_index(data.columns[0]).rename_axis(id)
+        display(table.round(ROUNDED))
+        assert id != "loss-terms" or table.filter(like="α = 0", axis=0)["high"].max() < 0
 
 # %% [markdown]
-# Figures by [`loss_terms`, `homology_dimension`, `matched_stage`, `longer_training` and `computing_time` of `figures.topkd`](../lib/marginalia/figures/topkd.py); here as tables.
+# Figures by [`loss_terms`, `homology_dimension`, `matched_stage` and `computing_time` of `figures.topkd`](../lib/marginalia/figures/topkd.py); here as tables.
 #
 # **Notice.** *Loss terms:* both terms together are better than either alone for sorted deaths and mean distance; topology without KD is worse than KD alone in all three. α = 4 changes nothing against α = 2. *Dimension:* images of H0, of H1 and of both cannot be told from KD alone at δ = 5. *Layer:* the first hidden layer (256 features against 8, which sorted deaths compare without an adapter) does as well as the second. *Longer training:* twice as many steps leave the leads as they are, so they are no faster start. *Milliseconds:* an exact H0 loss with its gradient costs about as much as a step of KD alone, or less; RipsNet costs less than half of it, H1 more than ten times as much. So exact H0 is affordable in a training. (For one single batch gudhi is faster than our exact image, which is made for many at once.)
 
