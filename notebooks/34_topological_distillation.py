@@ -288,13 +288,11 @@ figure
 #
 # **Predict.** Does the lead of sorted deaths remain with a LeakyReLU?
 
+
 # %%
-FEW = ["relational, δ = 25", *topkd.ONE_DELTA]
-
-
 def active_units():
     chosen = topkd.students().query("batch == 64 and layer == 3 and student != 'cnn' and steps == 640")
-    chosen = chosen[chosen["name"].isin(FEW)]
+    chosen = chosen[chosen["name"].isin(topkd.FEW)]
     figure, axes = plots.panels(2, 2, 2.8)
     for place, (loss, part) in enumerate(chosen.query("student == 'mlp'").groupby("loss", sort=False)):
         at = part["units"] + 0.12 * (place - 2)
@@ -307,6 +305,7 @@ def active_units():
     return figure, ends.join(topkd.draw_leads(axes[1], chosen))
 
 
+# %%
 figure, ends = show(active_units, "extra/topkd-active-units")
 if not OWN:
     display(ends.round(ROUNDED | {"accuracy": 3, "units": 1}))
@@ -369,25 +368,18 @@ figure
 #
 # **Notice.** More points do not help topology more: the lead of sorted deaths over KD alone is largest in small batches, where KD alone loses most units, and shrinks towards 128. RipsNet follows KD alone at every size.
 
-
 # %%
-def longer_training():
-    chosen = topkd.students().query("batch == 64 and layer == 3 and student == 'mlp'")
-    chosen = chosen[chosen["name"].isin(FEW)]
-    return topkd.leads_alone(chosen, ", " + chosen["steps"].astype(str) + " steps")
-
-
-papers = topkd.loss_terms, topkd.homology_dimension, topkd.matched_stage, topkd.computing_time
-for draw in (*papers, longer_training):
-    id = draw.__name__.replace("_", "-")
-    figure, data = show(draw, f"topkd/{id}" if draw in papers else f"extra/topkd-{id}")
+for name in ("loss_terms", "homology_dimension", "matched_stage", "computing_time", "longer_training"):
+    id = name.replace("_", "-")
+    folder = "extra/topkd-" if name == "longer_training" else "topkd/"
+    figure, data = show(getattr(topkd, name), folder + id)
     if not OWN:
         table = data.set_index(data.columns[0]).rename_axis(id)
         display(table.round(ROUNDED))
-        assert id != "loss-terms" or table.filter(like="α = 0", axis=0)["high"].max() < 0
+        assert name != "loss_terms" or table.filter(like="α = 0", axis=0)["high"].max() < 0
 
 # %% [markdown]
-# Figures by [`loss_terms`, `homology_dimension`, `matched_stage` and `computing_time` of `figures.topkd`](../lib/marginalia/figures/topkd.py); here as tables.
+# Figures by [`loss_terms`, `homology_dimension`, `matched_stage`, `longer_training` and `computing_time` of `figures.topkd`](../lib/marginalia/figures/topkd.py); here as tables.
 #
 # **Notice.** *Loss terms:* both terms together are better than either alone for sorted deaths and mean distance; topology without KD is worse than KD alone in all three. α = 4 changes nothing against α = 2. *Dimension:* images of H0, of H1 and of both cannot be told from KD alone at δ = 5. *Layer:* the first hidden layer (256 features against 8, which sorted deaths compare without an adapter) does as well as the second. *Longer training:* twice as many steps leave the leads as they are, so they are no faster start. *Milliseconds:* an exact H0 loss with its gradient costs about as much as a step of KD alone, or less; RipsNet costs less than half of it, H1 more than ten times as much. So exact H0 is affordable in a training. (For one single batch gudhi is faster than our exact image, which is made for many at once.)
 

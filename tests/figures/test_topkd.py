@@ -101,26 +101,13 @@ def test_losses_are_compared_here_and_published_numbers_stand_apart(name):
 
 @pytest.mark.parametrize(
     ("name", "lines"),
-    [("homology_dimension", 3), ("loss_terms", 8), ("matched_stage", 4)],
+    [("homology_dimension", 3), ("loss_terms", 8), ("matched_stage", 4), ("longer_training", 8)],
 )
 def test_small_tables_have_a_line_for_each_loss(name, lines):
     figure, data = getattr(topkd, name)()
     assert len(data) == lines and data["lead"].notna().all()
     dots = figure.axes[0].get_lines()[0].get_xdata()
     assert len(dots) == data["seeds"].sum()
-
-
-def test_leads_of_chosen_students_by_what_is_added_to_their_names():
-    chosen = topkd.students().query(
-        "student == 'mlp' and batch == 64 and layer == 3 and name in @topkd.ONE_DELTA"
-    )
-    steps = chosen["steps"].astype(str)
-    figure, data = topkd.leads_alone(chosen, ", " + steps + " steps")
-    assert (
-        data["index"].str.endswith(" 640 steps").sum() == data["index"].str.endswith(" 1280 steps").sum() == 3
-    )
-    assert data["seeds"].eq(10).all() and not data["index"].str.startswith("KD").any()
-    assert len(figure.axes[0].get_lines()[0].get_xdata()) == 60
 
 
 def test_units_are_counted_of_eight():
