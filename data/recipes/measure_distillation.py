@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import product
+from timeit import timeit
 from typing import NamedTuple
 
 import gudhi
@@ -58,12 +59,10 @@ class Setting(NamedTuple):
     steps: int = STEPS
 
 
-KD, RELATIONAL = Setting("KD"), Setting("relational", delta=25)
-DISTANCE, DEATHS = Setting("mean distance", delta=1), Setting("sorted deaths", delta=1)
-RIPSNET, COLLAPSED = Setting("RipsNet", delta=5), Setting("exact image", delta=500)
-ALONE = DISTANCE, DEATHS, RIPSNET
-FEW = KD, RELATIONAL, *ALONE
-BY_STEP = KD, RIPSNET, DEATHS, COLLAPSED
+KD = Setting("KD")
+ALONE = Setting("mean distance", 2, 1), Setting("sorted deaths", 2, 1), Setting("RipsNet", 2, 5)
+FEW = KD, Setting("relational", 2, 25), *ALONE
+BY_STEP = KD, Setting("RipsNet", 2, 5), Setting("sorted deaths", 2, 1), Setting("exact image", 2, 500)
 
 
 def settings() -> Iterator[Setting]:
@@ -78,17 +77,16 @@ def settings() -> Iterator[Setting]:
         "PCE": (1, 10),
     }
     yield from (Setting("CE", 0), KD, Setting("KD", 4))
-    yield from (Setting(loss, delta=delta) for loss, some in weights.items() for delta in some)
+    yield from (Setting(loss, 2, delta) for loss, some in weights.items() for delta in some)
     yield from (one._replace(alpha=0) for one in ALONE)  # topology without KD
     yield from (one._replace(batch=batch) for one in (*ALONE, KD) for batch in (8, 16, 32, 128))
     yield from (Setting(loss, 2, 5, 32) for loss in ("H0 image", "H1 image", "H0 and H1 image"))
-    yield from (one._replace(layer="1") for one in (DISTANCE, DEATHS))
+    yield from (one._replace(layer="1") for one in ALONE[:2])
     # whether a lead is more than a faster start, and whether it is there where no unit of the bottleneck dies
     yield from (one._replace(steps=2 * STEPS) for one in FEW)
     yield from (one._replace(student="leaky") for one in FEW)
-    other = {"features": 1, "relational": 25, "exact image": 5, "PCE": 10}
-    yield from (Setting("CE", 0, student="cnn"), *(one._replace(student="cnn") for one in (KD, *ALONE)))
-    yield from (Setting(loss, delta=delta, student="cnn") for loss, delta in other.items())
+    other = Setting("CE", 0), Setting("features", 2, 1), Setting("exact image", 2, 5), Setting("PCE", 2, 10)
+    yield from (one._replace(student="cnn") for one in (*FEW, *other))
 
 
 # --- the teacher, its RipsNet, and the windows of exact images
@@ -169,16 +167,11 @@ def distilled(
     layer = digits.CNN_FEATURES if cnn else setting.layer
     # only losses of the features themselves need equal widths
     adapter = nn.Linear(16, 64) if cnn and setting.loss in ("features", "RipsNet") else nn.Identity()
+    batches, topology = train.batches(setting.batch), topologies()[setting.loss]
+    options = training.Options(setting.steps, rate, clip=10, seed=seed, every=setting.steps // 8)
+    layers = layer, setting.layer
     rows = losses.distil(
-        student,
-        trained()[0],
-        train.batches(setting.batch),
-        training.Options(setting.steps, rate, clip=10, seed=seed, every=setting.steps // 8),
-        topologies()[setting.loss],
-        (layer, setting.layer),
-        setting.alpha,
-        setting.delta,
-        adapter,
+        student, trained()[0], batches, options, topology, layers, setting.alpha, setting.delta, adapter
     )
     return student, lambda x: adapter(collect_features(student, [x], layer)[0]).detach(), rows
 
@@ -217,7 +210,7 @@ def students() -> None:
             if setting in BY_STEP:
                 steps = pd.concat([steps, history])
                 write("distillation_steps", steps)
-            print(f"{len(table)} students:", *found.values(), flush=True)
+            print("students so far:", len(table), *found.values(), flush=True)
 
 
 def schedule() -> None:
@@ -259,7 +252,7 @@ def times() -> None:
     Of one image, of each loss with its gradient, and of a whole step of KD alone.
     """
     torch.set_num_threads(1)
-    (teacher, net, window), named = trained(), topologies()
+    teacher, net, window = trained()
     f_t, f_s = collect_features(teacher, digits.digits()[0].x[:128].split(64), digits.FEATURES)
     f_s = f_s.requires_grad_()
     ways = {
@@ -267,18 +260,14 @@ def times() -> None:
         "one image, exact": partial(topkd.exact_profile, f_t, **window),
         "one image, RipsNet": partial(net, f_t),
     }
-    ways |= {name: partial(loss, f_s, f_t) for name, loss in named.items() if name not in ("CE", "KD")}
-    rows = []
+    for name, loss in list(topologies().items())[2:]:  # without CE and KD
+        ways[name] = lambda loss=loss: loss(f_s, f_t).backward()
+    seconds, rows = partial(timeit, timer=time.process_time, number=1), []
     for _, (name, way) in product(range(30), ways.items()):
-        began = time.process_time()
-        result = way()
-        if name in named:
-            result.backward()
-        rows.append({"name": name, "ms": 1000 * (time.process_time() - began)})
+        rows.append({"name": name, "ms": 1000 * seconds(way)})
     for seed in range(3):
-        began = time.process_time()
-        distilled(KD._replace(steps=400), seed, digits.digits(LABELLED)[0])
-        rows.append({"name": "whole step, KD alone", "ms": 1000 * (time.process_time() - began) / 400})
+        way = partial(distilled, KD._replace(steps=400), seed, digits.digits(LABELLED)[0])
+        rows.append({"name": "whole step, KD alone", "ms": 1000 * seconds(way) / 400})
     write("distillation_times", pd.DataFrame(rows).groupby("name", sort=False, as_index=False).min())
 
 
