@@ -31,7 +31,8 @@ def test_each_setting_is_there_once_and_has_its_control():
     controls = {(one.batch, one.student) for one in settings if one[:3] == ("KD", 2, 0)}
     assert {(one.batch, one.student) for one in settings} == controls
     assert set(recipe.BY_STEP) <= set(settings)
-    assert {one.loss for one in settings} <= recipe.topologies().keys()
+    assert {one.loss for one in settings if one.delta} == recipe.topologies().keys()
+    assert {one.loss for one in settings if not one.delta} == {"CE", "KD"}
 
 
 def test_schedule_sees_no_test_image(short, monkeypatch):
