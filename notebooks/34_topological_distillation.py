@@ -288,10 +288,26 @@ figure
 #
 # **Predict.** Does the lead of sorted deaths remain with a LeakyReLU?
 
+
 # %%
-figure, data = show(topkd.active_units, "extra/topkd-active-units")
+def active_units():
+    chosen = topkd.students().query("batch == 64 and layer == 3 and student != 'cnn' and steps == 640")
+    chosen = chosen[chosen["name"].isin(topkd.FEW)]
+    figure, axes = plots.panels(2, 2, 2.8)
+    for place, (loss, part) in enumerate(chosen.query("student == 'mlp'").groupby("loss", sort=False)):
+        at = part["units"] + 0.12 * (place - 2)
+        axes[0].plot(at, 100 * part["accuracy"], ".", color=topkd.COLORS[loss], label=loss, markersize=6)
+    axes[0].set(xlabel="active units of 8", ylabel="accuracy, percent")
+    axes[0].legend()
+    activation = chosen["student"].map({"mlp": "ReLU", "leaky": "LeakyReLU"})
+    chosen = chosen.assign(name=chosen["name"] + ", " + activation)
+    ends = chosen.groupby("name", sort=False)[["accuracy", "units"]].mean()
+    return figure, ends.join(topkd.draw_leads(axes[1], chosen))
+
+
+# %%
+figure, ends = show(active_units, "extra/topkd-active-units")
 if not OWN:
-    ends = data.set_index("index")
     display(ends.round(ROUNDED | {"accuracy": 3, "units": 1}))
     leaky = ends.filter(like="LeakyReLU", axis=0)
     assert leaky[["low", "high"]].abs().max(axis=None) < 1 and leaky.loc["KD, LeakyReLU", "accuracy"] > 0.955
@@ -299,7 +315,7 @@ if not OWN:
 figure
 
 # %% [markdown]
-# Drawn by [`figures.topkd.active_units`](../lib/marginalia/figures/topkd.py).
+# Left a dot a student with ReLU, right the leads over KD alone, with ReLU and with LeakyReLU.
 #
 # **Notice.** The lead of sorted deaths is a lead in *living units*. With ReLU the students of KD alone end with 5.6 active units of 8, those of sorted deaths with 7.3, of mean distance 7.0, of relational 6.9 (means of ten seeds), and in the left panel accuracy rises with the count. With LeakyReLU, KD alone reaches 95.9 %, more than any loss does with ReLU, and *all* leads are gone: that of sorted deaths is 0.0 points, with an interval of less than half a point to either side. On these digits a loss that spreads features out keeps units alive, whether it compares deaths or one mean distance.
 #
@@ -353,16 +369,14 @@ figure
 # **Notice.** More points do not help topology more: the lead of sorted deaths over KD alone is largest in small batches, where KD alone loses most units, and shrinks towards 128. RipsNet follows KD alone at every size.
 
 # %%
-tables = {}
 for name in ("loss_terms", "homology_dimension", "matched_stage", "computing_time", "longer_training"):
     id = name.replace("_", "-")
-    figure, data = show(
-        getattr(topkd, name), f"extra/topkd-{id}" if name == "longer_training" else f"topkd/{id}"
-    )
+    folder = "extra/topkd-" if name == "longer_training" else "topkd/"
+    figure, data = show(getattr(topkd, name), folder + id)
     if not OWN:
-        tables[name] = data.set_index(data.columns[0]).rename_axis(id)
-        display(tables[name].round(ROUNDED))
-        assert name != "loss_terms" or tables[name].filter(like="α = 0", axis=0)["high"].max() < 0
+        table = data.set_index(data.columns[0]).rename_axis(id)
+        display(table.round(ROUNDED))
+        assert name != "loss_terms" or table.filter(like="α = 0", axis=0)["high"].max() < 0
 
 # %% [markdown]
 # Figures by [`loss_terms`, `homology_dimension`, `matched_stage`, `longer_training` and `computing_time` of `figures.topkd`](../lib/marginalia/figures/topkd.py); here as tables.

@@ -31,11 +31,13 @@ def test_each_setting_is_there_once_and_has_its_control():
     controls = {(one.batch, one.student) for one in settings if one[:3] == ("KD", 2, 0)}
     assert {(one.batch, one.student) for one in settings} == controls
     assert set(recipe.BY_STEP) <= set(settings)
-    assert {one.loss for one in settings} <= recipe.topologies().keys()
+    assert {one.loss for one in settings if one.delta} == recipe.topologies().keys()
+    assert {one.loss for one in settings if not one.delta} == {"CE", "KD"}
 
 
 def test_schedule_sees_no_test_image(short, monkeypatch):
-    monkeypatch.setattr(recipe, "digits", lambda: (digits()[0], None))
+    train, _ = digits()
+    monkeypatch.setattr(recipe.digits, "digits", lambda: (train, None))
     monkeypatch.setattr(recipe, "LENGTHS", (8,))
     recipe.schedule()
     table = recipe.read("distillation_schedule")
@@ -75,7 +77,8 @@ def test_students_that_are_there_are_not_trained_again(short, monkeypatch, capsy
     monkeypatch.setattr(recipe, "settings", lambda: some)
     recipe.students()
     table = recipe.read("distillation")
-    assert "1 of 1" in capsys.readouterr().out.splitlines()[-1]
+    printed = [line.split()[3] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["1", "2", "3"]  # each was trained once
     assert table["loss"].tolist() == ["KD", "CE", "RipsNet"]
     pd.testing.assert_frame_equal(table.iloc[:2], first, check_dtype=False)
     assert recipe.read("distillation_steps")["loss"].unique().tolist() == ["KD", "RipsNet"]
@@ -84,7 +87,7 @@ def test_students_that_are_there_are_not_trained_again(short, monkeypatch, capsy
 def test_image_of_topkd_is_ours_up_to_the_bump_along_birth():
     window = recipe.topologies()["exact image"].keywords
     cloud = cloud_batches(recipe.trained()[0], 1, 20)[0]
-    theirs = recipe.gudhi_image(cloud.double().numpy(), **window).reshape(20, 20)
+    theirs = recipe.gudhi_image(cloud.double().numpy(), window).reshape(20, 20)
     profile = topkd.exact_profile(cloud.double(), **window)
     peak = 1 / (np.sqrt(2 * np.pi) * window["bandwidth"])
     np.testing.assert_allclose(theirs, peak * profile[:, None].expand(-1, 20), rtol=1e-9, atol=1e-12)

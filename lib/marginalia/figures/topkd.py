@@ -35,10 +35,9 @@ COLORS = {
     "RipsNet": PALETTE["green"],
 }
 PARTS = {"ce": "cross-entropy", "kd": "α × KD", "topology": "δ × topology"}
-ACTIVATION = {"mlp": "ReLU", "leaky": "LeakyReLU"}
 LIKE_TEACHER = "layer == 3 and student == 'mlp' and steps == 640"
-ONE_DELTA = [("KD", 0), ("mean distance", 1), ("sorted deaths", 1), ("RipsNet", 5)]
-FEW = [("relational", 25), *ONE_DELTA]
+ONE_DELTA = ["KD", "mean distance, δ = 1", "sorted deaths, δ = 1", "RipsNet, δ = 5"]
+FEW = ["relational, δ = 25", *ONE_DELTA]
 
 
 def overview() -> tuple[Figure, pd.DataFrame]:
@@ -49,36 +48,36 @@ def overview() -> tuple[Figure, pd.DataFrame]:
     """
     teacher, net, window = trained()
     x = digits()[1].x[:64]
-    networks = {"teacher": teacher, "student": student_after(200, teacher)}
-    clouds = {name: collect_features(network, [x], FEATURES)[0] for name, network in networks.items()}
-    pca = PCA(2).fit(clouds["teacher"])
-    deaths = pd.DataFrame({name: h0_deaths(cloud) for name, cloud in clouds.items()})
-    exact = {name: exact_profile(cloud, **window)[:, None].expand(20, 20) for name, cloud in clouds.items()}
-    predicted = {name: net(cloud).detach().view(20, 20) for name, cloud in clouds.items()}
+    networks = teacher, student_after(200, teacher)
+    clouds = torch.stack([collect_features(network, [x], FEATURES)[0] for network in networks])
+    deaths = h0_deaths(clouds)  # (2, 63)
+    exact = exact_profile(clouds, **window)[..., None].expand(2, 20, 20)
+    predicted = net(clouds).detach().view(2, 20, 20)
+    pca = PCA(2).fit(clouds[0])
 
     figure, axes = plots.panels(10, 5, 1.6)
-    lines = np.reshape(axes, (2, 5))
     plots.bare(axes[0], (40, 40))
     tiles = pad(x[:16].view(4, 4, 8, 8), (1, 1, 1, 1)).transpose(1, 2).reshape(40, 40)
     axes[0].imshow(1 - tiles.numpy(), "gray", extent=(0, 40, 40, 0))
-    gaps = [mse_loss(*images.values()) for images in (exact, predicted)]
     axes[5].axis("off")
-    said = "mean squared difference\nof the two images\n\nexact {:.3f}\nRipsNet {:.3f}".format(*gaps)
+    gaps = f"exact {mse_loss(*exact):.3f}\nRipsNet {mse_loss(*predicted):.3f}"
+    said = f"mean squared difference\nof the two images\n\n{gaps}"
     axes[5].text(0.5, 0.5, said, ha="center", va="center", fontsize=8)
-    for (name, cloud), (_, points, bars, *images) in zip(clouds.items(), lines, strict=True):
-        points.scatter(*pca.transform(cloud).T, 6, color=NETWORKS[name])
+    for k, (name, color) in enumerate(NETWORKS.items()):
+        points, bars, *images = axes[5 * k + 1 : 5 * k + 5]
+        points.scatter(*pca.transform(clouds[k]).T, 6, color=color)
         points.set(ylabel=name, xticks=[], yticks=[])
-        bars.hlines(range(63), 0, deaths[name], color=NETWORKS[name], linewidth=1)
-        bars.set(xlim=(0, deaths.max(axis=None)), yticks=[], xlabel="edge length")
-        for panel, image in zip(images, (exact[name], predicted[name]), strict=True):
+        bars.hlines(range(63), 0, deaths[k], color=color, linewidth=1)
+        bars.set(xlim=(0, deaths.max().item()), yticks=[], xlabel="edge length")
+        for panel, image in zip(images, (exact[k], predicted[k]), strict=True):
             plots.persistence_image(panel, image.numpy(), (0, 0, *window["ranges"]), vmax=1)
             panel.set(xlabel="", ylabel="", xticks=[])
         images[0].set_ylabel("persistence")
-    titles = ("16 of 64 images", "features", "H0 bars", "exact", "RipsNet")
-    for panel, title in zip(lines[0], titles, strict=True):
+    titles = "16 of 64 images", "features", "H0 bars", "exact", "RipsNet"
+    for panel, title in zip(axes, titles, strict=False):
         panel.set_title(title)
-    lines[1, 1].set(xlim=lines[0, 1].get_xlim(), ylim=lines[0, 1].get_ylim())
-    return figure, deaths
+    axes[6].set(xlim=axes[1].get_xlim(), ylim=axes[1].get_ylim())
+    return figure, pd.DataFrame(deaths.T, columns=list(NETWORKS))
 
 
 def ripsnet_training() -> tuple[Figure, pd.DataFrame]:
@@ -107,11 +106,11 @@ def student_training() -> tuple[Figure, pd.DataFrame]:
     """
     table = read_table("measured/topology/distillation_steps.csv")
     figure, axes = plots.panels(4, 4, 2.4, sharey=True)
-    for panel, (name, runs) in zip(axes, table.groupby(label(table), sort=False), strict=True):
+    for panel, ((loss, delta), runs) in zip(axes, table.groupby(["loss", "delta"], sort=False), strict=True):
         for (part, text), color in zip(PARTS.items(), CYCLE, strict=False):
             if runs[part].any():  # KD alone has no topology
                 plots.seed_curves(panel, runs, part, color, text)
-        panel.set(yscale="log", xlabel="steps", title=name.replace(", ", "\n"))
+        panel.set(yscale="log", xlabel="steps", title=label(loss, 2, delta).replace(", ", "\n"))
     axes[0].set_ylabel("part of the loss")
     plots.legend(figure, {text: {"color": color} for text, color in zip(PARTS.values(), CYCLE, strict=False)})
     return figure, table
@@ -136,33 +135,30 @@ def different_architectures() -> tuple[Figure, dict[str, pd.DataFrame]]:
 
 
 def _beside_published(ours: pd.DataFrame, teacher: str, student: str):
-    figure, axes = plots.panels(3, 3, 1.6 + 0.19 * label(ours).nunique(), width_ratios=(1.6, 0.9, 1.2))
+    figure, axes = plots.panels(3, 3, 1.6 + 0.19 * ours["name"].nunique(), width_ratios=(1.6, 0.9, 1.2))
     summary = draw_leads(axes[0], ours)
     if summary["low"].min() < -20:  # students that collapsed
+        ticks = [-50, -10, -5, 0, 5]
         axes[0].set_xscale("symlog", linthresh=10)
-        axes[0].set_xticks([-50, -10, -5, 0, 5], [-50, -10, -5, 0, 5])
-        axes[0].set_xlim(1.2 * with_leads(ours)["lead"].min(), None)
+        axes[0].set(xticks=ticks, xticklabels=ticks, xlim=(1.2 * ours["lead"].min(), None))
         axes[0].set_xlabel("points above KD, log below −10")
-    gaps = ours.groupby(label(ours))["gap"].mean()[summary.index]
-    axes[1].plot(gaps, range(len(gaps)), "o", color=NETWORKS["student"])
-    control = ours.query("delta == 0 and loss == 'KD' and alpha == 2")["gap"].mean()
-    axes[1].axvline(control, color=plots.NEUTRAL, linewidth=1)
-    axes[1].set(
-        yticks=[], ylim=axes[0].get_ylim(), xlim=(0, None), xlabel="gap of H0 deaths", title="line: KD"
-    )
+    gaps = ours.groupby("name")["gap"].mean()
+    axes[1].plot(gaps[summary.index], range(len(summary)), "o", color=NETWORKS["student"])
+    axes[1].axvline(gaps["KD"], color=plots.NEUTRAL, linewidth=1)
+    axes[1].set(yticks=[], ylim=axes[0].get_ylim(), xlim=(0, None), xlabel="gap of H0 deaths")
+    axes[1].set_title("line: KD")
     table = published(teacher, student)
     for (source, part), color in zip(table.groupby("source", sort=False), CYCLE[2:], strict=False):
         axes[2].plot(part["accuracy"], part.index, "D", color=color, label=source)
     axes[2].set_yticks(table.index, table["method"])
-    axes[2].set(title="published, CIFAR-100", xlabel="accuracy, percent")
-    axes[2].set_ylim(len(table) - 0.4, -0.6)
+    axes[2].set(title="published, CIFAR-100", xlabel="accuracy, percent", ylim=(len(table) - 0.4, -0.6))
     figure.legend(loc="outside lower right", ncols=2)
     return figure, {"here": summary.reset_index(), "published": table}
 
 
 def homology_dimension() -> tuple[Figure, pd.DataFrame]:
     """Exact images of components, of loops and of both, in batches of 32: accuracy beside KD alone."""
-    return _leads_alone(students().query("loss in ('H0 image', 'H1 image', 'H0 and H1 image')"))
+    return leads_alone(students().query("loss in ('H0 image', 'H1 image', 'H0 and H1 image')"))
 
 
 def number_of_points() -> tuple[Figure, pd.DataFrame]:
@@ -170,45 +166,42 @@ def number_of_points() -> tuple[Figure, pd.DataFrame]:
 
     Right the difference to KD alone at the same size. Returns (figure, data): mean lead by loss and size.
     """
-    chosen = students().query(f"{LIKE_TEACHER} and alpha == 2")
-    chosen = with_leads(only(chosen, ONE_DELTA))
+    chosen = students().query(f"{LIKE_TEACHER} and name in @ONE_DELTA")
     figure, axes = plots.panels(2, 2, 2.6)
     for loss, runs in chosen.groupby("loss", sort=False):
-        runs = runs.rename(columns={"batch": "step"}).assign(accuracy=100 * runs["accuracy"])
-        plots.seed_curves(axes[0], runs, "accuracy", COLORS[loss], loss)
+        runs = runs.assign(step=runs["batch"], percent=100 * runs["accuracy"])
+        plots.seed_curves(axes[0], runs, "percent", COLORS[loss], loss)
         if loss != "KD":
             plots.seed_curves(axes[1], runs, "lead", COLORS[loss], loss)
-    axes[0].set(ylabel="accuracy, percent")
-    axes[1].set(ylabel="points above KD")
     axes[1].axhline(0, color=plots.NEUTRAL, linewidth=1)
-    for panel in axes:
+    sizes = sorted(chosen["batch"].unique())
+    for panel, quantity in zip(axes, ("accuracy, percent", "points above KD"), strict=True):
         panel.set_xscale("log", base=2)
-        panel.set_xticks(sorted(chosen["batch"].unique()), sorted(chosen["batch"].unique()))
-        panel.set_xlabel("images in a batch")
+        panel.set_xticks(sizes, sizes)
+        panel.set(xlabel="images in a batch", ylabel=quantity)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure, chosen.groupby(["loss", "batch"], sort=False)["lead"].agg(
-        ["mean", "min", "max"]
-    ).reset_index()
+    leads = chosen.groupby(["loss", "batch"], sort=False)["lead"]
+    return figure, leads.agg(["mean", "min", "max"]).reset_index()
 
 
 def loss_terms() -> tuple[Figure, pd.DataFrame]:
     """Cross-entropy with KD, with topology, with both: accuracy beside KD alone, the control at delta = 0."""
     chosen = students().query(f"{LIKE_TEACHER} and batch == 64")
-    return _leads_alone(only(chosen, [("CE", 0), *ONE_DELTA]))
+    return leads_alone(chosen.query("alpha != 2 or name in @ONE_DELTA"))
 
 
 def matched_stage() -> tuple[Figure, pd.DataFrame]:
     """Which hidden layer's features are matched, the first or the second: accuracy beside KD alone."""
-    chosen = students().query(
-        "batch == 64 and student == 'mlp' and alpha == 2 and steps == 640 and delta == 1"
-    )
-    chosen = chosen[chosen["loss"].isin(["mean distance", "sorted deaths"])]
-    return _leads_alone(chosen, ", layer " + chosen["layer"].map({1: "1 of 2", 3: "2 of 2"}))
+    chosen = students().query("student == 'mlp' and steps == 640 and batch == 64 and name in @ONE_DELTA")
+    chosen = chosen.query("loss in ('mean distance', 'sorted deaths')")
+    return leads_alone(chosen, ", layer " + chosen["layer"].map({1: "1 of 2", 3: "2 of 2"}))
 
 
-def _leads_alone(chosen: pd.DataFrame, more: pd.Series | str = "") -> tuple[Figure, pd.DataFrame]:
-    figure, (axes,) = plots.panels(1, 1, 0.9 + 0.26 * (label(chosen) + more).nunique())
-    return figure, draw_leads(axes, chosen, more).reset_index()
+def leads_alone(chosen: pd.DataFrame, more: pd.Series | str = "") -> tuple[Figure, pd.DataFrame]:
+    """Students' leads over KD alone as a figure of its own; more: what is added to their names."""
+    chosen = chosen.assign(name=chosen["name"] + more)
+    figure, (axes,) = plots.panels(1, 1, 0.9 + 0.26 * chosen["name"].nunique())
+    return figure, draw_leads(axes, chosen).reset_index()
 
 
 def approximation_error() -> tuple[Figure, pd.DataFrame]:
@@ -218,11 +211,10 @@ def approximation_error() -> tuple[Figure, pd.DataFrame]:
     fitted to the teacher. Returns (figure, data): both values by persistence.
     """
     teacher, net, window = trained()
-    untrained = student_after(0, teacher)
     clouds = {
         "teacher, drawn alike": cloud_batches(teacher, 1, seed=1, varied=False)[0],
         "teacher, varied": cloud_batches(teacher, 1, seed=3)[0],
-        "student before its training": cloud_batches(untrained, 1, seed=1, varied=False)[0],
+        "student before its training": cloud_batches(student_after(0, teacher), 1, seed=1, varied=False)[0],
     }
     mean = exact_profile(cloud_batches(teacher, 200, seed=2), **window).mean(0)
     figure, axes = plots.panels(3, 3, 2.5, sharey=True)
@@ -272,31 +264,11 @@ def computing_time() -> tuple[Figure, pd.DataFrame]:
 
 def longer_training() -> tuple[Figure, pd.DataFrame]:
     """Whether a lead over KD alone is more than a faster start: students that learn twice as long."""
-    chosen = students().query("batch == 64 and layer == 3 and student == 'mlp' and alpha == 2")
-    chosen = only(chosen, FEW)
-    return _leads_alone(chosen, ", " + chosen["steps"].astype(str) + " steps")
+    chosen = students().query("batch == 64 and layer == 3 and student == 'mlp' and name in @FEW")
+    return leads_alone(chosen, ", " + chosen["steps"].astype(str) + " steps")
 
 
-def active_units() -> tuple[Figure, pd.DataFrame]:
-    """Accuracy against the units of the student's bottleneck that are active, and leads where none can die.
-
-    Left each student with ReLU, a colour a loss; right the leads over KD alone with ReLU and with LeakyReLU.
-    Data: means over seeds, KD alone among them.
-    """
-    chosen = students().query(
-        "batch == 64 and layer == 3 and student != 'cnn' and alpha == 2 and steps == 640"
-    )
-    chosen = only(chosen, FEW)
-    figure, axes = plots.panels(2, 2, 2.8)
-    for place, (loss, part) in enumerate(chosen.query("student == 'mlp'").groupby("loss", sort=False)):
-        at = part["units"] + 0.12 * (place - 2)
-        axes[0].plot(at, 100 * part["accuracy"], ".", color=COLORS[loss], label=loss, markersize=6)
-    axes[0].set(xlabel="active units of 8", ylabel="accuracy, percent")
-    axes[0].legend()
-    activation = ", " + chosen["student"].map(ACTIVATION)
-    summary = draw_leads(axes[1], chosen, activation)
-    ends = chosen.groupby(label(chosen) + activation, sort=False)[["accuracy", "units"]].mean()
-    return figure, ends.join(summary).reset_index()
+# --- what they share
 
 
 def trained() -> tuple[nn.Sequential, RipsNet, dict]:
@@ -311,11 +283,9 @@ def trained() -> tuple[nn.Sequential, RipsNet, dict]:
 def student_after(steps: int, teacher: nn.Module) -> nn.Sequential:
     """A student that has learned so many steps by KD alone."""
     torch.manual_seed(0)
-    student = classifier(64, 8, 64)
-    if steps:
-        options = training.Options(steps, 5e-3, clip=10)
-        layers = (FEATURES, FEATURES)
-        distil(student, teacher, digits(200)[0].batches(64), options, distance_loss, layers, delta=0)
+    student, layers = classifier(64, 8, 64), (FEATURES, FEATURES)
+    options = training.Options(steps, 5e-3, clip=10)
+    distil(student, teacher, digits(200)[0].batches(64), options, distance_loss, layers, delta=0)
     return student.eval()
 
 
@@ -327,52 +297,42 @@ def exact_profile(
 
 
 def students() -> pd.DataFrame:
-    """A row a student: with which loss it learned, and what was measured."""
-    return read_table("measured/topology/distillation.csv")
+    """A row a student: what it learned with, by columns and as its `name`, and what was measured.
 
-
-def only(table: pd.DataFrame, chosen: list[tuple[str, float]]) -> pd.DataFrame:
-    """The students of these losses and deltas."""
-    return table[pd.MultiIndex.from_frame(table[["loss", "delta"]]).isin(chosen)]
+    `lead`: points of accuracy above KD alone (alpha 2) of the same batch, student, steps and seed.
+    """
+    table = read_table("measured/topology/distillation.csv")
+    same = ["batch", "student", "steps", "seed"]
+    control = table.query("loss == 'KD' and alpha == 2").set_index(same)["accuracy"]
+    lead = 100 * (table["accuracy"] - table[same].join(control, on=same)["accuracy"])
+    return table.assign(name=[*map(label, table["loss"], table["alpha"], table["delta"])], lead=lead)
 
 
 def published(teacher: str, student: str) -> pd.DataFrame:
     """Confirmed accuracies on CIFAR-100 for a pair of networks: method, accuracy, source."""
-    pair = f"teacher == '{teacher}' and student == '{student}'"
-    readmes = read_table("published/topkd_baselines.csv").query(pair)
-    log = read_table("published/topkd_cifar100.csv").query(pair)
-    again = read_table("published/topkd_rerun.csv").query(pair)
-    readmes = readmes[~readmes["method"].str.contains("alone")].assign(source="other authors' READMEs")
-    log = log.assign(
-        method="TopKD", accuracy=log["student_accuracy"], source="TopKD's log: best epoch on test data"
-    )
-    again = again.assign(accuracy=again["last_epoch"], source="trained again by PCE's authors, last epoch")
-    columns = ["method", "accuracy", "source"]
-    return pd.concat([part[columns] for part in (readmes, log, again)], ignore_index=True)
+    readmes = read_table("published/topkd_baselines.csv")
+    log = read_table("published/topkd_cifar100.csv").rename(columns={"student_accuracy": "accuracy"})
+    again = read_table("published/topkd_rerun.csv").rename(columns={"last_epoch": "accuracy"})
+    tables = {
+        "other authors' READMEs": readmes[~readmes["method"].str.contains("alone")],
+        "TopKD's log: best epoch on test data": log.assign(method="TopKD"),
+        "trained again by PCE's authors, last epoch": again,
+    }
+    table = pd.concat([part.assign(source=source) for source, part in tables.items()])
+    chosen = (table["teacher"] == teacher) & (table["student"] == student)
+    return table.loc[chosen, ["method", "accuracy", "source"]].reset_index(drop=True)
 
 
-def label(table: pd.DataFrame) -> pd.Series:
+def label(loss: str, alpha: float, delta: float) -> str:
     """What a student learned with, in words: the loss, its delta, and an alpha that is not 2."""
-    delta = (", δ = " + table["delta"].map("{:g}".format)).where(table["delta"] > 0, "")
-    alpha = (", α = " + table["alpha"].map("{:g}".format)).where(
-        (table["alpha"] != 2) & (table["loss"] != "CE"), ""
-    )
-    return table["loss"] + delta + alpha
+    weight = f", δ = {delta:g}" if delta else ""
+    return loss + weight + (f", α = {alpha:g}" if alpha != 2 and loss != "CE" else "")
 
 
-def with_leads(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds `lead`: points of accuracy above KD alone (alpha 2) of the same batch, student, steps and seed."""
-    keys = ["batch", "student", "steps", "seed"]
-    control = students().query("loss == 'KD' and alpha == 2").set_index(keys)["accuracy"]
-    return table.assign(
-        lead=100 * (table["accuracy"] - control[pd.MultiIndex.from_frame(table[keys])].to_numpy())
-    )
-
-
-def compare(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+def compare(table: pd.DataFrame) -> pd.DataFrame:
     """Mean lead over KD alone by name, its 95 % t interval, p of the paired t test, and Holm's p."""
     rows = {}
-    for name, lead in with_leads(table)["lead"].groupby(names, sort=False):
+    for name, lead in table.groupby("name", sort=False)["lead"]:
         test = stats.ttest_1samp(lead, 0)
         rows[name] = (len(lead), lead.mean(), *test.confidence_interval(), test.pvalue)
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["seeds", "lead", "low", "high", "p"])
@@ -380,14 +340,12 @@ def compare(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     return frame.assign(holm=(ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1))
 
 
-def draw_leads(axes: Axes, table: pd.DataFrame, more: pd.Series | str = "") -> pd.DataFrame:
-    """Every seed's lead over KD alone, its mean and t interval, a loss a line; returns `compare`."""
-    others = (table["loss"] != "KD") | (table["alpha"] != 2)
-    table, names = table[others], (label(table) + more)[others]
-    summary = compare(table, names)
-    places = names.map({name: k for k, name in enumerate(summary.index)})
-    axes.plot(with_leads(table)["lead"], places + 0.25, ".", color="0.5", markersize=3)
+def draw_leads(axes: Axes, table: pd.DataFrame) -> pd.DataFrame:
+    """Every seed's lead over KD alone, its mean and t interval, a name a line; returns `compare`."""
+    table = table.query("loss != 'KD' or alpha != 2")
+    summary = compare(table)
+    places = summary.index.get_indexer(table["name"])
+    axes.plot(table["lead"], places + 0.25, ".", color="0.5", markersize=3)
     plots.intervals(axes, summary, "lead", color=NETWORKS["teacher"])
-    counts = " or ".join(map(str, sorted(summary["seeds"].unique())))
-    axes.set(xlabel="points above KD", title=f"{counts} seeds, digits")
+    axes.set(xlabel="points above KD", title=f"{table['seed'].nunique()} seeds, digits")
     return summary
