@@ -25,14 +25,14 @@ from marginalia.topology.digits import FEATURES, TEACHER, classifier, cloud_batc
 from marginalia.topology.distillation import distance_loss, distil
 from marginalia.topology.images import topkd_weight
 
-NETWORKS = {"teacher": PALETTE["blue"], "student": PALETTE["vermilion"]}
-COLORS = {
+NETWORKS = {"teacher": PALETTE["sky"], "student": PALETTE["orange"]}
+COLORS = {  # exact image, RipsNet and size as in `ripsnet`
     "KD": PALETTE["grey"],
     "relational": PALETTE["orange"],
-    "mean distance": PALETTE["sky"],
-    "sorted deaths": PALETTE["blue"],
-    "exact image": PALETTE["vermilion"],
-    "RipsNet": PALETTE["green"],
+    "mean distance": PALETTE["green"],
+    "sorted deaths": PALETTE["purple"],
+    "exact image": PALETTE["blue"],
+    "RipsNet": PALETTE["vermilion"],
 }
 PARTS = {"ce": "cross-entropy", "kd": "α × KD", "topology": "δ × topology"}
 LIKE_TEACHER = "layer == 3 and student == 'mlp' and steps == 640"
@@ -143,7 +143,7 @@ def _beside_published(ours: pd.DataFrame, teacher: str, student: str):
         axes[0].set(xticks=ticks, xticklabels=ticks, xlim=(1.2 * ours["lead"].min(), None))
         axes[0].set_xlabel("points above KD, log below −10")
     gaps = ours.groupby("name")["gap"].mean()
-    axes[1].plot(gaps[summary.index], range(len(summary)), "o", color=NETWORKS["student"])
+    axes[1].plot(gaps[summary.index], range(len(summary)), "o", color="black")
     axes[1].axvline(gaps["KD"], color=plots.NEUTRAL, linewidth=1)
     axes[1].set(yticks=[], ylim=axes[0].get_ylim(), xlim=(0, None), xlabel="gap of H0 deaths")
     axes[1].set_title("line: KD")
@@ -162,24 +162,21 @@ def homology_dimension() -> tuple[Figure, pd.DataFrame]:
 
 
 def number_of_points() -> tuple[Figure, pd.DataFrame]:
-    """Accuracy against the size of the batch, which is the number of points of a cloud; equal steps.
+    """Lead over KD alone against the size of the batch, the number of points of a cloud; equal steps.
 
-    Right the difference to KD alone at the same size. Returns (figure, data): mean lead by loss and size.
+    Returns (figure, data): mean lead, lowest and highest, by loss and size.
     """
     chosen = students().query(f"{LIKE_TEACHER} and name in @ONE_DELTA")
-    figure, axes = plots.panels(2, 2, 2.6)
-    for loss, runs in chosen.groupby("loss", sort=False):
-        runs = runs.assign(step=runs["batch"], percent=100 * runs["accuracy"])
-        plots.seed_curves(axes[0], runs, "percent", COLORS[loss], loss)
-        if loss != "KD":
-            plots.seed_curves(axes[1], runs, "lead", COLORS[loss], loss)
-    axes[1].axhline(0, color=plots.NEUTRAL, linewidth=1)
+    figure, (axes,) = plots.panels(1, 1, 2.6)
+    for place, (loss, runs) in enumerate(chosen.query("loss != 'KD'").groupby("loss", sort=False)):
+        axes.plot(2 ** (0.1 * place - 0.1) * runs["batch"], runs["lead"], ".", color=COLORS[loss], alpha=0.6)
+        axes.plot(runs.groupby("batch")["lead"].mean(), color=COLORS[loss], label=loss)
+    axes.axhline(0, color=plots.NEUTRAL, linewidth=1)
     sizes = sorted(chosen["batch"].unique())
-    for panel, quantity in zip(axes, ("accuracy, percent", "points above KD"), strict=True):
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(sizes, sizes)
-        panel.set(xlabel="images in a batch", ylabel=quantity)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, sizes)
+    axes.set(xlabel="images in a batch (dots: seeds, moved sideways by loss)", ylabel="points above KD")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     leads = chosen.groupby(["loss", "batch"], sort=False)["lead"]
     return figure, leads.agg(["mean", "min", "max"]).reset_index()
 
@@ -232,16 +229,16 @@ def approximation_error() -> tuple[Figure, pd.DataFrame]:
 
 
 def embedding() -> tuple[Figure, pd.DataFrame]:
-    """Features of teacher and students of one seed, 300 test images, by a PCA fitted on each; scales differ.
+    """Features of teacher and students of one seed, 150 test images, by a PCA fitted on each; scales differ.
 
     Returns (figure, data): places, digit, and the share of the variance that the two axes hold.
     """
     table = read_table("measured/topology/distillation_embedding.csv")
     figure, axes = plots.panels(6, 3, 2.2)
     for panel, (model, part) in zip(axes, table.groupby("model", sort=False), strict=False):
-        for digit, points in part.groupby("digit"):
+        for digit, points in part.iloc[:150].groupby("digit"):  # more would cover each other
             color = CYCLE[digit % len(CYCLE)]
-            panel.scatter(points["x"], points["y"], 22, marker=f"${digit}$", color=color, linewidth=0)
+            panel.scatter(points["x"], points["y"], 49, marker=f"${digit}$", color=color, linewidth=0)
         panel.set(xticks=[], yticks=[], title=f"{model} ({part['explained'].iloc[0]:.0%})")
     return figure, table
 
@@ -346,6 +343,6 @@ def draw_leads(axes: Axes, table: pd.DataFrame) -> pd.DataFrame:
     summary = compare(table)
     places = summary.index.get_indexer(table["name"])
     axes.plot(table["lead"], places + 0.25, ".", color="0.5", markersize=3)
-    plots.intervals(axes, summary, "lead", color=NETWORKS["teacher"])
+    plots.intervals(axes, summary, "lead", color="black")
     axes.set(xlabel="points above KD", title=f"{table['seed'].nunique()} seeds, digits")
     return summary
