@@ -13,20 +13,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.spatial.distance import pdist, squareform
 from sklearn.ensemble import RandomForestClassifier
 
 from marginalia import store, training
-from marginalia.topology import (
-    PersistenceImage,
-    RipsNet,
-    collect_features,
-    fit_ripsnet,
-    h0_deaths,
-    size_features,
-)
-from marginalia.topology.circles import alpha_loops, circles, one_size, without_outliers
+from marginalia.topology import PersistenceImage, RipsNet, collect_features, fit_ripsnet, h0_deaths
+from marginalia.topology.circles import alpha_loops, circles
 from marginalia.topology.digits import FEATURES, digits, train_teacher
 from marginalia.topology.images import persistence_profile, ripsnet_weight
+from marginalia.topology.ripsnet import size_features
+
+
+def one_size(clouds: np.ndarray) -> np.ndarray:
+    """Clouds (K, N, D) moved to the origin and scaled so that the root mean square distance from it is 1."""
+    centred = clouds - clouds.mean(1, keepdims=True)
+    return centred / np.sqrt(np.square(centred).sum(2).mean(1))[:, None, None]
+
+
+def without_outliers(cloud: np.ndarray) -> np.ndarray:
+    """The points (N, D) whose fifth neighbour is at most three times as far as that of the median point."""
+    distance = np.sort(squareform(pdist(cloud)), axis=1)[:, 5]
+    return cloud[distance <= 3 * np.median(distance)]
+
 
 SEEDS = range(5)
 # How clouds are scaled, and the bandwidth of their images. None: the authors' rule, a quantile over the first
@@ -63,7 +71,7 @@ def accuracy(
         "exact without outliers": [maker.transform(each) / maximum for each in kept],
         "size": [size_features(x) for x, _ in sets],
     }
-    r2, nets = {}, {}
+    nets, r2 = {}, {}
     for pooling, rate in RATES.items():
         torch.manual_seed(seed)
         net = RipsNet(2, 400, pooling=pooling)
@@ -77,9 +85,8 @@ def accuracy(
     for name, x in inputs.items():
         forest = RandomForestClassifier(random_state=seed).fit(x[1], sets[1][1])
         clean, noisy = (forest.score(x[k], sets[k][1]) for k in (2, 3))
-        rows.append(
-            {"scale": scale, "seed": seed, "input": name, "clean": clean, "noisy": noisy, "r2": r2.get(name)}
-        )
+        row = {"scale": scale, "seed": seed, "input": name, "clean": clean, "noisy": noisy}
+        rows.append(row | {"r2": r2.get(name)})
     return rows, nets
 
 
@@ -97,29 +104,19 @@ def iid_digits(seed: int, batches: int = BATCHES, steps: int = STEPS) -> Iterato
         ranges = float(deaths.min()), float(deaths.max())
         profiles = persistence_profile(deaths, np.ptp(ranges) / 20, ranges, weight=ripsnet_weight)
         torch.manual_seed(seed)
-        fit = fit_ripsnet(
-            RipsNet(64, 20, pooling="mean"), np.stack(clouds), profiles / profiles.max(), steps, seed=seed
-        )
-        size = 1 - fit.mse_size / fit.mse_mean_image
-        yield {
-            "batches": kind,
-            "seed": seed,
-            "r2": fit.r2,
-            "r2_size": size,
-            "mse": fit.mse,
-            "mse_mean": fit.mse_mean_image,
-        }
+        net = RipsNet(64, 20, pooling="mean")
+        fit = fit_ripsnet(net, np.stack(clouds), profiles / profiles.max(), steps, seed=seed)
+        row = {"batches": kind, "seed": seed, "r2": fit.r2, "r2_size": 1 - fit.mse_size / fit.mse_mean_image}
+        yield row | {"mse": fit.mse, "mse_mean": fit.mse_mean_image}
 
 
 def seconds(net: RipsNet, maker: PersistenceImage, clouds: int = TEST) -> Iterator[dict]:
     """Wall-clock seconds for one set of clouds, one thread, exact and by the network in turn."""
     x = circles(clouds, POINTS)[0]
     tensor = torch.from_numpy(x).float()
+    ways = {"exact": lambda: maker.transform(alpha_loops(x)), "RipsNet": lambda: net(tensor)}
     for repeat in range(REPEATS):
-        for name, way in {
-            "exact": lambda: maker.transform(alpha_loops(x)),
-            "RipsNet": lambda: net(tensor),
-        }.items():
+        for name, way in ways.items():
             began = time.perf_counter()
             with torch.no_grad():
                 way()
@@ -167,12 +164,9 @@ def main() -> None:
             print(pd.DataFrame(rows).round(3).to_string(), flush=True)
             if (seed, scale) == (0, "as drawn"):
                 for pooling, (net, about) in nets.items():
-                    card = {
-                        "what": "RipsNet of clouds on one to three circles",
-                        "pooling": pooling,
-                        "seed": seed,
-                    }
-                    training.save(net, weights / f"ripsnet-circles-{pooling}.safetensors", card | about)
+                    what = {"what": "RipsNet of clouds on one to three circles", "pooling": pooling}
+                    path = weights / f"ripsnet-circles-{pooling}.safetensors"
+                    training.save(net, path, what | {"seed": seed} | about)
                 maker = PersistenceImage(about["bandwidth"], about["ranges"], weight=ripsnet_weight)
                 write(out, "seconds", list(seconds(net, maker.fit([np.empty((0, 2))]))))
     write(out, "accuracy", found)

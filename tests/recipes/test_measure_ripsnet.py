@@ -11,7 +11,7 @@ import measure_ripsnet
 from marginalia import store
 from marginalia.figures.ripsnet import trained
 from marginalia.topology import PersistenceImage
-from marginalia.topology.circles import alpha_loops, one_size
+from marginalia.topology.circles import alpha_loops, circles
 
 
 def test_rows_of_a_tiny_run(tmp_path):
@@ -69,6 +69,21 @@ def test_shipped_networks_are_those_that_were_measured(pooling):
 def test_the_authors_bandwidth_fails_on_clouds_of_one_size():
     """Seed 1: narrower than a pixel by far. It is a quantile over the first 200 bars, so a few clouds do."""
     clouds, _ = measure_ripsnet.splits(1, test=1)[0]
-    found = PersistenceImage().fit(alpha_loops(one_size(clouds[:20])))
+    found = PersistenceImage().fit(alpha_loops(measure_ripsnet.one_size(clouds[:20])))
     assert found.bandwidth_ == pytest.approx(1.28e-4, rel=0.01)
     assert found.ranges_[3] / 19 > 300 * found.bandwidth_
+
+
+def test_one_size():
+    """Centred, root mean square distance 1, and every cloud keeps its shape."""
+    clouds, _ = circles(6)
+    scaled = measure_ripsnet.one_size(clouds)
+    assert np.abs(scaled.mean(1)).max() < 1e-9
+    assert np.square(scaled).sum(2).mean(1) == pytest.approx(np.ones(6))
+    before, after = (np.linalg.norm(x[0, :, None] - x[0], axis=-1) for x in (clouds, scaled))
+    assert after == pytest.approx(before * after.max() / before.max(), abs=1e-9)
+
+
+def test_outliers_are_dropped_and_no_others(rng):
+    cloud = np.concatenate([rng.uniform(size=(100, 2)), [[50, 50]]])
+    assert (measure_ripsnet.without_outliers(cloud) == cloud[:100]).all()

@@ -56,15 +56,3 @@ def alpha_loops(clouds: Iterable[Float[np.ndarray, "N 2"]]) -> list[Float[np.nda
         tree.compute_persistence()
         found.append(tree.persistence_intervals_in_dimension(1).reshape(-1, 2))
     return found
-
-
-def one_size(clouds: Float[np.ndarray, "K N D"]) -> Float[np.ndarray, "K N D"]:
-    """Clouds moved to the origin and scaled so that the root mean square distance from it is 1."""
-    centred = clouds - clouds.mean(1, keepdims=True)
-    return centred / np.sqrt(np.square(centred).sum(2).mean(1))[:, None, None]
-
-
-def without_outliers(cloud: Float[np.ndarray, "N D"], neighbour: int = 5, medians: float = 3) -> np.ndarray:
-    """The points whose fifth neighbour is at most three times as far as that of the median point."""
-    distance = np.sort(squareform(pdist(cloud)), axis=1)[:, neighbour]
-    return cloud[distance <= medians * np.median(distance)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,28 +80,28 @@ def diagrams(
     for i, cloud in enumerate(points):
         _check(cloud, i, metric)
     gradients = any(isinstance(cloud, Tensor) and cloud.requires_grad for cloud in points)
-    if backend not in ("gudhi", "ripser"):
+    if backend not in BACKENDS:
         raise ValueError(f"diagrams: backend is 'gudhi' or 'ripser', not {backend!r}")
     if gradients and backend == "ripser":
         raise ValueError("diagrams: ripser has no gradients: use backend='gudhi', or detach the points")
-    compute = _with_gradients if gradients else {"gudhi": _by_gudhi, "ripser": _by_ripser}[backend]
+    compute = _with_gradients if gradients else BACKENDS[backend]
     found = []
     with tqdm(total=len(points), unit="cloud", disable=len(points) <= AT_A_TIME) as progress:
         for start in range(0, len(points), AT_A_TIME):
             some = points[start : start + AT_A_TIME]
             some = [cloud if isinstance(cloud, Tensor) else _array(cloud) for cloud in some]
-            found += compute(some, max_dimension, metric)
+            for cloud, each in zip(some, compute(some, max_dimension, metric), strict=True):
+                # both libraries give an empty cloud an infinite bar
+                found.append(tuple(_sorted(bars[: len(bars) * (len(cloud) > 0)], cloud) for bars in each))
             progress.update(len(some))
-    return Diagrams(tuple(map(tuple, found)))
+    return Diagrams(tuple(found))
 
 
 def _check(cloud, i: int, metric: str) -> None:
     """ValueError where a cloud is none."""
     values = _array(cloud)
     if values.ndim != 2:
-        raise ValueError(
-            f"diagrams: cloud {i} must be (N, D), not {values.shape}; put a single cloud in a list"
-        )
+        raise ValueError(f"diagrams: cloud {i} must be (N, D), not {values.shape}; put one cloud in a list")
     if not np.isfinite(values).all():
         raise ValueError(f"diagrams: cloud {i} has NaN or infinite values")
     if metric == "precomputed" and (
@@ -114,37 +114,28 @@ def _array(cloud) -> Float[np.ndarray, "N D"]:
     return cloud.detach().cpu().double().numpy() if isinstance(cloud, Tensor) else np.asarray(cloud, float)
 
 
-def _sorted(bars: Float[np.ndarray, "m 2"], like) -> Bars:
+def _sorted(bars: Bars, cloud) -> Bars:
     """Bars by birth, then death; a tensor where the cloud is one."""
-    bars = np.asarray(bars, float).reshape(-1, 2)
-    bars = bars[np.lexsort((bars[:, 1], bars[:, 0]))]
-    return torch.from_numpy(bars).to(like) if isinstance(like, Tensor) else bars
+    if isinstance(cloud, Tensor):
+        bars = torch.as_tensor(bars).to(cloud)
+    bars = bars.reshape(-1, 2)
+    return bars[np.lexsort(_array(bars).T[::-1])]
 
 
 def _by_gudhi(clouds: list, max_dimension: int, metric: str) -> list[list[Bars]]:
     kind = {"euclidean": "point cloud", "precomputed": "full distance matrix"}[metric]
     rips = RipsPersistence(range(max_dimension + 1), input_type=kind, n_jobs=-1)
-    found = rips.fit_transform([_array(cloud) for cloud in clouds])
-    # gudhi gives an empty cloud an infinite bar
-    return [
-        [_sorted(bars[: len(bars) * (len(cloud) > 0)], cloud) for bars in each]
-        for each, cloud in zip(found, clouds, strict=True)
-    ]
+    return rips.fit_transform([_array(cloud) for cloud in clouds])
 
 
-def _by_ripser(clouds: list, max_dimension: int, metric: str) -> list[list[Bars]]:
-    found = []
+def _by_ripser(clouds: list, max_dimension: int, metric: str) -> Iterator[list[Bars]]:
     for cloud in clouds:
         # Distances by scipy: ripser's own turn duplicates into bars of 1e-7.
         matrix = squareform(pdist(_array(cloud))) if metric == "euclidean" else _array(cloud)
-        empty = [np.empty((0, 2))] * (max_dimension + 1)
-        each = ripser(matrix, maxdim=max_dimension, distance_matrix=True)["dgms"] if len(cloud) else empty
-        found.append([_sorted(bars, cloud) for bars in each])
-    return found
+        yield ripser(matrix, maxdim=max_dimension, distance_matrix=True)["dgms"]
 
 
-def _with_gradients(clouds: list, max_dimension: int, metric: str) -> list[list[Bars]]:
-    found = []
+def _with_gradients(clouds: list, max_dimension: int, metric: str) -> Iterator[list[Bars]]:
     for cloud in clouds:
         cloud = torch.as_tensor(cloud)
         # 1. All distances, with gradients. Those of duplicates are 0 and have none.
@@ -160,8 +151,9 @@ def _with_gradients(clouds: list, max_dimension: int, metric: str) -> list[list[
         each = [torch.stack([torch.zeros_like(deaths), deaths], -1)]
         for k in range(max_dimension):
             edges = higher[k] if k < len(higher) else np.empty((0, 4), int)
-            each.append(
-                torch.stack([lengths[edges[:, 0], edges[:, 1]], lengths[edges[:, 2], edges[:, 3]]], -1)
-            )
-        found.append([bars[np.lexsort(_array(bars).T[::-1])] for bars in each])
-    return found
+            births, deaths = lengths[edges[:, 0], edges[:, 1]], lengths[edges[:, 2], edges[:, 3]]
+            each.append(torch.stack([births, deaths], -1))
+        yield each
+
+
+BACKENDS = {"gudhi": _by_gudhi, "ripser": _by_ripser}
