@@ -89,7 +89,6 @@ def diagrams(
     with tqdm(total=len(points), unit="cloud", disable=len(points) <= AT_A_TIME) as progress:
         for start in range(0, len(points), AT_A_TIME):
             some = points[start : start + AT_A_TIME]
-            some = [cloud if isinstance(cloud, Tensor) else _array(cloud) for cloud in some]
             for cloud, each in zip(some, compute(some, max_dimension, metric), strict=True):
                 # both libraries give an empty cloud an infinite bar
                 found.append(tuple(_sorted(bars[: len(bars) * (len(cloud) > 0)], cloud) for bars in each))
@@ -104,9 +103,7 @@ def _check(cloud, i: int, metric: str) -> None:
         raise ValueError(f"diagrams: cloud {i} must be (N, D), not {values.shape}; put one cloud in a list")
     if not np.isfinite(values).all():
         raise ValueError(f"diagrams: cloud {i} has NaN or infinite values")
-    if metric == "precomputed" and (
-        len(values) != values.shape[1] or (values != values.T).any() or values.diagonal().any()
-    ):
+    if metric == "precomputed" and not (np.array_equal(values, values.T) and not values.diagonal().any()):
         raise ValueError(f"diagrams: matrix {i} must be square and symmetric, with zeros on its diagonal")
 
 

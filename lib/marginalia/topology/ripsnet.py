@@ -40,8 +40,9 @@ class RipsNet(nn.Module):
     """DeepSets regressor from clouds (*B, N, D) to images (*B, pixels) in [0, 1].
 
     dimensions: D. inner: widths of phi_1; phi_2 has 50, 100, 200 before the pixels. pooling: over the points.
-    outer_bias: whether phi_2 has biases. The defaults are RipsNet's own; TopKD's are `RipsNet.topkd`. Mean pooling does not see
-    whether a cloud is repeated; sum pooling does, and wants clouds of the size it was fitted on.
+    outer_bias: whether phi_2 has biases. The defaults are RipsNet's own; TopKD's are `RipsNet.topkd`. Mean
+    pooling does not see whether a cloud is repeated; sum pooling does, and wants clouds of the size it was
+    fitted on.
     """
 
     def __init__(
@@ -145,15 +146,14 @@ def fit_ripsnet(
     def measured(_: int) -> dict[str, Tensor]:
         return {"mse": mse_loss(net(x[fitted:]), y[fitted:])}
 
-    # `fit` seeds each step
     options = training.Options(steps, lr, weight_decay=0, clip=1, seed=seed, every=max(1, steps // 20))
+    # `fit` seeds each step, so the batch of a step is always the same
     history = training.fit(net, loss, lambda _: torch.randint(fitted, (64,)), options, measured)
     forest = RandomForestRegressor(100, min_samples_leaf=3, random_state=seed, n_jobs=-1)
     sizes = size_features(x.numpy())
     by_size = forest.fit(sizes[:fitted], images[:fitted]).predict(sizes[fitted:])
-    errors = [
-        float(np.square(guess - images[fitted:]).mean()) for guess in (images[:fitted].mean(0), by_size)
-    ]
+    guesses = images[:fitted].mean(0), by_size
+    errors = (float(np.square(guess - images[fitted:]).mean()) for guess in guesses)
     return RipsNetFit(net.eval(), pd.DataFrame(history), *errors)
 
 
