@@ -73,7 +73,7 @@ def test_files_that_are_none(tmp_path):
         load_ripsnet(tmp_path / "none.pth", "mean")
     with pytest.raises(ValueError, match="pooling is 'mean' or 'sum', not 'max'"):
         RipsNet(2, 100, pooling="max")
-    with pytest.raises(ValueError, match=r"widths are 16, 32, .*, not 48"):
+    with pytest.raises(ValueError, match=r"widths are \[16, 32, .*\], not 48"):
         RipsNet.topkd(48)
 
 

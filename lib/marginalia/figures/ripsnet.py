@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -42,10 +41,11 @@ def trained(pooling: Literal["mean", "sum"] = "sum") -> tuple[RipsNet, Persisten
     return net.eval(), maker.fit([np.empty((0, 2))]), card["maximum"]
 
 
-def images_of(
-    cloud: Float[np.ndarray, "N 2"], pooling: Literal["mean", "sum"] = "sum"
-) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "20 20"], Float[np.ndarray, "20 20"]]:
-    """The loops of a cloud on circles, their exact image over the training maximum, and RipsNet's image."""
+def images_of(cloud: np.ndarray, pooling: Literal["mean", "sum"] = "sum") -> tuple[np.ndarray, ...]:
+    """Loops (m, 2) of a cloud (N, 2) on circles, their exact image over the training maximum, and RipsNet's.
+
+    Images are (20, 20), rows by ascending persistence.
+    """
     net, maker, maximum = trained(pooling)
     (bars,) = alpha_loops([cloud])
     with torch.no_grad():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import gudhi
@@ -22,32 +21,23 @@ AT_A_TIME = 500  # clouds between two steps of the progress bar
 Bars = Float[np.ndarray, "m 2"] | Float[Tensor, "m 2"]
 
 
-@dataclass(frozen=True, repr=False)
-class Diagrams(Sequence):
+class Diagrams(tuple[tuple[Bars, ...], ...]):
     """Diagrams of K clouds: `d[cloud][dimension]` has a row (birth, death) a bar; inf: it never dies."""
 
-    bars: tuple[tuple[Bars, ...], ...]
-
-    def __getitem__(self, cloud: int) -> tuple[Bars, ...]:
-        return self.bars[cloud]
-
-    def __len__(self) -> int:
-        return len(self.bars)
-
     def __repr__(self) -> str:
-        counts = [sum(map(len, each)) for each in zip(*self.bars, strict=True)]
+        counts = [sum(map(len, each)) for each in zip(*self, strict=True)]
         bars = ", ".join(f"{count} bars in dimension {k}" for k, count in enumerate(counts))
         return f"Diagrams of {len(self)} clouds: {bars or 'none'}"
 
     def finite(self, dimension: int) -> list[Bars]:
         """The bars of one dimension that die, an (m, 2) a cloud."""
-        return [cloud[dimension][cloud[dimension][:, 1] < np.inf] for cloud in self.bars]
+        return [cloud[dimension][cloud[dimension][:, 1] < np.inf] for cloud in self]
 
     def to_frame(self) -> pd.DataFrame:
         """A row a bar: cloud, dimension, birth, death (inf: it never dies)."""
         rows = [
             (i, k, *bar)
-            for i, cloud in enumerate(self.bars)
+            for i, cloud in enumerate(self)
             for k, bars in enumerate(cloud)
             for bar in bars.tolist()
         ]
@@ -93,7 +83,7 @@ def diagrams(
                 # both libraries give an empty cloud an infinite bar
                 found.append(tuple(_sorted(bars[: len(bars) * (len(cloud) > 0)], cloud) for bars in each))
             progress.update(len(some))
-    return Diagrams(tuple(found))
+    return Diagrams(found)
 
 
 def _check(cloud, i: int, metric: str) -> None:

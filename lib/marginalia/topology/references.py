@@ -33,10 +33,10 @@ def gaussian_references(
     groups = np.zeros(len(points), int) if groups is None else np.asarray(groups)
     design = (groups[:, None] == np.unique(groups)).astype(float)  # (N, G)
     free = null_space(design.T)  # (N, N - G): orthonormal, orthogonal to the indicators of the groups
-    open_ = free.shape[1]
-    if open_ < 2:
+    left = free.shape[1]
+    if left < 2:
         raise ValueError(f"gaussian_references: {len(points)} points in {design.shape[1]} groups are too few")
-    rotations = ortho_group.rvs(open_, size=count, random_state=np.random.default_rng(seed))
-    rotations = rotations.reshape(count, open_, open_)  # also where count is 1
+    rotations = ortho_group.rvs(left, size=count, random_state=np.random.default_rng(seed))
+    rotations = rotations.reshape(count, left, left)  # also where count is 1
     centred = free.T @ points  # (N - G, D)
     return points - free @ centred + free @ (rotations @ centred)

@@ -65,8 +65,7 @@ class RipsNet(nn.Module):
     def topkd(cls, dimensions: int, pooling: Literal["mean", "sum"] = "mean") -> Self:
         """TopKD's network for features of this width (16 to 2,048, powers of 2) and 20 x 20 images."""
         if dimensions not in TOPKD_INNER:
-            known = ", ".join(map(str, sorted(TOPKD_INNER)))
-            raise ValueError(f"RipsNet.topkd: widths are {known}, not {dimensions}")
+            raise ValueError(f"RipsNet.topkd: widths are {sorted(TOPKD_INNER)}, not {dimensions}")
         return cls(dimensions, 400, TOPKD_INNER[dimensions], pooling=pooling, outer_bias=False)
 
     def forward(self, points: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B pixels"]:
@@ -90,9 +89,8 @@ def load_ripsnet(path: str | Path, pooling: Literal["mean", "sum"]) -> RipsNet:
         names = zip(sorted(net.state_dict()), sorted(weights), strict=True)
         net.load_state_dict({ours: weights[theirs] for ours, theirs in names})
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a RipsNet of TopKD (a dict with 'model', of layer1 to layer7): {error!r:.200}"
-        ) from error
+        form = "a RipsNet of TopKD (a dict with 'model', of layer1 to layer7)"
+        raise ValueError(f"{path} is not {form}: {error!r:.200}") from error
     return net.eval()
 
 
