@@ -69,7 +69,7 @@ def accuracy(seed: int, scale: str) -> tuple[list[dict], dict[str, tuple[RipsNet
         "exact without outliers": [maker.transform(each) / maximum for each in kept],
         "size": [size_features(x) for x, _ in sets],
     }
-    nets, r2 = {}, {}
+    r2, nets = {}, {}
     for pooling, rate in RATES.items():
         torch.manual_seed(seed)
         net = RipsNet(2, 400, pooling=pooling)

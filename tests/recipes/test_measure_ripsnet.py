@@ -47,6 +47,12 @@ def test_clouds_of_digits(tiny):
     assert rows[0]["r2"] == pytest.approx(1 - rows[0]["mse"] / rows[0]["mse_mean"])
 
 
+def test_seconds_of_both_ways_in_turn(tiny):
+    rows = pd.DataFrame(measure_ripsnet.seconds())
+    assert rows["method"].tolist() == ["exact", "RipsNet"] * 5 and (rows["clouds"] == 12).all()
+    assert rows.groupby("method")["seconds"].min()["exact"] > rows["seconds"].min() > 0
+
+
 def test_committed_tables_are_complete():
     table = store.read_table("measured/topology/ripsnet_accuracy.csv")
     assert "python data/recipes/measure_ripsnet.py" in table.attrs["source"]

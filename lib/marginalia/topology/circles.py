@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import gudhi
 import numpy as np
@@ -22,15 +22,13 @@ def circles(
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(clouds) % 3 + 1)
-    return np.stack([_cloud(rng, *CIRCLES[label], points, noise) for label in labels]), labels
+    return np.stack([_cloud(rng, label, points, noise) for label in labels]), labels
 
 
-def _cloud(
-    rng: np.random.Generator, radii: Sequence[float], reach: float, points: int, noise: float
-) -> Float[np.ndarray, "N 2"]:
+def _cloud(rng: np.random.Generator, label: int, points: int, noise: float) -> Float[np.ndarray, "N 2"]:
     """One cloud, about equally many points on each circle."""
     # centres, drawn again until all circles are apart
-    radii = np.array(radii, float)
+    radii, reach = np.array(CIRCLES[label][0], float), CIRCLES[label][1]
     apart = squareform(radii[:, None] + radii, checks=False)  # (pairs,) sums of two radii
     centres = rng.uniform(-reach, reach, (len(radii), 2))
     while (pdist(centres) <= apart).any():

@@ -34,8 +34,7 @@ def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> li
                 model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
             (calls,) = seen.values()
             if len(calls) != 1:
-                times = f"{len(calls)} times a batch, not once"
-                raise ValueError(f"collect_features: {layer!r} is called {times}")
+                raise ValueError(f"features: {layer!r} is called {len(calls)} times a batch, not once")
             clouds.append(as_points(calls[0].output, layer))
     return clouds
 
@@ -66,7 +65,8 @@ def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray
         if isinstance(held, Mapping):
             name = next(iter(held)) if name is None and len(held) == 1 else name
             if name not in held:
-                raise ValueError(f"it holds {', '.join(map(str, held))}: give name=, which is {name!r}")
+                names = ", ".join(map(str, held))
+                raise ValueError(f"it holds {names}: give name= one of these, not {name!r}")
             held = held[name]
         array = np.asarray(held.float() if isinstance(held, Tensor) else held)
     except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
