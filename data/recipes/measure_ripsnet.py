@@ -6,27 +6,37 @@ data/weights/topology, in about twenty minutes on one core.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from timeit import timeit
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.spatial.distance import pdist, squareform
 from sklearn.ensemble import RandomForestClassifier
 
 from marginalia import store, training
-from marginalia.topology import (
-    PersistenceImage,
-    RipsNet,
-    collect_features,
-    fit_ripsnet,
-    h0_deaths,
-    size_features,
-)
-from marginalia.topology.circles import alpha_loops, circles, one_size, without_outliers
+from marginalia.figures.ripsnet import trained
+from marginalia.topology import PersistenceImage, RipsNet, collect_features, fit_ripsnet, h0_deaths
+from marginalia.topology.circles import alpha_loops, circles
 from marginalia.topology.digits import FEATURES, digits, train_teacher
 from marginalia.topology.images import persistence_profile, ripsnet_weight
+from marginalia.topology.ripsnet import size_features
+
+
+def one_size(clouds: np.ndarray) -> np.ndarray:
+    """Clouds (K, N, D) moved to the origin and scaled so that the root mean square distance from it is 1."""
+    centred = clouds - clouds.mean(1, keepdims=True)
+    return centred / np.sqrt(np.square(centred).sum(2).mean(1))[:, None, None]
+
+
+def without_outliers(cloud: np.ndarray) -> np.ndarray:
+    """The points (N, D) whose fifth neighbour is at most three times as far as that of the median point."""
+    distance = np.sort(squareform(pdist(cloud)), axis=1)[:, 5]
+    return cloud[distance <= 3 * np.median(distance)]
+
 
 SEEDS = range(5)
 # How clouds are scaled, and the bandwidth of their images. None: the authors' rule, a quantile over the first
@@ -38,21 +48,17 @@ RATES = {"mean": 2e-3, "sum": 5e-4}
 STEPS, CLOUDS, POINTS, NOISE = 2000, 900, 300, 1 / 3  # CLOUDS: for the network, and again for classifiers
 TEST, REPEATS, BATCHES = 300, 5, 3000
 
-HEAD = "Written by: python data/recipes/measure_ripsnet.py\n"
 
-
-def splits(seed: int, clouds: int = CLOUDS, test: int = TEST) -> list[tuple[np.ndarray, np.ndarray]]:
+def splits(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Clouds and labels: for the network, for the classifiers, clean and noisy test clouds."""
-    sizes = ((clouds, 0), (clouds, 0), (test, 0), (test, NOISE))
+    sizes = ((CLOUDS, 0), (CLOUDS, 0), (TEST, 0), (TEST, NOISE))
     return [circles(count, POINTS, noise, 10 * seed + k) for k, (count, noise) in enumerate(sizes)]
 
 
-def accuracy(
-    seed: int, scale: str, clouds: int = CLOUDS, test: int = TEST, steps: int = STEPS
-) -> tuple[list[dict], dict[str, tuple[RipsNet, dict]]]:
+def accuracy(seed: int, scale: str) -> tuple[list[dict], dict[str, tuple[RipsNet, dict]]]:
     """Rows of one seed, and the fitted networks with the numbers that their images need."""
     scaled, bandwidth = SCALES[scale]
-    sets = [(scaled(x), y) for x, y in splits(seed, clouds, test)]
+    sets = [(scaled(x), y) for x, y in splits(seed)]
     loops = [alpha_loops(x) for x, _ in sets]
     maker = PersistenceImage(bandwidth, weight=ripsnet_weight).fit(loops[0])
     maximum = maker.transform(loops[0]).max()
@@ -67,63 +73,52 @@ def accuracy(
     for pooling, rate in RATES.items():
         torch.manual_seed(seed)
         net = RipsNet(2, 400, pooling=pooling)
-        fit = fit_ripsnet(net, sets[0][0], inputs["exact"][0], steps, rate, seed)
+        fit = fit_ripsnet(net, sets[0][0], inputs["exact"][0], STEPS, rate, seed)
         with torch.no_grad():
             inputs[f"RipsNet {pooling}"] = [fit.net(torch.from_numpy(x).float()).numpy() for x, _ in sets]
         r2 |= {f"RipsNet {pooling}": fit.r2, "size": 1 - fit.mse_size / fit.mse_mean_image}
         about = {"bandwidth": maker.bandwidth_, "ranges": maker.ranges_, "maximum": maximum}
-        nets[pooling] = fit.net, about | {"steps": steps, "lr": rate, "r2": fit.r2}
+        nets[pooling] = fit.net, about | {"steps": STEPS, "lr": rate, "r2": fit.r2}
     rows = []
     for name, x in inputs.items():
         forest = RandomForestClassifier(random_state=seed).fit(x[1], sets[1][1])
         clean, noisy = (forest.score(x[k], sets[k][1]) for k in (2, 3))
-        rows.append(
-            {"scale": scale, "seed": seed, "input": name, "clean": clean, "noisy": noisy, "r2": r2.get(name)}
-        )
+        row = {"scale": scale, "seed": seed, "input": name, "clean": clean, "noisy": noisy}
+        rows.append(row | {"r2": r2.get(name)})
     return rows, nets
 
 
-def iid_digits(seed: int, batches: int = BATCHES, steps: int = STEPS) -> Iterator[dict]:
+def iid_digits(seed: int) -> Iterator[dict]:
     """R2 of profiles of a teacher's features: batches drawn alike, and batches of one to ten classes."""
     teacher, _ = train_teacher(seed)
     train, rng = digits()[0], np.random.default_rng(seed)
     features = collect_features(teacher, [train.x], FEATURES)[0].numpy()  # (1200, 64)
     for kind in ("drawn alike", "one to ten classes"):
         clouds = []
-        for _ in range(batches):
+        for _ in range(BATCHES):
             classes = rng.permutation(10)[: rng.integers(1, 11) if kind != "drawn alike" else 10]
             clouds.append(features[rng.choice(np.flatnonzero(np.isin(train.y, classes)), 64, replace=False)])
         deaths = h0_deaths(np.stack(clouds))  # (K, 63)
         ranges = float(deaths.min()), float(deaths.max())
         profiles = persistence_profile(deaths, np.ptp(ranges) / 20, ranges, weight=ripsnet_weight)
         torch.manual_seed(seed)
-        fit = fit_ripsnet(
-            RipsNet(64, 20, pooling="mean"), np.stack(clouds), profiles / profiles.max(), steps, seed=seed
-        )
-        size = 1 - fit.mse_size / fit.mse_mean_image
-        yield {
-            "batches": kind,
-            "seed": seed,
-            "r2": fit.r2,
-            "r2_size": size,
-            "mse": fit.mse,
-            "mse_mean": fit.mse_mean_image,
-        }
+        net = RipsNet(64, 20, pooling="mean")
+        fit = fit_ripsnet(net, np.stack(clouds), profiles / profiles.max(), STEPS, seed=seed)
+        row = {"batches": kind, "seed": seed, "r2": fit.r2, "r2_size": 1 - fit.mse_size / fit.mse_mean_image}
+        yield row | {"mse": fit.mse, "mse_mean": fit.mse_mean_image}
 
 
-def seconds(net: RipsNet, maker: PersistenceImage, clouds: int = TEST) -> Iterator[dict]:
-    """Wall-clock seconds for one set of clouds, one thread, exact and by the network in turn."""
-    x = circles(clouds, POINTS)[0]
+@torch.no_grad()
+def seconds() -> Iterator[dict]:
+    """Wall-clock seconds for one set of clouds, one thread, exact and by the shipped network in turn."""
+    net, maker, _ = trained()
+    x = circles(TEST, POINTS)[0]
     tensor = torch.from_numpy(x).float()
+    ways = {"exact": lambda: maker.transform(alpha_loops(x)), "RipsNet": lambda: net(tensor)}
     for repeat in range(REPEATS):
-        for name, way in {
-            "exact": lambda: maker.transform(alpha_loops(x)),
-            "RipsNet": lambda: net(tensor),
-        }.items():
-            began = time.perf_counter()
-            with torch.no_grad():
-                way()
-            yield {"method": name, "repeat": repeat, "clouds": clouds, "seconds": time.perf_counter() - began}
+        for name, way in ways.items():
+            row = {"method": name, "repeat": repeat, "clouds": TEST}
+            yield row | {"seconds": timeit(way, number=1)}
 
 
 NOTES = {
@@ -149,7 +144,8 @@ Compare their ratio, not their size.
 
 def write(folder: Path, name: str, rows: list[dict]) -> None:
     """A table with what it is above."""
-    head = "".join(f"# {line}\n" for line in (NOTES[name] + HEAD).splitlines())
+    about = NOTES[name] + "Written by: python data/recipes/measure_ripsnet.py"
+    head = "".join(f"# {line}\n" for line in about.splitlines())
     body = pd.DataFrame(rows).to_csv(index=False, float_format="%.5g", lineterminator="\n")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"ripsnet_{name}.csv").write_text(head + body, encoding="utf-8")
@@ -160,23 +156,16 @@ def main() -> None:
     torch.set_num_threads(1)
     out, weights = store.root() / "measured" / "topology", store.root() / "weights" / "topology"
     found = []
-    for seed in SEEDS:
-        for scale in SCALES:
-            rows, nets = accuracy(seed, scale)
-            found += rows
-            print(pd.DataFrame(rows).round(3).to_string(), flush=True)
-            if (seed, scale) == (0, "as drawn"):
-                for pooling, (net, about) in nets.items():
-                    card = {
-                        "what": "RipsNet of clouds on one to three circles",
-                        "pooling": pooling,
-                        "seed": seed,
-                    }
-                    training.save(net, weights / f"ripsnet-circles-{pooling}.safetensors", card | about)
-                maker = PersistenceImage(about["bandwidth"], about["ranges"], weight=ripsnet_weight)
-                write(out, "seconds", list(seconds(net, maker.fit([np.empty((0, 2))]))))
+    for seed, scale in product(SEEDS, SCALES):
+        rows, nets = accuracy(seed, scale)
+        found += rows
+        print(pd.DataFrame(rows).round(3).to_string(), flush=True)
+        for pooling, (net, about) in nets.items() if (seed, scale) == (0, "as drawn") else ():
+            what = {"what": "RipsNet of clouds on one to three circles", "pooling": pooling, "seed": seed}
+            training.save(net, weights / f"ripsnet-circles-{pooling}.safetensors", what | about)
     write(out, "accuracy", found)
     write(out, "digits", [row for seed in SEEDS for row in iid_digits(seed)])
+    write(out, "seconds", list(seconds()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Circles: labels that count them, noise of the given share, loops of the right size, one size for all."""
+"""Circles: labels that count them, noise of the given share, loops of the right size."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from marginalia.topology.circles import CIRCLES, alpha_loops, circles, one_size, without_outliers
+from marginalia.topology.circles import CIRCLES, alpha_loops, circles
 
 
 def test_labels_count_the_circles():
@@ -32,18 +32,3 @@ def test_alpha_loops_of_small_clouds():
     triangle = np.array([[0, 0], [1, 0], [0.5, 3**0.5 / 2]])  # sheet 2: (0.25, 1/3), squared radii
     (bars, none) = alpha_loops([triangle, triangle[:2]])
     assert bars == pytest.approx(np.array([[0.25, 1 / 3]])) and none.shape == (0, 2)
-
-
-def test_one_size():
-    """Centred, root mean square distance 1, and every cloud keeps its shape."""
-    clouds, _ = circles(6)
-    scaled = one_size(clouds)
-    assert np.abs(scaled.mean(1)).max() < 1e-9
-    assert np.square(scaled).sum(2).mean(1) == pytest.approx(np.ones(6))
-    before, after = (np.linalg.norm(x[0, :, None] - x[0], axis=-1) for x in (clouds, scaled))
-    assert after == pytest.approx(before * after.max() / before.max(), abs=1e-9)
-
-
-def test_outliers_are_dropped_and_no_others(rng):
-    cloud = np.concatenate([rng.uniform(size=(100, 2)), [[50, 50]]])
-    assert (without_outliers(cloud) == cloud[:100]).all()

@@ -155,7 +155,7 @@ def test_clouds_are_converted_some_at_a_time(rng, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "points, options, message",
     [
-        (np.zeros((4, 2)), {}, r"cloud 0 must be \(N, D\), not \(2,\); put a single cloud in a list"),
+        (np.zeros((4, 2)), {}, r"cloud 0 must be \(N, D\), not \(2,\); put one cloud in a list"),
         ([np.zeros((4, 2)), np.full((2, 2), np.nan)], {}, "cloud 1 has NaN or infinite values"),
         ([np.arange(9.0).reshape(3, 3)], {"metric": "precomputed"}, "matrix 0 must be square and symmetric"),
         ([np.zeros((4, 2))], {"backend": "giotto"}, "backend is 'gudhi' or 'ripser', not 'giotto'"),

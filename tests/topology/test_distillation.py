@@ -24,7 +24,7 @@ from marginalia.topology.distillation import (
     ripsnet_loss,
     topkd_loss,
 )
-from marginalia.topology.images import persistence_image, persistence_profile, ripsnet_weight, topkd_weight
+from marginalia.topology.images import persistence_image, persistence_profile, topkd_weight
 from marginalia.training import Options
 
 torch.set_num_threads(1)
@@ -126,8 +126,8 @@ def test_alpha_and_the_teachers_logits():
 
 def test_profiles_by_hand():
     f_s, f_t = drawn(0, BATCH, 4), drawn(1, BATCH, WIDTH)
-    settings = {"bandwidth": 0.5, "ranges": (0, 8), "weight": ripsnet_weight}
-    s, t = (persistence_profile(h0_deaths(f.detach()), **settings) for f in (f_s, f_t))
+    settings = {"bandwidth": 0.5, "ranges": (0, 8)}
+    s, t = (persistence_profile(h0_deaths(f.detach()), **settings, weight=topkd_weight) for f in (f_s, f_t))
     expected = (((s - t) / 3) ** 2).mean().item()
     assert profile_loss(f_s, f_t, scale=3, **settings).item() == pytest.approx(expected, rel=1e-5)
 

@@ -82,7 +82,7 @@ def test_files_that_hold_something_else(tmp_path):
     }.items():
         with pytest.raises(ValueError, match=f"{name}: .*{message}"):
             read_features(tmp_path / name)
-    with pytest.raises(ValueError, match="there is no 'c' in it, but a, b"):
+    with pytest.raises(ValueError, match="it holds a, b: give name= one of these, not 'c'"):
         read_features(tmp_path / "two.npz", "c")
     with pytest.raises(FileNotFoundError):
         read_features(tmp_path / "none.npy")

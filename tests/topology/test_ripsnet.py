@@ -62,18 +62,22 @@ def test_a_file_of_the_same_form(net, tmp_path):
     assert (load_ripsnet(tmp_path / "best.pth", net.pooling)(points) == net(points)).all()
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_none(net, tmp_path):
+    theirs = as_theirs(net)
+    theirs["model"]["layer5.linear.bias"] = torch.zeros(100)  # TopKD's has none
+    torch.save(theirs, tmp_path / "biased.pth")
+    torch.save(as_theirs(RipsNet(48, 400)), tmp_path / "wide.pth")
     (tmp_path / "text.pth").write_text("not weights")
     torch.save({"model": {"fc.weight": torch.zeros(2, 2)}}, tmp_path / "other.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    for name in ("text", "other", "list"):
+    for name in ("text", "other", "list", "biased", "wide"):
         with pytest.raises(ValueError, match=rf"{name}\.pth is not a RipsNet of TopKD"):
             load_ripsnet(tmp_path / f"{name}.pth", "mean")
     with pytest.raises(FileNotFoundError):
         load_ripsnet(tmp_path / "none.pth", "mean")
     with pytest.raises(ValueError, match="pooling is 'mean' or 'sum', not 'max'"):
         RipsNet(2, 100, pooling="max")
-    with pytest.raises(ValueError, match=r"widths are 16, 32, .*, not 48"):
+    with pytest.raises(ValueError, match=r"widths are \[16, 32, .*\], not 48"):
         RipsNet.topkd(48)
 
 

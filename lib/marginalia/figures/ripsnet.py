@@ -25,11 +25,11 @@ COLORS = {  # what a classifier is given -> one colour everywhere
     "RipsNet sum": PALETTE["purple"],
     "size": PALETTE["green"],
 }
+COLORS |= {"Gudhi": COLORS["exact"], "RipsNet": COLORS["RipsNet sum"]}  # the paper's names
 LABELS = {"exact": "exact image", "exact without outliers": "exact, no outliers", "size": "six numbers"}
-PUBLISHED = {"Gudhi": "exact", "RipsNet": "RipsNet sum"}  # the paper's names -> whose colour they have
 EXAMPLE = 3  # seed of the cloud that is shown: the first one, on three circles
-MOST = 60  # births beyond are not shown; the windows reach further, for rare clouds
-LOOP_AXES = {"xlabel": "birth [radius²]", "ylabel": "persistence [radius²]", "xlim": (None, MOST)}
+# births beyond 60 are not shown; the windows reach further, for rare clouds
+LOOP_AXES = {"xlabel": "birth [radius²]", "ylabel": "persistence [radius²]", "xlim": (None, 60)}
 
 
 def trained(pooling: Literal["mean", "sum"] = "sum") -> tuple[RipsNet, PersistenceImage, float]:
@@ -41,17 +41,28 @@ def trained(pooling: Literal["mean", "sum"] = "sum") -> tuple[RipsNet, Persisten
     return net.eval(), maker.fit([np.empty((0, 2))]), card["maximum"]
 
 
+def images_of(cloud: np.ndarray, pooling: Literal["mean", "sum"] = "sum") -> tuple[np.ndarray, ...]:
+    """Loops (m, 2) of a cloud (N, 2) on circles, their exact image over the training maximum, and RipsNet's.
+
+    Images are (20, 20), rows by ascending persistence.
+    """
+    net, maker, maximum = trained(pooling)
+    (bars,) = alpha_loops([cloud])
+    with torch.no_grad():
+        learned = net(torch.from_numpy(cloud).float()).numpy()
+    return bars, maker.transform([bars]).reshape(20, 20) / maximum, learned.reshape(20, 20)
+
+
 def pipeline() -> tuple[Figure, dict[str, pd.DataFrame]]:
     """Figure 1: a cloud on three circles, the diagram of its loops (alpha complex), and their image."""
-    cloud, (_, maker, maximum) = circles(3, seed=EXAMPLE)[0][0], trained()
-    (bars,) = alpha_loops([cloud])
-    image = maker.transform([bars])[0].reshape(20, 20) / maximum
+    cloud = circles(3, seed=EXAMPLE)[0][0]
+    bars, image, _ = images_of(cloud)
     figure, axes = panels(3, 3, 2.5, width_ratios=(1, 1, 1.15))
     axes[0].scatter(*cloud.T, 3, color="black", linewidth=0)
     axes[0].set(xlabel="x", ylabel="y", aspect="equal", title="cloud X")
     plots.persistence_diagram(axes[1], [bars], colors=[PALETTE["vermilion"]])
     axes[1].set(xlabel=LOOP_AXES["xlabel"], ylabel="death [radius²]", title="diagram of its loops, H1")
-    shown = plots.persistence_image(axes[2], image, maker.ranges_)
+    shown = plots.persistence_image(axes[2], image, trained()[1].ranges_)
     axes[2].set(title="persistence image", **LOOP_AXES)
     figure.colorbar(shown, ax=axes[2], label="of the training maximum")
     points, held = pd.DataFrame(cloud, columns=["x", "y"]), pd.DataFrame(bars, columns=["birth", "death"])
@@ -82,13 +93,12 @@ def protocol() -> tuple[Figure, pd.DataFrame]:
     axes.axis("off")
     drawn = {}
     for name, (x, y, text, color, source) in BOXES.items():
-        frame = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": PALETTE[color]}
-        box = axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=frame | {"linewidth": 1.4})
+        center = {"ha": "center", "va": "center", "fontsize": 8}
+        frame = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": PALETTE[color], "lw": 1.4}
+        arrow = source and {"arrowstyle": "<|-", "color": PALETTE[color], "patchB": drawn[source]}
+        begin = BOXES[source][:2] if source else (x, y)
+        box = axes.annotate(text, begin, (x, y), arrowprops=arrow, bbox=frame, **center)
         drawn[name] = box.get_bbox_patch()
-        if source:
-            ends = {"patchA": drawn[source], "patchB": drawn[name], "shrinkA": 2, "shrinkB": 2}
-            arrow = {"arrowstyle": "-|>", "color": PALETTE[color]} | ends
-            axes.annotate("", (x, y), BOXES[source][:2], arrowprops=arrow)
     for y, text in ((0, "1. approximate"), (1.5, "2. train"), (3.4, "3. test")):
         axes.text(-0.62, y - 0.42, text, fontsize=8.5, weight="bold", ha="left")
     arrows = [(source, name) for name, (*_, source) in BOXES.items() if source]
@@ -100,21 +110,16 @@ def clean_and_noisy() -> tuple[Figure, pd.DataFrame]:
 
     All images share one scale of colours, which ends at the maximum of the training images.
     """
-    net, maker, maximum = trained()
     figure, axes = panels(6, 3, 2.2)
-    rows = []
+    ranges, rows = trained()[1].ranges_, []
     for line, (name, noise) in zip(np.reshape(axes, (2, 3)), (("clean", 0), ("noisy", 1 / 3)), strict=True):
         cloud = circles(3, noise=noise, seed=EXAMPLE)[0][0]
-        exact = maker.transform(alpha_loops([cloud]))[0] / maximum
-        with torch.no_grad():
-            learned = net(torch.from_numpy(cloud).float()).numpy()
+        _, exact, learned = images_of(cloud)
         line[0].scatter(*cloud.T, 3, color="black", linewidth=0)
         line[0].set(xlabel="x", ylabel="y", aspect="equal", title=f"{name} cloud")
-        for panel, image, title in zip(
-            line[1:], (exact, learned), ("exact image", "RipsNet's image"), strict=True
-        ):
-            shown = plots.persistence_image(panel, image.reshape(20, 20), maker.ranges_, vmax=1)
-            panel.set(title=title, **LOOP_AXES)
+        for panel, image, title in zip(line[1:], (exact, learned), ("exact", "RipsNet's"), strict=True):
+            shown = plots.persistence_image(panel, image, ranges, vmax=1)
+            panel.set(title=f"{title} image", **LOOP_AXES)
         rows.append({"cloud": name, "exact_maximum": exact.max(), "ripsnet_maximum": learned.max(),
                      "mean_squared_difference": np.square(exact - learned).mean()})  # fmt: skip
     figure.colorbar(shown, ax=axes, label="of the training maximum", shrink=0.6, extend="max")
@@ -141,47 +146,44 @@ def accuracy_on_circles() -> tuple[Figure, dict[str, pd.DataFrame]]:
     paper = read_table("published/ripsnet_accuracy.csv").query("data == 'synthetic circles'")
     paper = paper.assign(accuracy=paper["accuracy"] / 100, spread=paper["spread"] / 100)
     tutorial = read_table("published/ripsnet_tutorial.csv").query("vectors == 'images'")
-    published = pd.concat([paper.assign(by="paper"), tutorial.assign(by="tutorial")]).sort_values(
-        "method", key=lambda names: names.map(list(paper["method"].unique()).index), kind="stable"
-    )
+    published = pd.concat([paper.assign(by="paper"), tutorial.assign(by="tutorial")])
     published = published.assign(input=published["method"] + ", " + published["by"])
+    published = pd.concat([own for _, own in published.groupby("method", sort=False)])  # side by side
     ours = read_table("measured/topology/ripsnet_accuracy.csv").query("scale == 'as drawn'")
     ours = ours[ours["input"].isin(["exact", "RipsNet mean", "RipsNet sum"])]
-    order = list(published["input"].unique())
-    table = published.pivot(index="input", columns="noise_share", values="accuracy").loc[order]
-
-    figure, axes = panels(2, 2, 3.0, width_ratios=(1.1, 1))
-    _clean_and_noisy(axes[0], table.set_axis(["clean", "noisy"], axis=1).reset_index(), "published")
+    lines = list(published["input"].unique())
+    table = published.pivot(index="input", columns="noise_share", values="accuracy").loc[lines]
+    table = table.set_axis(["clean", "noisy"], axis=1).reset_index()
+    parts = {"published": table, f"here, {ours['seed'].nunique()} seeds": ours}
+    figure, axes = _clean_and_noisy(parts, 3.0, width_ratios=(1.1, 1))
     for row in published.dropna(subset="spread").itertuples():
         low, high = row.accuracy - row.spread, row.accuracy + row.spread
-        color = COLORS.get(PUBLISHED.get(row.method), plots.NEUTRAL)
-        axes[0].hlines(order.index(row.input) + 0.3, low, high, color=color, linewidth=1)
-    _clean_and_noisy(axes[1], ours, f"here, {ours['seed'].nunique()} seeds")
-    _legend(figure)
+        color = COLORS.get(row.method, plots.NEUTRAL)
+        axes[0].hlines(lines.index(row.input) + 0.3, low, high, color=color, linewidth=1)
     return figure, {"published": published, "ours": ours}
 
 
-def _clean_and_noisy(axes: Axes, frame: pd.DataFrame, title: str) -> None:
-    """A line an `input`: mean accuracy on clean clouds filled, on noisy ones open; seeds as dots below."""
-    means = frame.groupby("input", sort=False)[["clean", "noisy"]].mean()
-    methods = [name.split(",")[0] for name in means.index]
-    colors = [COLORS.get(PUBLISHED.get(name, name), plots.NEUTRAL) for name in methods]
-    plots.dumbbells(axes, means.rename(index=LABELS).index, means["clean"], means["noisy"], colors)
-    for place, (name, color) in enumerate(zip(means.index, colors, strict=True)):
-        own = frame[frame["input"] == name]
-        if len(own) > 1:
-            axes.scatter(own["clean"], np.full(len(own), place + 0.3), 8, color=color, linewidth=0)
-            axes.scatter(
-                own["noisy"], np.full(len(own), place + 0.3), 8, "white", edgecolor=color, linewidth=0.7
-            )
-    axes.axvline(1 / 3, color=plots.NEUTRAL, linewidth=0.8, linestyle=plots.DASHED)
-    axes.set(xlim=(0.28, 1.04), xlabel="accuracy (dashed: chance)", title=title)
+def _clean_and_noisy(parts: dict[str, pd.DataFrame], height: float, **options) -> tuple[Figure, list[Axes]]:
+    """A panel a part, a line an `input`: mean accuracy on clean clouds filled, on noisy ones open.
 
-
-def _legend(figure: Figure) -> None:
+    Seeds, where there are some, are dots below the line.
+    """
+    figure, axes = panels(len(parts), 2, height, **options)
+    for panel, (title, frame) in zip(axes, parts.items(), strict=True):
+        means = frame.groupby("input", sort=False)[["clean", "noisy"]].mean()
+        colors = {name: COLORS.get(name.split(",")[0], plots.NEUTRAL) for name in means.index}
+        labels = means.rename(index=LABELS).index
+        plots.dumbbells(panel, labels, means["clean"], means["noisy"], list(colors.values()))
+        if "seed" in frame:
+            below, hue = frame["input"].map(list(means.index).index) + 0.3, frame["input"].map(colors)
+            panel.scatter(frame["clean"], below, 8, hue, linewidth=0)
+            panel.scatter(frame["noisy"], below, 8, "white", edgecolor=hue, linewidth=0.7)
+        panel.axvline(1 / 3, color=plots.NEUTRAL, linewidth=0.8, linestyle=plots.DASHED)
+        panel.set(xlim=(0.28, 1.04), xlabel="accuracy (dashed: chance)", title=title)
     point = {"color": plots.NEUTRAL, "marker": "o", "linewidth": 0, "markersize": 6}
     entries = {"clean clouds": point, "noisy clouds": point | {"markerfacecolor": "white"}}
     plots.legend(figure, entries | {"one seed": point | {"markersize": 3}})
+    return figure, axes
 
 
 def seconds() -> tuple[Figure, pd.DataFrame]:
@@ -191,7 +193,7 @@ def seconds() -> tuple[Figure, pd.DataFrame]:
     figure, axes = panels(2, 2, 1.9, sharex=True)
     parts = {"paper, circles": paper, f"here, {ours['clouds'].iloc[0]} clouds": ours}
     for panel, (title, part) in zip(axes, parts.items(), strict=True):
-        colors = [COLORS.get(PUBLISHED.get(name, name), plots.NEUTRAL) for name in part["method"]]
+        colors = [COLORS.get(name, plots.NEUTRAL) for name in part["method"]]
         panel.scatter(part["seconds"], part["method"].replace(LABELS), 30, color=colors)
         panel.set(xscale="log", xlim=(0.01, 500), xlabel="seconds (log scale)", title=title)
         panel.margins(y=0.4)
@@ -205,35 +207,6 @@ def seconds() -> tuple[Figure, pd.DataFrame]:
 def size_control() -> tuple[Figure, pd.DataFrame]:
     """Accuracies on circles as drawn and scaled to one size, beside six numbers without topology."""
     table = read_table("measured/topology/ripsnet_accuracy.csv")
-    figure, axes = panels(2, 2, 2.8, sharey=True)
-    for panel, (scale, part) in zip(axes, table.groupby("scale", sort=False), strict=True):
-        _clean_and_noisy(panel, part, f"circles {scale}" if scale == "as drawn" else f"circles of {scale}")
-    _legend(figure)
-    return figure, table
-
-
-def moved_points() -> tuple[Figure, pd.DataFrame]:
-    """Change of the exact image and of RipsNet's (mean) when points of one circle move to its centre.
-
-    Changes are norms, relative to the norm of the first image; `longest bar` is the largest persistence.
-    """
-    net, maker, maximum = trained("mean")
-    clouds, labels = circles(3, seed=5)
-    circle, images, rows = clouds[labels == 1][0], {"exact": [], "RipsNet mean": []}, []
-    for count in (0, 1, 2, 5, 10, 20, 50, 100):
-        cloud = circle.copy()
-        cloud[:count] = circle.mean(0) + np.random.default_rng(0).normal(0, 0.3, (count, 2))
-        (bars,) = alpha_loops([cloud])
-        images["exact"].append(maker.transform([bars])[0] / maximum)
-        with torch.no_grad():
-            images["RipsNet mean"].append(net(torch.from_numpy(cloud).float()).numpy())
-        rows.append({"points moved": count, "longest bar": np.diff(bars).max()})
-    changes = pd.DataFrame(rows)
-    figure, (axes,) = panels(1, 1, 2.4)
-    for name, found in images.items():
-        change = np.stack(found) - found[0]  # (counts, 400)
-        changes[name] = np.linalg.norm(change, axis=1) / np.linalg.norm(found[0])
-        axes.plot("points moved", name, ".-", data=changes, color=COLORS[name], label=LABELS.get(name, name))
-    axes.set(xlabel="points moved to the centre, of 300", ylabel="change of image / its norm", ylim=(0, None))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure, changes
+    titles = {"as drawn": "circles as drawn", "one size": "circles of one size"}
+    parts = {titles[scale]: part for scale, part in table.groupby("scale", sort=False)}
+    return _clean_and_noisy(parts, 2.8, sharey=True)[0], table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import gudhi
 import numpy as np
@@ -22,15 +22,13 @@ def circles(
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(clouds) % 3 + 1)
-    return np.stack([_cloud(rng, *CIRCLES[label], points, noise) for label in labels]), labels
+    return np.stack([_cloud(rng, label, points, noise) for label in labels]), labels
 
 
-def _cloud(
-    rng: np.random.Generator, radii: Sequence[float], reach: float, points: int, noise: float
-) -> Float[np.ndarray, "N 2"]:
+def _cloud(rng: np.random.Generator, label: int, points: int, noise: float) -> Float[np.ndarray, "N 2"]:
     """One cloud, about equally many points on each circle."""
     # centres, drawn again until all circles are apart
-    radii = np.array(radii, float)
+    radii, reach = np.array(CIRCLES[label][0], float), CIRCLES[label][1]
     apart = squareform(radii[:, None] + radii, checks=False)  # (pairs,) sums of two radii
     centres = rng.uniform(-reach, reach, (len(radii), 2))
     while (pdist(centres) <= apart).any():
@@ -56,15 +54,3 @@ def alpha_loops(clouds: Iterable[Float[np.ndarray, "N 2"]]) -> list[Float[np.nda
         tree.compute_persistence()
         found.append(tree.persistence_intervals_in_dimension(1).reshape(-1, 2))
     return found
-
-
-def one_size(clouds: Float[np.ndarray, "K N D"]) -> Float[np.ndarray, "K N D"]:
-    """Clouds moved to the origin and scaled so that the root mean square distance from it is 1."""
-    centred = clouds - clouds.mean(1, keepdims=True)
-    return centred / np.sqrt(np.square(centred).sum(2).mean(1))[:, None, None]
-
-
-def without_outliers(cloud: Float[np.ndarray, "N D"], neighbour: int = 5, medians: float = 3) -> np.ndarray:
-    """The points whose fifth neighbour is at most three times as far as that of the median point."""
-    distance = np.sort(squareform(pdist(cloud)), axis=1)[:, neighbour]
-    return cloud[distance <= medians * np.median(distance)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import gudhi
@@ -22,32 +21,23 @@ AT_A_TIME = 500  # clouds between two steps of the progress bar
 Bars = Float[np.ndarray, "m 2"] | Float[Tensor, "m 2"]
 
 
-@dataclass(frozen=True, repr=False)
-class Diagrams(Sequence):
+class Diagrams(tuple[tuple[Bars, ...], ...]):
     """Diagrams of K clouds: `d[cloud][dimension]` has a row (birth, death) a bar; inf: it never dies."""
 
-    bars: tuple[tuple[Bars, ...], ...]
-
-    def __getitem__(self, cloud: int) -> tuple[Bars, ...]:
-        return self.bars[cloud]
-
-    def __len__(self) -> int:
-        return len(self.bars)
-
     def __repr__(self) -> str:
-        counts = [sum(map(len, each)) for each in zip(*self.bars, strict=True)]
+        counts = [sum(map(len, each)) for each in zip(*self, strict=True)]
         bars = ", ".join(f"{count} bars in dimension {k}" for k, count in enumerate(counts))
         return f"Diagrams of {len(self)} clouds: {bars or 'none'}"
 
     def finite(self, dimension: int) -> list[Bars]:
         """The bars of one dimension that die, an (m, 2) a cloud."""
-        return [cloud[dimension][cloud[dimension][:, 1] < np.inf] for cloud in self.bars]
+        return [cloud[dimension][cloud[dimension][:, 1] < np.inf] for cloud in self]
 
     def to_frame(self) -> pd.DataFrame:
         """A row a bar: cloud, dimension, birth, death (inf: it never dies)."""
         rows = [
             (i, k, *bar)
-            for i, cloud in enumerate(self.bars)
+            for i, cloud in enumerate(self)
             for k, bars in enumerate(cloud)
             for bar in bars.tolist()
         ]
@@ -80,33 +70,30 @@ def diagrams(
     for i, cloud in enumerate(points):
         _check(cloud, i, metric)
     gradients = any(isinstance(cloud, Tensor) and cloud.requires_grad for cloud in points)
-    if backend not in ("gudhi", "ripser"):
+    if backend not in BACKENDS:
         raise ValueError(f"diagrams: backend is 'gudhi' or 'ripser', not {backend!r}")
     if gradients and backend == "ripser":
         raise ValueError("diagrams: ripser has no gradients: use backend='gudhi', or detach the points")
-    compute = _with_gradients if gradients else {"gudhi": _by_gudhi, "ripser": _by_ripser}[backend]
+    compute = _with_gradients if gradients else BACKENDS[backend]
     found = []
     with tqdm(total=len(points), unit="cloud", disable=len(points) <= AT_A_TIME) as progress:
         for start in range(0, len(points), AT_A_TIME):
             some = points[start : start + AT_A_TIME]
-            some = [cloud if isinstance(cloud, Tensor) else _array(cloud) for cloud in some]
-            found += compute(some, max_dimension, metric)
+            for cloud, each in zip(some, compute(some, max_dimension, metric), strict=True):
+                # both libraries give an empty cloud an infinite bar
+                found.append(tuple(_sorted(bars[: len(bars) * (len(cloud) > 0)], cloud) for bars in each))
             progress.update(len(some))
-    return Diagrams(tuple(map(tuple, found)))
+    return Diagrams(found)
 
 
 def _check(cloud, i: int, metric: str) -> None:
     """ValueError where a cloud is none."""
     values = _array(cloud)
     if values.ndim != 2:
-        raise ValueError(
-            f"diagrams: cloud {i} must be (N, D), not {values.shape}; put a single cloud in a list"
-        )
+        raise ValueError(f"diagrams: cloud {i} must be (N, D), not {values.shape}; put one cloud in a list")
     if not np.isfinite(values).all():
         raise ValueError(f"diagrams: cloud {i} has NaN or infinite values")
-    if metric == "precomputed" and (
-        len(values) != values.shape[1] or (values != values.T).any() or values.diagonal().any()
-    ):
+    if metric == "precomputed" and not (np.array_equal(values, values.T) and not values.diagonal().any()):
         raise ValueError(f"diagrams: matrix {i} must be square and symmetric, with zeros on its diagonal")
 
 
@@ -114,37 +101,28 @@ def _array(cloud) -> Float[np.ndarray, "N D"]:
     return cloud.detach().cpu().double().numpy() if isinstance(cloud, Tensor) else np.asarray(cloud, float)
 
 
-def _sorted(bars: Float[np.ndarray, "m 2"], like) -> Bars:
+def _sorted(bars: Bars, cloud) -> Bars:
     """Bars by birth, then death; a tensor where the cloud is one."""
-    bars = np.asarray(bars, float).reshape(-1, 2)
-    bars = bars[np.lexsort((bars[:, 1], bars[:, 0]))]
-    return torch.from_numpy(bars).to(like) if isinstance(like, Tensor) else bars
+    if isinstance(cloud, Tensor):
+        bars = torch.as_tensor(bars).to(cloud)
+    bars = bars.reshape(-1, 2)
+    return bars[np.lexsort(_array(bars).T[::-1])]
 
 
 def _by_gudhi(clouds: list, max_dimension: int, metric: str) -> list[list[Bars]]:
     kind = {"euclidean": "point cloud", "precomputed": "full distance matrix"}[metric]
     rips = RipsPersistence(range(max_dimension + 1), input_type=kind, n_jobs=-1)
-    found = rips.fit_transform([_array(cloud) for cloud in clouds])
-    # gudhi gives an empty cloud an infinite bar
-    return [
-        [_sorted(bars[: len(bars) * (len(cloud) > 0)], cloud) for bars in each]
-        for each, cloud in zip(found, clouds, strict=True)
-    ]
+    return rips.fit_transform([_array(cloud) for cloud in clouds])
 
 
-def _by_ripser(clouds: list, max_dimension: int, metric: str) -> list[list[Bars]]:
-    found = []
+def _by_ripser(clouds: list, max_dimension: int, metric: str) -> Iterator[list[Bars]]:
     for cloud in clouds:
         # Distances by scipy: ripser's own turn duplicates into bars of 1e-7.
         matrix = squareform(pdist(_array(cloud))) if metric == "euclidean" else _array(cloud)
-        empty = [np.empty((0, 2))] * (max_dimension + 1)
-        each = ripser(matrix, maxdim=max_dimension, distance_matrix=True)["dgms"] if len(cloud) else empty
-        found.append([_sorted(bars, cloud) for bars in each])
-    return found
+        yield ripser(matrix, maxdim=max_dimension, distance_matrix=True)["dgms"]
 
 
-def _with_gradients(clouds: list, max_dimension: int, metric: str) -> list[list[Bars]]:
-    found = []
+def _with_gradients(clouds: list, max_dimension: int, metric: str) -> Iterator[list[Bars]]:
     for cloud in clouds:
         cloud = torch.as_tensor(cloud)
         # 1. All distances, with gradients. Those of duplicates are 0 and have none.
@@ -160,8 +138,9 @@ def _with_gradients(clouds: list, max_dimension: int, metric: str) -> list[list[
         each = [torch.stack([torch.zeros_like(deaths), deaths], -1)]
         for k in range(max_dimension):
             edges = higher[k] if k < len(higher) else np.empty((0, 4), int)
-            each.append(
-                torch.stack([lengths[edges[:, 0], edges[:, 1]], lengths[edges[:, 2], edges[:, 3]]], -1)
-            )
-        found.append([bars[np.lexsort(_array(bars).T[::-1])] for bars in each])
-    return found
+            births, deaths = lengths[edges[:, 0], edges[:, 1]], lengths[edges[:, 2], edges[:, 3]]
+            each.append(torch.stack([births, deaths], -1))
+        yield each
+
+
+BACKENDS = {"gudhi": _by_gudhi, "ripser": _by_ripser}

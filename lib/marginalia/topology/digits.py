@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from marginalia import training
 
 from .features import collect_features
+from .ripsnet import hidden_layers
 
 TEACHER, FEATURES = (64, 256, 64), "3"  # widths before the ten classes; the layer that gives the features
 CNN_FEATURES = "5"
@@ -57,9 +57,7 @@ def digits(labelled: int = 1200, seed: int = 0) -> tuple[Images, Images]:
 
 def classifier(*widths: int) -> nn.Sequential:
     """Linear layers with ReLU of these widths, then logits of ten classes."""
-    pairs = itertools.pairwise(widths)
-    layers = [part for pair in pairs for part in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
+    return hidden_layers(widths).append(nn.Linear(widths[-1], 10))
 
 
 def small_cnn() -> nn.Sequential:
@@ -70,7 +68,7 @@ def small_cnn() -> nn.Sequential:
 
 
 def cloud_batches(
-    teacher: nn.Module, count: int, size: int = 64, seed: int = 0, varied: bool = True, layer: str = FEATURES
+    teacher: nn.Module, count: int, size: int = 64, seed: int = 0, varied: bool = True
 ) -> Float[Tensor, "K N D"]:
     """Features of `count` batches of `size` different training images each: clouds to fit a RipsNet to.
 
@@ -84,7 +82,7 @@ def cloud_batches(
     x = train.x[torch.multinomial(weights, size, generator=rng)]  # (K, N, 64)
     if varied:
         x = x + 0.5 * torch.rand(count, 1, 1, generator=rng) * torch.randn(x.shape, generator=rng)
-    return torch.stack(collect_features(teacher, x, layer))
+    return torch.stack(collect_features(teacher, x, FEATURES))
 
 
 def train_teacher(

@@ -23,33 +23,34 @@ from marginalia.record import evaluating, record
 from .components import h0_deaths
 from .diagrams import diagrams
 from .features import as_points
-from .images import Weight, persistence_image, persistence_profile, topkd_weight
+from .images import persistence_image, persistence_profile, topkd_weight
 from .ripsnet import RipsNet
 
-Topology = Callable[[Float[Tensor, "B D"], Float[Tensor, "B D"]], Float[Tensor, ""]]
+Logits = Float[Tensor, "B C"]
+Features = Float[Tensor, "B D"]  # student and teacher may differ in D
+Scalar = Float[Tensor, ""]
+Topology = Callable[[Features, Features], Scalar]
 
 
-def kd_loss(
-    z_s: Float[Tensor, "B C"], z_t: Float[Tensor, "B C"], temperature: float = 4.0
-) -> Float[Tensor, ""]:
+def kd_loss(z_s: Logits, z_t: Logits, temperature: float = 4.0) -> Scalar:
     """T^2 / B times the sum of KL(softmax(z_t / T) || softmax(z_s / T)) over the batch (Hinton, 2015)."""
     teacher = (z_t.detach() / temperature).log_softmax(-1)
     student = (z_s / temperature).log_softmax(-1)
     return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def hint_loss(f_s: Float[Tensor, "B D"], f_t: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
+def hint_loss(f_s: Features, f_t: Features) -> Scalar:
     """Mean squared difference of the features themselves (FitNets, 2015)."""
     return mse_loss(f_s, f_t.detach())
 
 
-def relational_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> Float[Tensor, ""]:
+def relational_loss(f_s: Features, f_t: Features) -> Scalar:
     """Huber loss of all pairs' distances, each divided by the batch's mean (RKD-D, Park et al. 2019)."""
     student, teacher = (torch.pdist(features) for features in (f_s, f_t.detach()))  # (B (B - 1) / 2,)
     return smooth_l1_loss(student / student.mean(), teacher / teacher.mean())
 
 
-def distance_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> Float[Tensor, ""]:
+def distance_loss(f_s: Features, f_t: Features) -> Scalar:
     """Squared difference of the mean distances of all pairs: the size of two clouds, nothing of their shape.
 
     The control of losses of topology: deaths grow with a cloud, and what this loss does too needs none.
@@ -58,7 +59,7 @@ def distance_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> F
     return mse_loss(student, teacher)
 
 
-def deaths_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> Float[Tensor, ""]:
+def deaths_loss(f_s: Features, f_t: Features) -> Scalar:
     """Mean squared difference of sorted H0 deaths: exact, with no window, weight or bandwidth to choose.
 
     B - 1 times this is the squared 2-Wasserstein distance of the two diagrams without the diagonal.
@@ -66,15 +67,13 @@ def deaths_loss(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> Flo
     return mse_loss(*_deaths(f_s, f_t))
 
 
-def _deaths(f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"]) -> tuple[Tensor, Tensor]:
+def _deaths(f_s: Features, f_t: Features) -> tuple[Tensor, Tensor]:
     """H0 deaths of student and teacher, (B - 1,) each, by one call: zeros for dimensions that one lacks."""
     width = max(f_s.shape[1], f_t.shape[1])
     return h0_deaths(torch.stack([pad(f, (0, width - f.shape[1])) for f in (f_s, f_t.detach())])).unbind()
 
 
-def persistent_cross_entropy(
-    f_s: Float[Tensor, "B D_s"], f_t: Float[Tensor, "B D_t"], temperature: float = 0.1
-) -> Float[Tensor, ""]:
+def persistent_cross_entropy(f_s: Features, f_t: Features, temperature: float = 0.1) -> Scalar:
     """Cross-entropy of the H0 deaths of normalised features, read as soft distributions over bars.
 
         -sum_k p_k(t) log p_k(s),   p = softmax(sorted deaths of f / |f| / temperature)
@@ -87,42 +86,34 @@ def persistent_cross_entropy(
 
 
 def profile_loss(
-    f_s: Float[Tensor, "B D_s"],
-    f_t: Float[Tensor, "B D_t"],
-    bandwidth: float,
-    ranges: tuple[float, float],
-    scale: float = 1.0,
-    weight: Weight = topkd_weight,
-) -> Float[Tensor, ""]:
+    f_s: Features, f_t: Features, bandwidth: float, ranges: tuple[float, float], scale: float = 1.0
+) -> Scalar:
     """Mean squared difference of exact H0 persistence profiles divided by `scale`, their largest value, say.
 
-    TopKD's images in dimension 0 are these profiles in equal columns, so this is also the loss of exact
-    images divided by their largest value. Deaths outside `ranges` leave the profile, and an empty one may
-    cost less than one that does not fit: with a large delta a student can shrink its features to nothing.
-    `deaths_loss` has no such reward.
+    TopKD's images in dimension 0 are these profiles, with `topkd_weight`, in equal columns, so this is also
+    the loss of exact images divided by their largest value. Deaths outside `ranges` leave the profile, and an
+    empty one may cost less than one that does not fit: with a large delta a student can shrink its features
+    to nothing. `deaths_loss` has no such reward.
     """
-    profiles = persistence_profile(torch.stack(_deaths(f_s, f_t)), bandwidth, ranges, weight=weight)
+    profiles = persistence_profile(torch.stack(_deaths(f_s, f_t)), bandwidth, ranges, weight=topkd_weight)
     return mse_loss(*profiles / scale)
 
 
 def image_loss(
-    f_s: Float[Tensor, "B D_s"],
-    f_t: Float[Tensor, "B D_t"],
+    f_s: Features,
+    f_t: Features,
     dimension: int,
     bandwidth: float,
     ranges: tuple[float, float, float, float],
     scale: float = 1.0,
-    weight: Weight = topkd_weight,
-) -> Float[Tensor, ""]:
+) -> Scalar:
     """As `profile_loss`, with exact images of one dimension, which gudhi's diagrams give: slow from 1 on."""
-    student, teacher = (
-        persistence_image(diagrams([f], dimension).finite(dimension)[0], bandwidth, ranges, weight=weight)
-        for f in (f_s, f_t.detach())
-    )
-    return mse_loss(student / scale, teacher / scale)
+    bars = diagrams([f_s, f_t.detach()], dimension).finite(dimension)
+    images = [persistence_image(each, bandwidth, ranges, weight=topkd_weight) / scale for each in bars]
+    return mse_loss(*images)
 
 
-def ripsnet_loss(net: RipsNet, f_s: Float[Tensor, "B D"], f_t: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
+def ripsnet_loss(net: RipsNet, f_s: Features, f_t: Features) -> Scalar:
     """Mean squared difference of the images that a RipsNet of the teacher predicts (TopKD).
 
     The same network sees both, and does not learn: the student's features get gradients, its weights do not.
@@ -132,15 +123,15 @@ def ripsnet_loss(net: RipsNet, f_s: Float[Tensor, "B D"], f_t: Float[Tensor, "B 
 
 
 def topkd_loss(
-    z_s: Float[Tensor, "B C"],
-    z_t: Float[Tensor, "B C"],
+    z_s: Logits,
+    z_t: Logits,
     labels: Int[Tensor, " B"],
-    f_s: Float[Tensor, "B D_s"],
-    f_t: Float[Tensor, "B D_t"],
+    f_s: Features,
+    f_t: Features,
     topology: Topology,
     alpha: float = 2.0,
     delta: float = 5.0,
-) -> tuple[Float[Tensor, ""], dict[str, float]]:
+) -> tuple[Scalar, dict[str, float]]:
     """TopKD's loss and its parts, for any topology term; `functools.partial(ripsnet_loss, net)` in TopKD.
 
     delta = 0 with the same alpha is the control that tells what the topology adds.
@@ -163,7 +154,6 @@ def distil(
     alpha: float = 2.0,
     delta: float = 5.0,
     adapter: nn.Module | None = None,
-    evaluate: training.Evaluate | None = None,
 ) -> list[training.Row]:
     """Train a student with `topkd_loss` (TopKD, Algorithm 2); returns the rows of `training.fit`.
 
@@ -184,4 +174,4 @@ def distil(
         f_t = as_points(of_teacher[layers[1]][0].output, layers[1])
         return topkd_loss(z_s, z_t, labels, f_s, f_t, topology, alpha, delta)
 
-    return training.fit(learners, step, batches, options, evaluate)
+    return training.fit(learners, step, batches, options)

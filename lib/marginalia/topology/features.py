@@ -34,9 +34,7 @@ def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> li
                 model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
             (calls,) = seen.values()
             if len(calls) != 1:
-                raise ValueError(
-                    f"collect_features: {layer!r} is called {len(calls)} times a batch, not once"
-                )
+                raise ValueError(f"features: {layer!r} is called {len(calls)} times a batch, not once")
             clouds.append(as_points(calls[0].output, layer))
     return clouds
 
@@ -65,12 +63,11 @@ def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray
         else:
             raise ValueError("not a .npy, .npz, .pt or .pth file")
         if isinstance(held, Mapping):
-            names = ", ".join(map(str, held))
-            if name is None and len(held) != 1:
-                raise ValueError(f"it holds {names}: give name=")
-            if name is not None and name not in held:
-                raise ValueError(f"there is no {name!r} in it, but {names}")
-            held = held[next(iter(held)) if name is None else name]
+            name = next(iter(held)) if name is None and len(held) == 1 else name
+            if name not in held:
+                names = ", ".join(map(str, held))
+                raise ValueError(f"it holds {names}: give name= one of these, not {name!r}")
+            held = held[name]
         array = np.asarray(held.float() if isinstance(held, Tensor) else held)
     except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error!s:.300}") from error

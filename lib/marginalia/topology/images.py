@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
@@ -167,7 +168,7 @@ class _DiagramTransformer(TransformerMixin, BaseEstimator):
             raise ValueError("diagrams: no finite bar to choose from; give both bandwidth and ranges")
 
         # the 20 % quantile of the distances between the first 200 points, as RipsNet's authors have it
-        self.bandwidth_ = self.bandwidth
+        self.bandwidth_, self.ranges_ = self.bandwidth, self.ranges
         if self.bandwidth is None:
             distances = pdist(points[:200])
             distances = np.repeat(distances[distances > 1e-5], 2)  # each pair twice, as in their full matrix
@@ -176,7 +177,6 @@ class _DiagramTransformer(TransformerMixin, BaseEstimator):
             self.bandwidth_ = float(np.quantile(distances, 0.2))
 
         # from the lowest to the highest coordinate; where these are equal, a window that shows a whole bump
-        self.ranges_ = self.ranges
         if self.ranges is None:
             low, high = points[:, self._axes].min(0), points[:, self._axes].max(0)
             margin = np.where(low == high, 3 * self.bandwidth_, 0)
@@ -202,6 +202,7 @@ class _DiagramTransformer(TransformerMixin, BaseEstimator):
         return vectors
 
 
+@dataclass(eq=False, repr=False)  # its __init__ is as scikit-learn wants it
 class PersistenceImage(_DiagramTransformer):
     """Persistence images for scikit-learn: a list of N diagrams, (m, 2) arrays each, to (N, r_p * r_b).
 
@@ -220,27 +221,19 @@ class PersistenceImage(_DiagramTransformer):
     ((3, 50), (5, 10))
     """
 
+    bandwidth: float | None = None
+    ranges: tuple[float, float, float, float] | None = None
+    resolution: tuple[int, int] = (20, 20)
+    weight: Weight = persistence_weight
+    convention: Literal["gudhi", "persim"] = "gudhi"
     _axes = (0, 1)
-
-    def __init__(
-        self,
-        bandwidth: float | None = None,
-        ranges: tuple[float, float, float, float] | None = None,
-        resolution: tuple[int, int] = (20, 20),
-        weight: Weight = persistence_weight,
-        convention: Literal["gudhi", "persim"] = "gudhi",
-    ):
-        self.bandwidth = bandwidth
-        self.ranges = ranges
-        self.resolution = resolution
-        self.weight = weight
-        self.convention = convention
 
     def _vectors(self, batch: Float[ndarray, "N m 2"]) -> Float[ndarray, "N r"]:
         settings = (self.bandwidth_, self.ranges_, self.resolution, self.weight, self.convention)
         return persistence_image(batch, *settings).reshape(len(batch), -1)
 
 
+@dataclass(eq=False, repr=False)
 class PersistenceProfile(_DiagramTransformer):
     """Persistence profiles for scikit-learn: a list of N diagrams born at 0, (m, 2) arrays, to (N, r_p).
 
@@ -253,19 +246,11 @@ class PersistenceProfile(_DiagramTransformer):
            [0.4 , 1.2 , 1.33, 0.54]])
     """
 
+    bandwidth: float | None = None
+    ranges: tuple[float, float] | None = None
+    resolution: int = 20
+    weight: Weight = persistence_weight
     _axes = (1,)
-
-    def __init__(
-        self,
-        bandwidth: float | None = None,
-        ranges: tuple[float, float] | None = None,
-        resolution: int = 20,
-        weight: Weight = persistence_weight,
-    ):
-        self.bandwidth = bandwidth
-        self.ranges = ranges
-        self.resolution = resolution
-        self.weight = weight
 
     def _vectors(self, batch: Float[ndarray, "N m 2"]) -> Float[ndarray, "N r"]:
         if ((batch[..., 0] != 0) & (batch[..., 0] != np.inf)).any():  # inf pads

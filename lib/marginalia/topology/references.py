@@ -9,10 +9,7 @@ from scipy.stats import ortho_group
 
 
 def gaussian_references(
-    points: Float[np.ndarray, "N D"],
-    count: int,
-    groups: Int[np.ndarray, " N"] | None = None,
-    seed: int = 0,
+    points: Float[np.ndarray, "N D"], count: int, groups: Int[np.ndarray, " N"] | None = None, seed: int = 0
 ) -> Float[np.ndarray, "count N D"]:
     """Clouds with exactly the mean and covariance of `points`, otherwise like draws of a Gaussian.
 
@@ -36,11 +33,10 @@ def gaussian_references(
     groups = np.zeros(len(points), int) if groups is None else np.asarray(groups)
     design = (groups[:, None] == np.unique(groups)).astype(float)  # (N, G)
     free = null_space(design.T)  # (N, N - G): orthonormal, orthogonal to the indicators of the groups
-    if free.shape[1] < 2:
+    left = free.shape[1]
+    if left < 2:
         raise ValueError(f"gaussian_references: {len(points)} points in {design.shape[1]} groups are too few")
-    rng = np.random.default_rng(seed)
-    rotations = ortho_group.rvs(free.shape[1], size=count, random_state=rng).reshape(
-        count, *2 * free.shape[1:]
-    )
+    rotations = ortho_group.rvs(left, size=count, random_state=np.random.default_rng(seed))
+    rotations = rotations.reshape(count, left, left)  # also where count is 1
     centred = free.T @ points  # (N - G, D)
     return points - free @ centred + free @ (rotations @ centred)

@@ -25,17 +25,24 @@ from torch.nn.functional import mse_loss
 
 from marginalia import training
 
-# phi_1 of TopKD by the width of the features; phi_2 is always 50, 100, 200
+# phi_1 of TopKD by the width of the features
 TOPKD_INNER = {d: (d, d // 2, d // 2) for d in (32, 64, 128, 256, 512)}
 TOPKD_INNER |= {16: (16, 16, 16), 1024: (512, 256, 256), 2048: (1024, 512, 256)}
+
+
+def hidden_layers(widths: Sequence[int], bias: bool = True) -> nn.Sequential:
+    """Linear layers of these widths, the first being that of the input, with a ReLU after each."""
+    pairs = itertools.pairwise(widths)
+    return nn.Sequential(*(part for pair in pairs for part in (nn.Linear(*pair, bias=bias), nn.ReLU())))
 
 
 class RipsNet(nn.Module):
     """DeepSets regressor from clouds (*B, N, D) to images (*B, pixels) in [0, 1].
 
-    dimensions: D. inner, outer: widths of phi_1 and phi_2. pooling: over the points. outer_bias: whether
-    phi_2 has biases. The defaults are RipsNet's own; TopKD's are `RipsNet.topkd`. Mean pooling does not see
-    whether a cloud is repeated; sum pooling does, and wants clouds of the size it was fitted on.
+    dimensions: D. inner: widths of phi_1; phi_2 has 50, 100, 200 before the pixels. pooling: over the points.
+    outer_bias: whether phi_2 has biases. The defaults are RipsNet's own; TopKD's are `RipsNet.topkd`. Mean
+    pooling does not see whether a cloud is repeated; sum pooling does, and wants clouds of the size it was
+    fitted on.
     """
 
     def __init__(
@@ -43,7 +50,6 @@ class RipsNet(nn.Module):
         dimensions: int,
         pixels: int,
         inner: Sequence[int] = (30, 20, 10),
-        outer: Sequence[int] = (50, 100, 200),
         pooling: Literal["mean", "sum"] = "sum",
         outer_bias: bool = True,
     ) -> None:
@@ -51,19 +57,15 @@ class RipsNet(nn.Module):
             raise ValueError(f"RipsNet: pooling is 'mean' or 'sum', not {pooling!r}")
         super().__init__()
         self.pooling = pooling
-        widths = itertools.pairwise((dimensions, *inner))
-        self.phi_1 = nn.Sequential(*(part for w in widths for part in (nn.Linear(*w), nn.ReLU())))
-        *hidden, last = itertools.pairwise((inner[-1], *outer, pixels))
-        layers = [part for w in hidden for part in (nn.Linear(*w, bias=outer_bias), nn.ReLU())]
-        self.phi_2 = nn.Sequential(*layers, nn.Linear(*last, bias=outer_bias))
+        self.phi_1 = hidden_layers((dimensions, *inner))
+        self.phi_2 = hidden_layers((inner[-1], 50, 100, 200), outer_bias)
+        self.phi_2.append(nn.Linear(200, pixels, bias=outer_bias))
 
     @classmethod
     def topkd(cls, dimensions: int, pooling: Literal["mean", "sum"] = "mean") -> Self:
         """TopKD's network for features of this width (16 to 2,048, powers of 2) and 20 x 20 images."""
         if dimensions not in TOPKD_INNER:
-            raise ValueError(
-                f"RipsNet.topkd: widths are {', '.join(map(str, sorted(TOPKD_INNER)))}, not {dimensions}"
-            )
+            raise ValueError(f"RipsNet.topkd: widths are {sorted(TOPKD_INNER)}, not {dimensions}")
         return cls(dimensions, 400, TOPKD_INNER[dimensions], pooling=pooling, outer_bias=False)
 
     def forward(self, points: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B pixels"]:
@@ -81,23 +83,14 @@ def load_ripsnet(path: str | Path, pooling: Literal["mean", "sum"]) -> RipsNet:
     where the file is something else.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        weights = {name: value.float() for name, value in state["model"].items()}
-        shapes = [weights[f"layer{i}.linear.weight"].shape for i in range(1, 8)]  # (out, in)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a RipsNet of TopKD (a dict with 'model', of layer1 to layer7): {error!r:.200}"
-        ) from error
-    net = RipsNet(
-        shapes[0][1],
-        shapes[6][0],
-        inner=[out for out, _ in shapes[:3]],
-        outer=[out for out, _ in shapes[3:6]],
-        pooling=pooling,
-        outer_bias="layer4.linear.bias" in weights,
-    )
-    for i, layer in enumerate([part for part in net.modules() if isinstance(part, nn.Linear)], 1):
-        layer.load_state_dict({name: weights[f"layer{i}.linear.{name}"] for name in layer.state_dict()})
+        weights = dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+        net = RipsNet.topkd(weights["layer1.linear.weight"].shape[1], pooling)
+        # sorted by name, their layers 1 to 7 stand in the order of phi_1 and phi_2
+        names = zip(sorted(net.state_dict()), sorted(weights), strict=True)
+        net.load_state_dict({ours: weights[theirs] for ours, theirs in names})
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+        form = "a RipsNet of TopKD (a dict with 'model', of layer1 to layer7)"
+        raise ValueError(f"{path} is not {form}: {error!r:.200}") from error
     return net.eval()
 
 
@@ -137,38 +130,29 @@ def fit_ripsnet(
     Adamax, early stopping). Raises ValueError for shapes that do not match and images outside [0, 1].
     """
     images = np.asarray(images, np.float32)
-    pixels = net.phi_2[-1].out_features
-    if len(clouds) != len(images) or images.shape[1:] != (pixels,):
-        raise ValueError(
-            f"fit_ripsnet: {len(clouds)} clouds need images ({len(clouds)}, {pixels}), not {images.shape}"
-        )
+    needed = len(clouds), net.phi_2[-1].out_features
+    if images.shape != needed:
+        raise ValueError(f"fit_ripsnet: {len(clouds)} clouds need images {needed}, not {images.shape}")
     if not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError(
-            "fit_ripsnet: images must lie in [0, 1]: divide by the maximum of those that are fitted"
-        )
+        raise ValueError("fit_ripsnet: images must lie in [0, 1]: divide by the maximum of the fitted ones")
     x, y = torch.as_tensor(np.asarray(clouds, np.float32)), torch.from_numpy(images)
     fitted = 3 * len(x) // 4
-
-    def batch(step: int) -> Tensor:
-        return torch.randint(fitted, (64,))  # `fit` seeds each step
 
     def loss(chosen: Tensor) -> tuple[Tensor, dict]:
         return mse_loss(net(x[chosen]), y[chosen]), {}
 
-    def measured(_: int) -> dict[str, float]:
-        return {"mse": mse_loss(net(x[fitted:]), y[fitted:]).item()}
+    def measured(_: int) -> dict[str, Tensor]:
+        return {"mse": mse_loss(net(x[fitted:]), y[fitted:])}
 
     options = training.Options(steps, lr, weight_decay=0, clip=1, seed=seed, every=max(1, steps // 20))
-    history = training.fit(net, loss, batch, options, measured)
+    # `fit` seeds each step, so the batch of a step is always the same
+    history = training.fit(net, loss, lambda _: torch.randint(fitted, (64,)), options, measured)
     forest = RandomForestRegressor(100, min_samples_leaf=3, random_state=seed, n_jobs=-1)
     sizes = size_features(x.numpy())
     by_size = forest.fit(sizes[:fitted], images[:fitted]).predict(sizes[fitted:])
-    return RipsNetFit(
-        net.eval(),
-        pd.DataFrame(history),
-        float(np.square(images[:fitted].mean(0) - images[fitted:]).mean()),
-        float(np.square(by_size - images[fitted:]).mean()),
-    )
+    guesses = images[:fitted].mean(0), by_size
+    errors = (float(np.square(guess - images[fitted:]).mean()) for guess in guesses)
+    return RipsNetFit(net.eval(), pd.DataFrame(history), *errors)
 
 
 def size_features(clouds: Float[np.ndarray, "K N D"]) -> Float[np.ndarray, "K 3D"]:
