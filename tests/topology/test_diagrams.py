@@ -158,7 +158,8 @@ def test_clouds_are_converted_some_at_a_time(rng, tmp_path, monkeypatch):
         (np.zeros((4, 2)), {}, r"cloud 0 must be \(N, D\), not \(2,\); put one cloud in a list"),
         ([np.zeros((4, 2)), np.full((2, 2), np.nan)], {}, "cloud 1 has NaN or infinite values"),
         ([np.arange(9.0).reshape(3, 3)], {"metric": "precomputed"}, "matrix 0 must be square and symmetric"),
-        ([np.zeros((4, 2))], {"backend": "giotto"}, "backend is 'gudhi' or 'ripser', not 'giotto'"),
+        ([np.zeros((4, 2))], {"backend": "giotto"}, "no backend 'giotto'"),
+        ([np.zeros((4, 2))], {"metric": "cosine"}, "no metric 'cosine'"),
         ([torch.zeros(4, 2, requires_grad=True)], {"backend": "ripser"}, "ripser has no gradients"),
     ],
 )
@@ -173,3 +174,9 @@ def test_bars_are_sorted_and_keep_the_kind(rng, backend, gradients):
     one = diagrams([cloud], backend=backend)[0][1]
     assert one.dtype == torch.float32 and len(one) > 5
     assert one.tolist() == sorted(one.tolist())  # by birth, then death
+
+
+def test_whole_numbers_do_not_cut_their_diagrams():
+    points = torch.tensor([[0, 0], [1, 1], [3, 4]])
+    found = diagrams([points])[0][0]
+    assert torch.equal(found, diagrams([points.float()])[0][0]) and found[-1, 1] == torch.inf

@@ -67,17 +67,23 @@ def test_files_that_hold_something_else(tmp_path):
     np.save(tmp_path / "nan.npy", np.full((4, 2), np.nan))
     torch.save({"a": torch.zeros(2, 2), "b": torch.zeros(2, 2)}, tmp_path / "two.pt")
     torch.save(nn.Linear(2, 2), tmp_path / "model.pt")
-    (tmp_path / "text.npz").write_text("no")
+    torch.save(torch.ones(4, 2, dtype=torch.complex64), tmp_path / "complex.pt")
+    (tmp_path / "half.pt").write_bytes((tmp_path / "two.pt").read_bytes()[:500])
+    for form in ("npz", "pt"):
+        (tmp_path / f"text.{form}").write_text("hello")
     (tmp_path / "a.csv").write_text("1,2")
     for name, message in {
         "two.npz": "it holds a, b: give name=",
         "two.pt": "it holds a, b: give name=",
         "flat.npy": r"features are \(N, D\) or \(K, N, D\), not float64 \(4,\)",
         "complex.npy": r"not complex128 \(4, 2\)",
-        "objects.npy": "Python objects",
+        "objects.npy": "no file of arrays or tensors alone",
         "nan.npy": "has NaN or infinite values",
-        "model.pt": "[Ww]eights",
-        "text.npz": "",
+        "model.pt": "no file of arrays or tensors alone",
+        "text.npz": "no file of arrays or tensors alone",
+        "text.pt": "no file of arrays or tensors alone",
+        "half.pt": "no file of arrays or tensors alone",
+        "complex.pt": r"not complex64 \(4, 2\)",
         "a.csv": "not a .npy, .npz, .pt or .pth file",
     }.items():
         with pytest.raises(ValueError, match=f"{name}: .*{message}"):
@@ -99,3 +105,17 @@ def test_a_file_is_mapped_and_not_read_whole(rng, tmp_path):
     assert peak < features.nbytes / 20
     np.save(tmp_path / "half.npy", np.full((2, 64, 64), 100, np.float16))  # the sum is beyond float16
     assert read_features(tmp_path / "half.npy").dtype == np.float16
+
+
+def test_tensors_keep_their_precision(tmp_path):
+    x = 1e3 + 1e-4 * torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    torch.save(x, tmp_path / "double.pt")
+    assert (read_features(tmp_path / "double.pt")[0] == x.detach().numpy()).all()
+    torch.save(x.bfloat16(), tmp_path / "half.pt")
+    assert (read_features(tmp_path / "half.pt")[0] == x.bfloat16().float().detach().numpy()).all()
+
+
+def test_a_function_pools_tokens():
+    model, tokens = nn.Sequential(nn.Linear(3, 4)), torch.randn(5, 7, 3)
+    (cloud,) = collect_features(model, [tokens], "0", pool=lambda out: out[:, 0])
+    assert torch.equal(cloud, model(tokens)[:, 0])

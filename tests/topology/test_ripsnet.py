@@ -113,8 +113,10 @@ def test_a_fit_beside_its_controls(rng):
     assert "mse_mean_image=" in repr(fit) and "mse_size=" in repr(fit)  # the controls are reported
     noise = fit_ripsnet(RipsNet(2, 25, pooling="mean"), clouds, rng.uniform(size=images.shape), steps=60)
     assert noise.r2 < 0.1
-    with pytest.raises(ValueError, match=r"200 clouds need images \(200, 25\), not \(200, 24\)"):
+    with pytest.raises(ValueError, match=r"need images \(200, 25\), not .* and \(200, 24\)"):
         fit_ripsnet(RipsNet(2, 25), clouds, images[:, :24])
+    with pytest.raises(ValueError, match=r"clouds \(K, N, D\) need .*, not \(40, 2\)"):
+        fit_ripsnet(RipsNet(2, 25), clouds[0], images[:40])
     with pytest.raises(ValueError, match=r"images must lie in \[0, 1\]"):
         fit_ripsnet(RipsNet(2, 25), clouds, 2 * images)
 

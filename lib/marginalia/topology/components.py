@@ -31,8 +31,10 @@ def h0_deaths(points: Float[Tensor, "*B N D"] | Float[np.ndarray, "*B N D"]):
     Deaths are Euclidean edge lengths (twice a radius), in the unit of the points. Duplicates give deaths of
     0, with gradient 0; a cloud of one point or none has no deaths, (*B, 0). The infinite bar is left out.
     Gradients hold the tree fixed, right where all distances are distinct: the death of edge (i, j) moves with
-    x_i by (x_i - x_j) / length. Raises ValueError for NaN and infinite coordinates, naming the cloud. From
-    file to file: `python -m marginalia deaths FILE OUT`.
+    x_i by (x_i - x_j) / length. Squares of coordinates must neither over- nor underflow (1e-18 to 1e18 in
+    float32); where edges nearly tie, float32 may take one that is longer by a ten-thousandth. Raises
+    ValueError for NaN and infinite coordinates, naming the cloud. From file to file: `python -m marginalia
+    deaths FILE OUT`.
 
     >>> h0_deaths(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]))
     array([1., 5.])
@@ -63,7 +65,7 @@ def _tensor(clouds: Float[Array, "B N D"]) -> Float[Tensor, "B N D"]:
     clouds = floats(clouds)
     if isinstance(clouds, Tensor):
         return clouds
-    return torch.from_numpy(np.require(clouds, clouds.dtype.newbyteorder("="), "W"))
+    return torch.from_numpy(np.require(clouds, clouds.dtype.newbyteorder("="), ("W", "C")))
 
 
 def _lengths(clouds: Float[Tensor, "B N D"]) -> Float[Tensor, "B N-1"]:

@@ -16,6 +16,8 @@ from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from marginalia.arrays import floats
+
 AT_A_TIME = 500  # clouds between two steps of the progress bar
 
 Bars = Float[np.ndarray, "m 2"] | Float[Tensor, "m 2"]
@@ -67,13 +69,13 @@ def diagrams(
     >>> diagrams([square])[0][1].round(3)
     array([[1.   , 1.414]])
     """
-    for i, cloud in enumerate(points):
-        _check(cloud, i, metric)
     gradients = any(isinstance(cloud, Tensor) and cloud.requires_grad for cloud in points)
-    if backend not in BACKENDS:
-        raise ValueError(f"diagrams: backend is 'gudhi' or 'ripser', not {backend!r}")
+    if backend not in BACKENDS or metric not in METRICS:
+        raise ValueError(f"diagrams: no backend {backend!r} or no metric {metric!r}; see the docstring")
     if gradients and backend == "ripser":
         raise ValueError("diagrams: ripser has no gradients: use backend='gudhi', or detach the points")
+    for i, cloud in enumerate(points):
+        _check(cloud, i, metric)
     compute = _with_gradients if gradients else BACKENDS[backend]
     found = []
     with tqdm(total=len(points), unit="cloud", disable=len(points) <= AT_A_TIME) as progress:
@@ -94,7 +96,10 @@ def _check(cloud, i: int, metric: str) -> None:
     if not np.isfinite(values).all():
         raise ValueError(f"diagrams: cloud {i} has NaN or infinite values")
     if metric == "precomputed" and not (np.array_equal(values, values.T) and not values.diagonal().any()):
-        raise ValueError(f"diagrams: matrix {i} must be square and symmetric, with zeros on its diagonal")
+        raise ValueError(
+            f"diagrams: matrix {i} must be square and symmetric, with zeros on its diagonal "
+            "(torch.cdist: compute_mode='donot_use_mm_for_euclid_dist')"
+        )
 
 
 def _array(cloud) -> Float[np.ndarray, "N D"]:
@@ -104,14 +109,13 @@ def _array(cloud) -> Float[np.ndarray, "N D"]:
 def _sorted(bars: Bars, cloud) -> Bars:
     """Bars by birth, then death; a tensor where the cloud is one."""
     if isinstance(cloud, Tensor):
-        bars = torch.as_tensor(bars).to(cloud)
+        bars = torch.as_tensor(bars).to(floats(cloud))  # of whole numbers too
     bars = bars.reshape(-1, 2)
     return bars[np.lexsort(_array(bars).T[::-1])]
 
 
 def _by_gudhi(clouds: list, max_dimension: int, metric: str) -> list[list[Bars]]:
-    kind = {"euclidean": "point cloud", "precomputed": "full distance matrix"}[metric]
-    rips = RipsPersistence(range(max_dimension + 1), input_type=kind, n_jobs=-1)
+    rips = RipsPersistence(range(max_dimension + 1), input_type=METRICS[metric], n_jobs=-1)
     return rips.fit_transform([_array(cloud) for cloud in clouds])
 
 
@@ -144,3 +148,4 @@ def _with_gradients(clouds: list, max_dimension: int, metric: str) -> Iterator[l
 
 
 BACKENDS = {"gudhi": _by_gudhi, "ripser": _by_ripser}
+METRICS = {"euclidean": "point cloud", "precomputed": "full distance matrix"}  # and what gudhi calls them

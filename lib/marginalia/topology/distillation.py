@@ -22,7 +22,7 @@ from marginalia.record import evaluating, record
 
 from .components import h0_deaths
 from .diagrams import diagrams
-from .features import as_points
+from .features import points_of
 from .images import persistence_image, persistence_profile, topkd_weight
 from .ripsnet import RipsNet
 
@@ -170,8 +170,8 @@ def distil(
             z_t = teacher(x)
         with record(student, layers[0], gradients=True) as of_student:
             z_s = student(x)
-        f_s = learners[1](as_points(of_student[layers[0]][0].output, layers[0]))  # (B, D)
-        f_t = as_points(of_teacher[layers[1]][0].output, layers[1])
+        f_s = learners[1](points_of(of_student, layers[0]))  # (B, D)
+        f_t = points_of(of_teacher, layers[1])
         return topkd_loss(z_s, z_t, labels, f_s, f_t, topology, alpha, delta)
 
     return training.fit(learners, step, batches, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from marginalia.record import evaluating, record
+from marginalia.record import Call, evaluating, record
+
+# What torch.load and numpy.load raise, and what comes of files that hold something else.
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError)
 
 
-def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> list[Float[Tensor, "N D"]]:
+def collect_features(
+    model: nn.Module,
+    batches: Iterable[Any],
+    layer: str,
+    pool: Callable[[Any], Float[Tensor, "N D"]] | None = None,
+) -> list[Float[Tensor, "N D"]]:
     """What comes out of one module of a model, a cloud of N points a batch.
 
     layer: dotted name as in `model.named_modules()`; "" is the model itself. batches: what the model takes,
     a tensor or a dict of keyword arguments; of a tuple or list (inputs, targets) the first. Outputs (N, D)
-    are taken as they are, (N, C, h, w) are averaged over places. The model runs in evaluation mode, in which
-    each point depends on its own input alone, and is left in the mode it was in. Raises ValueError for names
-    that no module has, for outputs of other forms, and for modules that are called more or less than once a
-    batch.
+    are taken as they are, (N, C, h, w) are averaged over their last two axes. pool: what makes (N, D) of
+    other outputs, of tokens (N, T, D) say `lambda tokens: tokens[:, 0]`. The model runs in evaluation mode,
+    in which each point depends on its own input alone, and is left in the mode it was in. Raises ValueError
+    for names that no module has, for outputs of other forms, and for modules that are called more or less
+    than once a batch.
     """
     clouds = []
     with evaluating(model):
@@ -32,18 +41,21 @@ def collect_features(model: nn.Module, batches: Iterable[Any], layer: str) -> li
             inputs = batch[0] if isinstance(batch, tuple | list) else batch
             with record(model, layer) as seen:
                 model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-            (calls,) = seen.values()
-            if len(calls) != 1:
-                raise ValueError(f"features: {layer!r} is called {len(calls)} times a batch, not once")
-            clouds.append(as_points(calls[0].output, layer))
+            clouds.append(points_of(seen, layer, pool))
     return clouds
 
 
-def as_points(output: Float[Tensor, "N D *places"], layer: str) -> Float[Tensor, "N D"]:
-    """The output of a layer as a cloud, averaged over places. ValueError for other forms."""
+def points_of(
+    seen: Mapping[str, list[Call]], layer: str, pool: Callable | None = None
+) -> Float[Tensor, "N D"]:
+    """The output of the one call of a layer that `record` saw, as `collect_features` makes a cloud of it."""
+    calls = seen.get(layer, ())  # a pattern is no layer's name
+    if len(calls) != 1:
+        raise ValueError(f"features: {layer!r} is called {len(calls)} times a batch, not once")
+    output = calls[0].output if pool is None else pool(calls[0].output)
     if not isinstance(output, Tensor) or output.ndim not in (2, 4):
         form = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"features: {layer!r} gives {form}, not (N, D) or (N, C, h, w)")
+        raise ValueError(f"features: {layer!r} gives {form}, not (N, D) or (N, C, h, w): give pool=")
     return output.mean((2, 3)) if output.ndim == 4 else output
 
 
@@ -54,23 +66,29 @@ def read_features(path: str | Path, name: str | None = None) -> Float[np.ndarray
     so that it may be larger than memory. No code in the files runs (pickled objects are refused). Raises
     FileNotFoundError, and ValueError that names the file and what it holds.
     """
-    path = Path(path)
+    path, names = Path(path), None
+    if path.suffix not in (".npy", ".npz", ".pt", ".pth"):
+        raise ValueError(f"{path}: not a .npy, .npz, .pt or .pth file")
     try:
         if path.suffix in (".pt", ".pth"):
             held = torch.load(path, map_location="cpu", weights_only=True)
-        elif path.suffix in (".npy", ".npz"):
-            held = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
-            raise ValueError("not a .npy, .npz, .pt or .pth file")
+            held = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(held, Mapping):
-            name = next(iter(held)) if name is None and len(held) == 1 else name
-            if name not in held:
-                names = ", ".join(map(str, held))
-                raise ValueError(f"it holds {names}: give name= one of these, not {name!r}")
-            held = held[name]
-        array = np.asarray(held.float() if isinstance(held, Tensor) else held)
-    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: {error!s:.300}") from error
+            names = list(held)
+            name = names[0] if name is None and len(names) == 1 else name
+            held = held[name] if name in names else None
+        if isinstance(held, Tensor):  # numpy has no bfloat16
+            held = (held.float() if held.dtype == torch.bfloat16 else held).detach().numpy()
+        array = np.asarray(held)
+    except FileNotFoundError:
+        raise
+    except (*UNREADABLE, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: no file of arrays or tensors alone ({type(error).__name__})") from error
+    if held is None:
+        raise ValueError(
+            f"{path}: it holds {', '.join(map(str, names))}: give name= one of these, not {name!r}"
+        )
     if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: features are (N, D) or (K, N, D), not {array.dtype} {array.shape}")
     if not np.isfinite(array.sum((-2, -1), dtype=float)).all():  # not, as soon as one value is not

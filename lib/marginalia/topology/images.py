@@ -173,7 +173,7 @@ class _DiagramTransformer(TransformerMixin, BaseEstimator):
             distances = pdist(points[:200])
             distances = np.repeat(distances[distances > 1e-5], 2)  # each pair twice, as in their full matrix
             if not len(distances):
-                raise ValueError("diagrams: the first 200 bars lie at one point; give bandwidth")
+                raise ValueError("diagrams: no two of the first 200 bars are 1e-5 apart; give bandwidth")
             self.bandwidth_ = float(np.quantile(distances, 0.2))
 
         # from the lowest to the highest coordinate; where these are equal, a window that shows a whole bump
@@ -260,7 +260,10 @@ class PersistenceProfile(_DiagramTransformer):
 
 def _validated(diagrams: Sequence[Float[ndarray, "m 2"]]) -> tuple[Float[ndarray, "M 2"], Int[ndarray, " N"]]:
     """The bars of all diagrams, one after the other, and how many each has."""
-    diagrams = [np.asarray(diagram, float) for diagram in diagrams]
+    try:
+        diagrams = [np.asarray(diagram, float) for diagram in diagrams]
+    except ValueError as error:
+        raise ValueError("diagrams: a list of (m, 2) arrays; of `Diagrams`, .finite(dimension)") from error
     if not diagrams:
         raise ValueError("diagrams: the list is empty")
     for k, diagram in enumerate(diagrams):

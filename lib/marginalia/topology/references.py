@@ -30,8 +30,8 @@ def gaussian_references(
     points = np.asarray(points, float)
     if points.ndim != 2 or not np.isfinite(points).all():
         raise ValueError(f"gaussian_references: points must be finite and (N, D), not {points.shape}")
-    groups = np.zeros(len(points), int) if groups is None else np.asarray(groups)
-    design = (groups[:, None] == np.unique(groups)).astype(float)  # (N, G)
+    found, own = np.unique(np.zeros(len(points)) if groups is None else groups, return_inverse=True)
+    design = np.eye(len(found))[own]  # (N, G)
     free = null_space(design.T)  # (N, N - G): orthonormal, orthogonal to the indicators of the groups
     left = free.shape[1]
     if left < 2:

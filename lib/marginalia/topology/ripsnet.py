@@ -9,7 +9,6 @@ student by it.
 from __future__ import annotations
 
 import itertools
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from marginalia import training
+
+from .features import UNREADABLE
 
 # phi_1 of TopKD by the width of the features
 TOPKD_INNER = {d: (d, d // 2, d // 2) for d in (32, 64, 128, 256, 512)}
@@ -88,9 +89,9 @@ def load_ripsnet(path: str | Path, pooling: Literal["mean", "sum"]) -> RipsNet:
         # sorted by name, their layers 1 to 7 stand in the order of phi_1 and phi_2
         names = zip(sorted(net.state_dict()), sorted(weights), strict=True)
         net.load_state_dict({ours: weights[theirs] for ours, theirs in names})
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         form = "a RipsNet of TopKD (a dict with 'model', of layer1 to layer7)"
-        raise ValueError(f"{path} is not {form}: {error!r:.200}") from error
+        raise ValueError(f"{path} is not {form}: {type(error).__name__}") from error
     return net.eval()
 
 
@@ -129,13 +130,15 @@ def fit_ripsnet(
     AdamW and a fixed number of steps, so that nothing is selected on the held-out clouds (the authors:
     Adamax, early stopping). Raises ValueError for shapes that do not match and images outside [0, 1].
     """
-    images = np.asarray(images, np.float32)
+    clouds, images = np.asarray(clouds, np.float32), np.asarray(images, np.float32)
     needed = len(clouds), net.phi_2[-1].out_features
-    if images.shape != needed:
-        raise ValueError(f"fit_ripsnet: {len(clouds)} clouds need images {needed}, not {images.shape}")
+    if clouds.ndim != 3 or images.shape != needed:
+        raise ValueError(
+            f"fit_ripsnet: clouds (K, N, D) need images {needed}, not {clouds.shape} and {images.shape}"
+        )
     if not (images.min() >= 0 and images.max() <= 1):
         raise ValueError("fit_ripsnet: images must lie in [0, 1]: divide by the maximum of the fitted ones")
-    x, y = torch.as_tensor(np.asarray(clouds, np.float32)), torch.from_numpy(images)
+    x, y = torch.as_tensor(clouds), torch.from_numpy(images)
     fitted = 3 * len(x) // 4
 
     def loss(chosen: Tensor) -> tuple[Tensor, dict]:
