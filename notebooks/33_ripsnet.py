@@ -62,8 +62,6 @@ SKIPPED = "Skipped for your features: this part is about clouds of circles and t
 clouds = circles(40, seed=1)[0] if FEATURES is None else read_features(FEATURES, ARRAY).astype(float)
 if len(clouds) < 40:  # too few to fit a network
     points, rng = np.random.default_rng(0).permutation(np.concatenate(clouds)), np.random.default_rng(1)
-    if len(points) < 128:
-        raise ValueError(f"FEATURES: a network needs 40 clouds, or 128 points to draw them from, not {len(points)}")
     size = min(64, len(points) // 8)  # of a cloud; what is held out is drawn from points of its own
     parts = np.split(points, [3 * len(points) // 4])
     clouds = np.stack([rng.permutation(parts[k >= 450])[:size] for k in range(600)])
@@ -89,8 +87,7 @@ def by_hand(net, x):  # (B, N, D)
     return torch.sigmoid(net.phi_2(x))  # (B, pixels)
 
 
-some = torch.from_numpy(clouds[:5]).float()
-pair = [RipsNet(clouds.shape[2], 400, pooling=op) for op in ("mean", "sum")]
+some, pair = torch.from_numpy(clouds[:5]).float(), [RipsNet(clouds.shape[2], 400, pooling=op) for op in ("mean", "sum")]
 assert all(torch.allclose(by_hand(net, some), net(some), atol=1e-6) for net in pair)
 print(f"{sum(p.numel() for p in pair[0].parameters()):,} parameters; a cloud passes through 10 numbers")
 
@@ -302,13 +299,11 @@ fit = fit_ripsnet(RipsNet(batches.shape[2], 20, pooling="mean"), batches, exact,
 learned = fit.net(torch.from_numpy(batches[-30:]).float()).detach().numpy()
 figure, axes = plots.panels(2, 2, 2.3, sharex=True, sharey=True)
 for panel, (name, curves) in zip(axes, {"exact": exact[-30:], "RipsNet": learned}.items(), strict=True):
-    panel.plot(
-        curves.T, color=ripsnet.COLORS["exact" if name == "exact" else "RipsNet mean"], alpha=0.4, lw=0.8
-    )
-    panel.plot(
-        exact[: len(exact) * 3 // 4].mean(0), color="black", linestyle="--", label="mean of the fitted"
-    )
+    panel.plot(exact[: len(exact) * 3 // 4].mean(0), color="0.75", lw=5, label="mean of the fitted")
+    color = ripsnet.COLORS["exact" if name == "exact" else "RipsNet mean"]
+    panel.plot(curves.T, color=color, alpha=0.5, lw=0.8)
     panel.set(title=f"{name}, 30 held-out clouds", xlabel="pixel along persistence", ylabel="H0 profile")
+    panel.set_xticks(range(0, curves.shape[1], 5))
 axes[0].legend()
 figures.save(figure, "extra/ripsnet-learns-nothing", pd.DataFrame(np.concatenate([exact[-30:], learned])))
 spread = learned.std(0).mean() / exact[-30:].std(0).mean()
@@ -339,14 +334,12 @@ else:
 # %%
 nets, x = {"mean": next(iter(fits.values())).net}, torch.from_numpy(clouds[:20]).float()
 if FEATURES is None:
-    nets = {op: ripsnet.trained(op)[0] for op in ("mean", "sum")}
-    x = torch.from_numpy(circles(20, seed=3)[0]).float()
+    nets, x = {op: ripsnet.trained(op)[0] for op in ("mean", "sum")}, torch.from_numpy(circles(20, seed=3)[0]).float()
 moved, changed = {}, {"order": x[:, torch.randperm(x.shape[1])], "repeated": torch.cat([x, x], 1)}
 with torch.no_grad():
     for op, net in nets.items():
         moved[op] = {k: (net(y) - net(x)).abs().max().item() for k, y in changed.items()}
-assert all(row["order"] < 1e-4 for row in moved.values()) and moved["mean"]["repeated"] < 1e-4
-assert FEATURES is not None or moved["sum"]["repeated"] > 0.1
+assert max(moved["mean"].values()) < 1e-4 and (FEATURES is not None or moved["sum"]["repeated"] > 0.1 > 1e3 * moved["sum"]["order"])
 pd.DataFrame(moved).T.rename_axis("pooling").map("{:.1e}".format)
 
 # %% [markdown]

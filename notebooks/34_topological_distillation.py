@@ -67,9 +67,7 @@ if OWN:
         if clouds["student"].shape[:2] != clouds["teacher"].shape[:2]:
             raise ValueError(f"the files have {[tuple(each.shape) for each in clouds.values()]}: one K and N for both")
     if len(clouds["teacher"]) == 1:  # one cloud: its two halves take the place of two batches
-        clouds = {
-            name: each[:, : each.shape[1] // 2 * 2].unflatten(1, (2, -1))[0] for name, each in clouds.items()
-        }
+        clouds = {name: each[:, : each.shape[1] // 2 * 2].unflatten(1, (2, -1))[0] for name, each in clouds.items()}
     bars = [np.stack([np.zeros(len(each)), each], 1) for each in h0_deaths(clouds["teacher"]).numpy()]
     profile = PersistenceProfile(weight=topkd_weight)
     window = {"scale": float(profile.fit_transform(bars).max()), "bandwidth": profile.bandwidth_}
@@ -313,8 +311,7 @@ if not OWN:
     display(ends.round(ROUNDED | {"accuracy": 3, "units": 1}))
     leaky = ends.filter(like="LeakyReLU", axis=0).dropna()  # without KD, which has no lead over itself
     assert len(leaky) == 4 and ((leaky["low"] < 0) & (leaky["high"] > 0)).all()
-    kd = topkd.students().query("loss == 'KD' and alpha == 2 and batch == 64 and steps == 640")
-    kd = kd.pivot(index="seed", columns="student", values="accuracy")
+    kd = topkd.students().query("name == 'KD' and batch == 64 and steps == 640").pivot(index="seed", columns="student", values="accuracy")
     assert len(kd) == 10 and (kd["leaky"] > kd["mlp"]).all()
     assert ends.loc["sorted deaths, δ = 1, ReLU", "units"] > ends.loc["KD, ReLU", "units"] + 1
 figure
@@ -375,20 +372,14 @@ figure
 # **Notice.** More points do not help topology more: the leads of sorted deaths and of the mean distance alike are largest in batches of 8 to 32, where KD alone keeps 4.5 to 4.9 active units of 8 (5.6 at 64, 6.2 at 128), and shrink towards 128. RipsNet cannot be told from KD alone at any size.
 
 # %%
-said = {}
 for name in ("loss_terms", "homology_dimension", "matched_stage", "computing_time", "longer_training"):
     id = name.replace("_", "-")
-    folder = "extra/topkd-" if name == "longer_training" else "topkd/"
-    figure, data = show(getattr(topkd, name), folder + id)
+    figure, data = show(getattr(topkd, name), ("extra/topkd-" if name == "longer_training" else "topkd/") + id)
     if not OWN:
         table = data.set_index(data.columns[0]).rename_axis(id)
         display(table.round(ROUNDED))
-        said[name] = table
-if not OWN:
-    assert said["loss_terms"].filter(like="α = 0", axis=0)["high"].max() < 0
-    assert (said["homology_dimension"]["p"] > 0.05).all()
-    ms = said["computing_time"]["ms"] / said["computing_time"].loc["whole step, KD alone", "ms"]
-    assert ms["RipsNet"] < ms["sorted deaths"] < 1 < 2 < ms["H0 image"] < 10 < ms["H1 image"]
+        assert name != "loss_terms" or table.filter(like="α = 0", axis=0)["high"].max() < 0
+        assert name != "homology_dimension" or (table["p"] > 0.05).all()
 
 # %% [markdown]
 # Figures by [`loss_terms`, `homology_dimension`, `matched_stage`, `longer_training` and `computing_time` of `figures.topkd`](../lib/marginalia/figures/topkd.py); here as tables.

@@ -137,6 +137,7 @@ assert binomtest(below, 200, 0.05).pvalue > 0.001 and p[-1] < 0.01
 
 # %%
 test, seen = digits()[1], {}  # seen: (layer, step) -> K clouds
+whole = None if FEATURES is None else read_features(FEATURES, ARRAY)
 shown = np.random.default_rng(SEED).permutation(len(test.x))[:320].reshape(5, 64)  # test images of each seed
 
 
@@ -160,7 +161,6 @@ if FEATURES is None:
     clouds = {"pixels": test.x.double().numpy()[shown]} | {name: np.stack(seen[name, last]) for name in LAYERS}
     LABELS = {"one Gaussian": [None] * 5, "ten Gaussians": test.y.numpy()[shown]}
 else:
-    whole = read_features(FEATURES, ARRAY)
     clouds = {"your file": whole[:9, np.random.default_rng(SEED).permutation(whole.shape[1])[:200]].astype(float)}
     LABELS = {"one Gaussian": [None] * len(clouds["your file"])}
     print(f"Of your file {whole.shape} {clouds['your file'].shape} are used: ten Gaussians, training and detectors need labels and models.")
@@ -285,9 +285,9 @@ for name, xs in clouds.items():
         note(name, reference, "H1, Wasserstein", total, [h1_oddness(of_cloud) for of_cloud in bars])
         mean = total.mean(1, keepdims=True)  # 0: no loops in a cloud and its references, nothing deviates
         note(name, reference, "H1, total persistence", total, (total - mean) / np.where(mean > 0, mean, 1))
+name = list(loops)[-1][0]  # layer 2, or your file
 
 # %%
-name = list(loops)[-1][0]  # layer 2, or your file
 drawn = {name: (BLUE, [each[0] for each in loops[name, "one Gaussian"]])}
 drawn |= {reference: (COLORS[reference], [each[1] for each in loops[name, reference]]) for reference in LABELS}
 limit = max([1.0, *(bars.max() for _, each in drawn.values() for bars in each if len(bars))])
