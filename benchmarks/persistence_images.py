@@ -3,20 +3,20 @@
 Run with `python benchmarks/persistence_images.py`. All ways start from diagrams in memory, use TopKD's weight
 and are timed in turn, in processor seconds; differences are given as a share of the largest value.
 
-Measured in runs of 7 rounds on a 2-core x86 machine that other programs kept busy, the lowest and highest of
-the runs' median ratios: five runs, three for torch; in brackets, of two runs while the machine was calm.
+Measured in three runs of 7 rounds on a 2-core x86 machine, the lowest and highest of the runs' median ratios;
+in brackets, of two runs on another machine.
 
                                 20 x 20                      50 x 50                   difference
     times gudhi
-    PersistenceImage            11.4 - 12.6 (14.2 - 14.4)    20.2 - 21.7 (15.8 - 16.7)    8e-16
-    torch, float64              10.2 - 10.9 (10.2 - 10.5)    10.5 - 17.2 (11.1)           1e-15
-    torch, float32              16.0 - 18.1 (16.8 - 17.0)    33.0 - 34.6 (23.9 - 24.4)    4e-7
+    PersistenceImage            12.1 - 13.5 (14.2 - 14.4)    15.7 - 22.7 (15.8 - 16.7)    8e-16
+    torch, float64              11.2 - 13.5 (10.2 - 10.5)    17.8 - 20.0 (11.1)           1e-15
+    torch, float32              19.7 - 21.6 (16.8 - 17.0)    37.0 - 39.3 (23.9 - 24.4)    5e-7
     times persim
-    PersistenceImage            25.6 - 27.8                  17.1 - 18.0                  2e-14
-    torch, float64              26.5 - 27.4                  17.2 - 17.9                  2e-14
+    PersistenceImage            26.3 - 31.5                  17.4 - 19.4                  2e-14
+    torch, float64              24.5 - 32.7                  18.0 - 20.4                  2e-14
 
-What limits PersistenceImage: at 20 x 20, of 17 us a diagram, 9 go into the bumps (exponential, shift, clip),
-2 into weighting and the product, the rest into checking and padding the list; at 50 x 50 the product takes
+What limits PersistenceImage: at 20 x 20, of 14 us a diagram, 8 go into the bumps (passes over memory and new pages more
+than the exponential), 2 into weighting and the product, the rest into checking the list; at 50 x 50 the product takes
 a third. persim's convention takes torch's error function, at each edge once: 1.7 ns a value,
 where scipy's takes 12. Of gudhi's time at 20 x 20 a third are its calls of the weight, one a bar.
 """
