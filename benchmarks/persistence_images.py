@@ -15,10 +15,10 @@ in brackets, of two runs on another machine.
     PersistenceImage            26.3 - 31.5                  17.4 - 19.4                  2e-14
     torch, float64              24.5 - 32.7                  18.0 - 20.4                  2e-14
 
-What limits PersistenceImage: at 20 x 20, of 14 us a diagram, 8 go into the bumps (passes over memory and new pages more
-than the exponential), 2 into weighting and the product, the rest into checking the list; at 50 x 50 the product takes
-a third. persim's convention takes torch's error function, at each edge once: 1.7 ns a value,
-where scipy's takes 12. Of gudhi's time at 20 x 20 a third are its calls of the weight, one a bar.
+What limits PersistenceImage: at 20 x 20, of 14 us a diagram, 8 go into the bumps (passes over memory and new
+pages more than the exponential), 2 into weighting and the product, the rest into checking the list; at
+50 x 50 the product takes a third. persim's convention takes torch's error function, at each edge once: 1.7 ns
+a value, where scipy's takes 12. Of gudhi's time at 20 x 20 a third are its calls of the weight, one a bar.
 """
 
 from __future__ import annotations
