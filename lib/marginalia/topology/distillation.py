@@ -79,7 +79,7 @@ def persistent_cross_entropy(f_s: Features, f_t: Features, temperature: float = 
         -sum_k p_k(t) log p_k(s),   p = softmax(sorted deaths of f / |f| / temperature)
 
     After Persistent Cross Entropy (arXiv 2608.24549), of which we know the idea, not the details: the order
-    of bars and the temperature are ours. Scale is gone twice, by the norm and by the softmax.
+    of bars and the temperature are ours. The norm takes the scale out, the softmax what all deaths share.
     """
     student, teacher = _deaths(normalize(f_s), normalize(f_t))  # (B - 1,)
     return cross_entropy(student / temperature, (teacher / temperature).softmax(-1))
