@@ -14,8 +14,11 @@
 # 1. A diagram of latent features, its plane, its bumps and its image; the formula as code, equal to ours and to gudhi's.
 # 2. Bandwidth, resolution, weight and range, first side by side, then on sliders.
 # 3. Why gudhi and persim give different numbers, and by how much.
-# 4. Weights, one of which makes images jump; dimension 0, where an image is a curve; infinite bars.
-# 5. Noise, then gradients: points that move until their image is as wanted, or until there is no loop left.
+# 4. Weights, one of which makes images jump.
+# 5. Dimension 0, where an image is a curve.
+# 6. Infinite bars.
+# 7. Noise.
+# 8. Gradients: points that move until their image is as wanted, or until there is no loop left.
 #
 # **What you need to know.** A *Vietoris-Rips filtration* joins points by edges up to a growing length. A *bar* $(b, t)$ is born at length $b$ and dies at $t$: a component in dimension 0
 # (H0, all born at 0), a loop in dimension 1 (H1). Its *persistence* is $p = t - b$; all bars together are the *persistence diagram*. A point on the *diagonal* has $p = 0$.

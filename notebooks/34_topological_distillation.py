@@ -3,9 +3,9 @@
 #
 # **Does a student learn more when the *shape* of a batch of its features has to match the teacher's, and is it the topology that helps?**
 #
-# Paper: TopKD (*Do Topological Characteristics Help in Knowledge Distillation?*, ICML 2024); its overview figure, two algorithms, tables and figures, whose numbers we could not confirm. Under one minute to run on two CPU cores (the students were trained before), thirty minutes to read.
+# Paper: TopKD (*Do Topological Characteristics Help in Knowledge Distillation?*, ICML 2024); its overview figure, two algorithms, tables and figures, whose numbering in the paper, and most of whose values, we could not confirm. Under one minute to run on two CPU cores (the students were trained before), thirty minutes to read.
 #
-# **中文摘要。** TopKD 把一个批次的特征看作点云，让学生网络的持续图像（persistence image）接近教师网络的，而图像由冻结的 RipsNet 近似给出。本笔记用手写数字在小规模上拆开这个方法：损失函数写成十几行代码，用每种损失训练学生并列出所有种子，再加上作者仓库里没有的对照：α 相同而 δ = 0，以及只比较平均距离（点云的大小）、完全不含拓扑的损失。我们还说明权重过大时学生的特征为什么会坍缩，每种损失每批要多少毫秒，以及零维时精确而可微的 H0 损失是更简单的工具。已发表且经核实的数字单独列出，不与我们的结果共用坐标轴。
+# **中文摘要。** TopKD 把一个批次的特征看作点云，让学生网络的持续图像（persistence image）接近教师网络的，而图像由冻结的 RipsNet 近似给出。本笔记用手写数字在小规模上拆开这个方法：损失函数写成十几行代码，用每种损失训练学生并列出所有种子，再加上作者仓库里没有的对照：α 相同而 δ = 0，以及只比较平均距离（点云的大小）、完全不含拓扑的损失。我们还说明权重过大时学生的特征为什么会坍缩，每种损失每批要多少毫秒，以及零维时精确而可微的 H0 损失是更简单的工具。已发表且经核实的数字单独列出，不与我们的结果共用坐标轴。结果：在十个随机种子下，TopKD 的损失与 δ = 0 的对照无法区分；H0 损失的增益大部分用平均距离也能得到。
 #
 # ## What you will see
 #
@@ -465,7 +465,7 @@ check_function(deaths_gap, {
 #
 # TopKD's loss is ten lines: cross-entropy, KD, and the difference of two images that a frozen RipsNet predicts for a batch. On digits, with ten seeds, it cannot be told from the same loss with δ = 0. Exact images gain nothing at δ = 5, and with a large weight the student's features collapse. An exact loss of sorted H0 deaths needs no window and no network, and gains three points in a student whose ReLU units die; a mean distance gains most of it, and with a LeakyReLU nothing is left to gain. A control of the same α, a control of size, and a look at what the control does wrong belong to every claim that topology helps. Nothing here speaks about CIFAR-100.
 #
-# **Next:** [33_ripsnet](33_ripsnet.ipynb) tests RipsNet's own claims.
+# **Next:** [35_features_beside_gaussians](35_features_beside_gaussians.ipynb) asks what in such diagrams is shape.
 #
 # **References**
 #

@@ -5,7 +5,7 @@
 #
 # Papers: TopKD (ICML 2024), which compares H0 diagrams of batches of 64 features; Langsrud, Rotation tests (2005), for the method. No figure of theirs is redrawn here. Half a minute to run on two CPU cores, 25 minutes to read.
 #
-# **中文摘要。** 持续图同时反映三件事：点云的大小（尺度）、方差在各方向上的分布（协方差），以及其余的一切（形状）。本笔记把每个特征点云与均值、协方差完全相同的高斯点云比较，用旋转检验和置换检验给出 p 值，并作 Holm 校正。数据是手写数字分类器的各层、各训练阶段（五个随机种子），以及小型检测器学到的查询和解码器输出。结果：分类器的特征从像素起就不是高斯的，训练新增的“形状”主要是十个类的均值；学到的查询与高斯点无法区分，解码器输出则可以。也可以换成读者自己的特征。
+# **中文摘要。** 持续图同时反映三件事：点云的大小（尺度）、方差在各方向上的分布（协方差），以及其余的一切（形状）。本笔记把每个特征点云与均值、协方差完全相同的高斯点云比较，用旋转检验和置换检验给出 p 值，并作 Holm 校正。数据是手写数字分类器的各层、各训练阶段（五个随机种子），以及小型检测器学到的查询和解码器输出。结果：分类器的特征从像素起就不是高斯的，训练新增的“形状”主要是十个类的均值；用 H0 无法把学到的查询与高斯点区分开，而解码器的输出则可以区分。也可以换成读者自己的特征。
 #
 # ## What you will see
 #
@@ -417,7 +417,7 @@ check_function(holm, {
 #
 # A random rotation gives clouds with exactly the mean and covariance of a given one, and with them an exact test for what is more than scale and covariance. Features of a classifier of digits lie closer together than their Gaussians, from the pixels on; what training adds to that are the class means. Learned queries of small detectors cannot be told from Gaussian points by H0, their decoder outputs can.
 #
-# **Next:** [32_persistence_images](32_persistence_images.ipynb) makes a grid of a diagram.
+# **Back:** [00_tour](00_tour.ipynb) has the paths through all notebooks.
 #
 # **References**
 #
