@@ -302,7 +302,7 @@ fit = fit_ripsnet(RipsNet(batches.shape[2], 20, pooling="mean"), batches, exact,
 learned = fit.net(torch.from_numpy(batches[-30:]).float()).detach().numpy()
 figure, axes = plots.panels(2, 2, 2.3, sharex=True, sharey=True)
 for panel, (name, curves) in zip(axes, {"exact": exact[-30:], "RipsNet": learned}.items(), strict=True):
-    panel.plot(exact[: len(exact) * 3 // 4].mean(0), color="0.75", lw=5, label="mean of the fitted")
+    panel.plot(exact[: len(exact) * 3 // 4].mean(0), color="0.4", lw=5, alpha=0.5, zorder=3, label="mean of the fitted")
     color = ripsnet.COLORS["exact" if name == "exact" else "RipsNet mean"]
     panel.plot(curves.T, color=color, alpha=0.5, lw=0.8)
     panel.set(title=f"{name}, 30 held-out clouds", xlabel="pixel along persistence", ylabel="H0 profile")

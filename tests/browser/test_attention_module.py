@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 
 import numpy as np
 import pytest
@@ -14,11 +13,9 @@ from marginalia.detection.detector import DetectorConfig, build
 from marginalia.detection.scenes import make_scenes
 from marginalia.explorers import AttentionExplorer
 from marginalia.explorers.attention import KINDS
-from marginalia.explorers.base import STATIC
 
 pytestmark = pytest.mark.browser
 
-PARTS = ("canvas.js", "attention_maths.js", "attention_drawing.js", "attention.js")
 LOAD = """async (source) => {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   window.module = await import(address);
@@ -64,19 +61,6 @@ def explorer(page):
     texts = [base64.b64encode(one).decode() for one in sent]
     page.evaluate(DATA, [explorer.facts["shape"], texts])
     return explorer
-
-
-def test_nothing_is_imported_when_it_runs():
-    assert not re.search(r"^\s*import\b|\bimport\(|https?://|\bfetch\(", AttentionExplorer._esm, re.MULTILINE)
-
-
-def test_parts_name_only_what_comes_before():
-    names: set[str] = set()
-    for part in PARTS:
-        source = (STATIC / part).read_text(encoding="utf-8")
-        wanted = {n for found in re.findall(r"import \{([^}]*)\}", source) for n in re.findall(r"\w+", found)}
-        assert wanted <= names, f"{part} wants {wanted - names}"
-        names |= set(re.findall(r"^export (?:const|function) (\w+)", source, re.MULTILINE))
 
 
 @pytest.mark.parametrize("choice", [(0, 0, 0), (1, 4, 9), (2, 5, 15)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,6 @@ from marginalia.boxes.correlation import BOX_FORMATS, pearson
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.uniform import lowbias32, uniform_boxes
 from marginalia.explorers import BoxExplorer
-from marginalia.explorers.base import STATIC
 from marginalia.style import CYCLE
 
 pytestmark = pytest.mark.browser
@@ -36,10 +33,6 @@ def call(open_page):
 def layout(rng, n: int) -> np.ndarray:
     wh = rng.uniform(5, 90, (n, 2))
     return np.hstack([rng.uniform(0, 1, (n, 2)) * (np.array([500, 400]) - wh), wh])
-
-
-def test_nothing_is_imported_when_it_runs():
-    assert not re.search(r"^\s*import\b|\bimport\(|https?://|\bfetch\(", BoxExplorer._esm, re.MULTILINE)
 
 
 def test_hash(call):
@@ -128,12 +121,3 @@ def test_ramps_are_those_of_the_figures(call):
     for t in (0.0, 0.25, 0.75, 1.0):
         expected = np.array(mpl.colormaps["cividis"](t)[:3]) * 255
         np.testing.assert_allclose(call("sequential", t), expected, atol=8)  # nine stops of a curved path
-
-
-def test_parts_name_only_what_comes_before():
-    names: set[str] = set()
-    for part in ("canvas.js", "box_maths.js", "box_drawing.js", "box.js"):
-        source = (STATIC / part).read_text(encoding="utf-8")
-        wanted = {n for found in re.findall(r"import \{([^}]*)\}", source) for n in re.findall(r"\w+", found)}
-        assert wanted <= names, f"{part} wants {wanted - names}"
-        names |= set(re.findall(r"^export (?:const|function) (\w+)", source, re.MULTILINE))

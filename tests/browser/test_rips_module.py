@@ -13,13 +13,11 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from marginalia.explorers import RipsExplorer
-from marginalia.explorers.base import STATIC
 from marginalia.explorers.rips import IN_BROWSER, MOST, _circle_and_cluster
 from marginalia.topology import diagrams, persistence_image
 
 pytestmark = pytest.mark.browser
 
-PARTS = ("canvas.js", "rips_maths.js", "rips_drawing.js", "rips.js")
 LOAD = """async (source) => {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   window.module = await import(address);
@@ -75,19 +73,6 @@ def bars_in_browser(evaluate, points, answer=None):
         np.array([[b["birth"], b["death"]] for b in bars if b["dimension"] == k], float) for k in (0, 1)
     ]
     return [each.reshape(-1, 2) for each in numbers], bars
-
-
-def test_nothing_is_imported_when_it_runs():
-    assert not re.search(r"^\s*import\b|\bimport\(|https?://|\bfetch\(", RipsExplorer._esm, re.MULTILINE)
-
-
-def test_parts_name_only_what_comes_before():
-    names: set[str] = set()
-    for part in PARTS:
-        source = (STATIC / part).read_text(encoding="utf-8")
-        wanted = {n for found in re.findall(r"import \{([^}]*)\}", source) for n in re.findall(r"\w+", found)}
-        assert wanted <= names, f"{part} wants {wanted - names}"
-        names |= set(re.findall(r"^export (?:async )?(?:const|function|class) (\w+)", source, re.MULTILINE))
 
 
 def test_limits_are_those_of_python(evaluate):

@@ -139,3 +139,14 @@ def test_fits_times_and_embeddings_are_drawn_from_their_tables():
     # what notebook 34 says of them
     assert ms["RipsNet"] < ms["sorted deaths"] < ms["exact image"] < ms["whole step, KD alone"]
     assert ms["H1 image"] > 10 * ms["whole step, KD alone"]
+
+
+def test_what_is_said_of_longer_trainings_and_of_layers():
+    """Notebook 34: twice the steps leave the leads as they are, and either layer does as well."""
+    table = topkd.students().query("student == 'mlp' and batch == 64 and alpha == 2 and delta > 0")
+    for other in ("steps == 1280 and layer == 3", "steps == 640 and layer == 1"):
+        for name, runs in table.query(other).groupby("name"):
+            usual = table[table["name"] == name].query("steps == 640 and layer == 3")
+            change = runs.set_index("seed")["lead"] - usual.set_index("seed")["lead"]
+            low, high = stats.ttest_1samp(change, 0).confidence_interval()
+            assert len(change) == 10 and -1 < low < 0 < high < 1, name
