@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from marginalia.heads.compose import VARIANTS
+from marginalia.heads import VARIANTS
 from marginalia.heads.tasks import (
     ATTRIBUTES,
     FACTORS,
@@ -198,7 +198,7 @@ def written(path, *entries) -> str:
 
 
 def test_a_name_with_a_comma_is_one_answer(tmp_path):
-    texts = "\nThere are Rome, Washington, D.C, Rome. Which is not Rome? [ Washington, D.C ]\nB is in [ Bern ]\n"
+    texts = "\nThere are Rome, Washington, D.C, Rome. Which is not Rome? [ Washington, D.C ]\n[ Bern ]\n"
     path = written(
         tmp_path / "x.jsonl", {"task_id": "task60", "texts": texts}, {"task_id": "mine", "texts": "[ x ]"}
     )

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from marginalia import training
 
 from .attention import DCMHAttention
-from .compose import VARIANTS, Composition
+from .composition import VARIANTS, Composition
 from .transformer import Block, TransformerConfig
 
 # --- Mix-and-match retrieval
@@ -132,7 +132,7 @@ def train_retriever(model: Retriever, seed: int, steps: int = 1000) -> list[trai
 
     every = max(1, steps // 20)
     options = training.Options(steps, 3e-3, weight_decay=0.01, clip=1, warm_up=50, seed=seed, every=every)
-    how = {"evaluate": lambda _: retrieval_accuracy(model), "optimizers": adamw, "rate": training.cosine(0.1)}
+    how = {"evaluate": lambda _: retrieval_accuracy(model), "optimizers": adamw, "rate": training.cosine_rate}
     return training.fit(model, step, lambda _: questions(256), options, **how)  # `fit` seeds each step
 
 
