@@ -7,6 +7,7 @@ and digits_vit.csv, and two trained retrievers to data/weights/composition, in a
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
@@ -24,6 +25,8 @@ from marginalia.heads import VARIANTS, TinyTransformer, TransformerConfig
 from marginalia.heads.tasks import (
     ATTRIBUTES,
     FACTORS,
+    PEOPLE,
+    RELATIONS,
     VALUES,
     DigitsViT,
     Retriever,
@@ -37,7 +40,7 @@ from marginalia.heads.tasks import (
 from marginalia.topology.digits import digits
 
 SEEDS = range(5)
-SETUP_SEEDS, WORD_SEEDS = range(2), range(3)
+SETUP_SEEDS, WORD_SEEDS = range(2), range(2)
 # Question table, standard deviation of the embeddings, norm, linear layers as torch or Xavier makes them
 SETUPS = [
     ("separate", 0.02, "rms", "torch"),
@@ -65,7 +68,19 @@ def retrieval(variant: str, seed: int, setup: tuple = SETUPS[0]) -> tuple[Retrie
             nn.init.xavier_uniform_(module.weight)
     row = {"table": table, "std": std, "norm": norm, "linear": linear, "variant": variant, "seed": seed}
     last = train_retriever(model, seed, RETRIEVAL_STEPS)[-1]
-    return model, row | {"parameters": size(model), "steps": last.pop("step")} | last
+    found = {name: last[name] for name in ("loss", "test_loss", "accuracy", "same", "different")}
+    return model, row | {"parameters": size(model), "steps": RETRIEVAL_STEPS} | found
+
+
+def milliseconds() -> Iterator[Row]:
+    """Processor time of forward and backward of 256 questions, all variants in turn, five times."""
+    asked = questions(256, seed=0)
+    models = {name: Retriever(VARIANTS[name]) for name in VARIANTS}
+    for repeat, (name, model) in product(range(5), models.items()):
+        began = time.process_time()
+        for _ in range(20):
+            cross_entropy(model(asked), asked.answer).backward()
+        yield {"variant": name, "repeat": repeat, "milliseconds": 50 * (time.process_time() - began)}
 
 
 def jobs(model: Retriever, seed: int) -> Iterator[Row]:
@@ -105,9 +120,9 @@ def split(text: str) -> tuple[list[str], list[tuple[int, int]]]:
     return [one[0] for one in found], [one.span() for one in found]
 
 
-VOCABULARY = {
-    w: k for k, w in enumerate(sorted({w for t in word_tasks(FACTORS * 40, 0) for w in split(t.text)[0]}))
-}
+MARKS = "\n < > . , ? picked went to did not pick Who There are Which is different"
+WORDS = [*PEOPLE, MARKS, *(" ".join([how, *of, *of.values()]) for how, of in RELATIONS.values())]
+VOCABULARY = {word: k for k, word in enumerate(sorted(set(split(" ".join(WORDS))[0]) - {"{", "}"}))}
 
 
 def encode(text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -147,9 +162,9 @@ def word_model(variant: str, seed: int) -> Iterator[Row]:
         for text in word_tasks(FACTORS * 20, 1000, LINES, shown=0, held_out=held_out):
             right.setdefault(tuple(text.factors.items()), []).append(answered(model.eval(), text, encode)[-1])
         for named, found in right.items():
-            row = {"variant": variant, "seed": seed, "held_out": held_out} | dict(named)
-            row |= {"accuracy": np.mean(found), "questions": len(found), "parameters": size(model)}
-            yield row | {"train_loss": last["loss"], "seconds": last["seconds"]}
+            row = {"variant": variant, "seed": seed, "parameters": size(model), "held_out": held_out}
+            row |= dict(named) | {"accuracy": np.mean(found), "questions": len(found)}
+            yield row | {"train_loss": last["loss"]}
 
 
 # --- Digits
@@ -167,7 +182,7 @@ def vision(variant: str, seed: int) -> Row:
     last = learning(model, loss, train.batches(64), DIGITS_STEPS, 3e-3, seed)
     with torch.no_grad():
         found = {"accuracy": test.accuracy(model.eval()), "test_loss": loss(test)[0].item()}
-    row = {"variant": variant, "seed": seed, "parameters": size(model), "seconds": last["seconds"]}
+    row = {"variant": variant, "seed": seed, "parameters": size(model)}
     return row | {"train_loss": last["loss"]} | found
 
 
@@ -175,7 +190,10 @@ NOTES = {
     "retrieval_variants": """\
 Mix-and-match retrieval (marginalia.heads.tasks), one block of width 32 with 4 heads, all of one size.
 test_loss and accuracy: on 8,192 questions not seen in training; same, different: of those with a = b, a != b.
-loss: of the last twentieth of the training. seconds: of one thread of a shared machine.
+loss: of the last twentieth of the training.
+""",
+    "retrieval_milliseconds": """\
+Processor time of one forward and backward pass of 256 questions, one thread; all variants in turn.
 """,
     "retrieval_setups": """\
 Mix-and-match retrieval in ten set-ups; columns as in retrieval_variants.csv.
@@ -186,7 +204,7 @@ layers are initialised.
 Trained DCMHA retrievers: C(i, j) for 8,192 questions i at the records j with their answers.
 share_a_v, share_b: of the variance of C, between questions that look for another value of an attribute, and
 between those that want another attribute. correlation: over heads and attributes, of the mean size of the
-composed weight that a head receives where the attribute is wanted, with the norm of what its OV circuit reads.
+composed weight that a head receives where an attribute is wanted, with how strongly its OV circuit reads it.
 """,
     "word_tasks": """\
 Word tasks (marginalia.heads.tasks), two lines a text, so that the scored one has one example before it.
@@ -225,6 +243,7 @@ def main() -> None:
         print(row, flush=True)
     write(out, "retrieval_variants", rows)
     write(out, "retrieval_compositions", compositions)
+    write(out, "retrieval_milliseconds", list(milliseconds()))
     runs = product(SETUPS, SETUP_SEEDS, ("MHA", "DCMHA"))
     write(out, "retrieval_setups", [retrieval(v, seed, setup)[1] for setup, seed, v in runs])
     runs = product(WORD_SEEDS, ("MHA", "DCMHA"))

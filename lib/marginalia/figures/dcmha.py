@@ -73,9 +73,9 @@ def _loss_and_accuracy(table: pd.DataFrame, line: str, height: float, shifts: di
         part = table if variant == "all" else table[table["variant"] == variant]
         for panel, value in zip(axes, ("test_loss", "accuracy"), strict=True):
             _every_seed(panel, part, value, line, table[line].unique(), shift)
-    axes[0].set(xscale="log", xlabel="loss on new questions [nats], logarithmic")
+    axes[0].set(xscale="log", xlabel="loss [nats], log scale")
     axes[0].axvline(np.log(VALUES), color=NEUTRAL, linewidth=0.8, linestyle=DASHED)
-    axes[1].set(xlim=(0, 1.03), xlabel="accuracy (dashed: chance, also in the loss)")
+    axes[1].set(xlim=(0, 1.03), xlabel="accuracy (dashed: chance)")
     axes[1].axvline(1 / VALUES, color=NEUTRAL, linewidth=0.8, linestyle=DASHED)
     return figure
 
@@ -124,9 +124,9 @@ def at_answers(
     return C, given, received
 
 
-def explained(values: Float[Tensor, "B *rest"], group: Int[Tensor, " B"]) -> float:
-    """Share of the variance of tensors, all entries together, that lies between groups (numbers from 0)."""
-    off = (values - values.mean(0)).flatten(1)  # (B, rest)
+def explained(values: Float[Tensor, "B H H"], group: Int[Tensor, " B"]) -> float:
+    """Share of the variance of matrices, all entries together, that lies between groups (numbers from 0)."""
+    off = (values - values.mean(0)).flatten(1)  # (B, H H)
     member = torch.nn.functional.one_hot(group).to(off)  # (B, groups)
     between = (member.T @ off).square().sum(1) / member.sum(0).clamp(min=1)  # (groups,)
     return (between.sum() / off.square().sum()).item()
