@@ -181,7 +181,7 @@ def test_norms_are_folded_only_where_asked(monkeypatch):
     raw, folded = head_weights(model, fold=False), head_weights(model)
     c_attn = model.transformer.h[2].attn.c_attn.weight
     assert torch.equal(raw.W_K[2, 1], c_attn[:, D + D_H : D + 2 * D_H])
-    assert torch.equal(raw.W_O, folded.W_O)
+    assert torch.equal(raw.W_O, folded.W_O) and not folded.W_O.requires_grad and not folded.W_Q.requires_grad
     assert folded.W_K.sum(2).abs().max() < 1e-4 < raw.W_K.sum(2).abs().max()  # a LayerNorm passes no mean on
 
 

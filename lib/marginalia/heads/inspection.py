@@ -110,11 +110,10 @@ def head_weights(model: nn.Module, fold: bool = True) -> HeadWeights:
     return HeadWeights(*(torch.stack(each) for each in zip(*layers, strict=True)))
 
 
-@torch.no_grad()
 def _block_weights(block: nn.Module, family: Family, H: int, fold: bool) -> tuple[Tensor, ...]:
     def matrix(name: str) -> Float[Tensor, "in_ out"]:
         module = block.get_submodule(name)
-        weight = module.weight.float()
+        weight = module.weight.detach().float()
         return weight.T if isinstance(module, nn.Linear) else weight  # GPT-2's Conv1D keeps (in, out)
 
     W_O = matrix(family.out)  # (H D_h, D)
@@ -130,7 +129,7 @@ def _block_weights(block: nn.Module, family: Family, H: int, fold: bool) -> tupl
         read = [each.repeat_interleave(H // each.shape[1], 1) for each in read]
     if fold and family.norm:
         norm = block.get_submodule(family.norm)
-        read = [each * norm.weight.float()[:, None, None] for each in read]
+        read = [each * norm.weight.detach().float()[:, None, None] for each in read]
         if isinstance(norm, nn.LayerNorm):
             read = [each - each.mean(0) for each in read]
     return *(each.transpose(0, 1) for each in read), W_O  # (H, D, D_h) each, (H, D_h, D)
