@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import pickle
@@ -259,3 +260,48 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         fit(model, regression(model), batches, options, state=state)
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
     assert state.read_bytes() == before
+
+
+def test_cosine_rate():
+    options = training.Options(steps=100, lr=2.0, warm_up=10)
+    rates = [training.cosine_rate(step, options, end=0.05) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2) and rates[9] == pytest.approx(2) and rates[-1] == pytest.approx(0.1)
+    assert rates[54] == pytest.approx(2 * (0.05 + 0.95 / 2))  # half of the way
+    assert (np.diff(rates[9:]) < 0).all()
+
+
+def test_several_optimizers_keep_their_proportions(tmp_path):
+    """Also over a break; plain gradient descent by hand is the judge."""
+
+    def optimizers(model, options):
+        pair = model.weight, model.bias
+        return [torch.optim.SGD([p], options.lr * k) for p, k in zip(pair, (1, 10), strict=True)]
+
+    def loss(x):
+        return model(x).square().mean(), {}
+
+    options = training.Options(steps=4, lr=0.01, clip=1e9, drop_at=1, every=2)
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+    ends = []
+    for state in (None, tmp_path / "state.pt"):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+        weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
+        for whole in (False, True) if state else (True,):
+
+            def batches(index, whole=whole):
+                if index == 2 and not whole:
+                    raise KeyboardInterrupt
+                return x
+
+            with contextlib.suppress(KeyboardInterrupt):
+                training.fit(model, loss, batches, options, state=state, optimizers=optimizers)
+        ends.append(model.state_dict())
+    for _ in range(4):
+        out = x @ weight.T + bias
+        weight = weight - 0.01 * 2 * (out.T @ x) / 8
+        bias = bias - 0.1 * 2 * out.mean(0)
+    for end in ends:
+        assert torch.allclose(end["weight"], weight, atol=1e-6) and torch.allclose(
+            end["bias"], bias, atol=1e-6
+        )

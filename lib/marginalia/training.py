@@ -32,6 +32,7 @@ Row = dict[str, float]
 Step = Callable[[Any], tuple[Tensor, Mapping[str, float]]]  # batch -> loss to descend, metrics to average
 Batches = Callable[[int], Any]  # number of the step, from 0 -> its batch
 Evaluate = Callable[[int], Mapping[str, float]]  # number of steps made -> metrics
+Optimizers = Callable[[nn.Module, "Options"], list[torch.optim.Optimizer]]
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,21 @@ class Options:
 
 def learning_rate(step: int, options: Options) -> float:
     """Rate of a step, counted from 0: constant, with a linear rise before and one drop to a tenth."""
-    rise = min((step + 1) / options.warm_up, 1) if options.warm_up else 1.0
-    return options.lr * rise * (0.1 if step >= options.drop_at * options.steps else 1.0)
+    return options.lr * _rise(step, options) * (0.1 if step >= options.drop_at * options.steps else 1.0)
+
+
+def _rise(step: int, options: Options) -> float:
+    return min((step + 1) / options.warm_up, 1) if options.warm_up else 1.0
+
+
+def cosine_rate(step: int, options: Options, end: float = 0.1) -> float:
+    """Rate of a step that falls along half a cosine to `end` times lr, after the linear rise."""
+    made = max(0.0, (step + 1 - options.warm_up) / max(1, options.steps - options.warm_up))
+    return options.lr * _rise(step, options) * (end + (1 - end) * (1 + math.cos(math.pi * made)) / 2)
+
+
+def _adamw(model: nn.Module, options: Options) -> list[torch.optim.Optimizer]:
+    return [torch.optim.AdamW(model.parameters(), options.lr, weight_decay=options.weight_decay)]
 
 
 def fit(
@@ -63,6 +77,8 @@ def fit(
     table: Path | None = None,
     header: str = "",
     state: Path | None = None,
+    optimizers: Optimizers = _adamw,
+    rate: Callable[[int, Options], float] = learning_rate,
 ) -> list[Row]:
     """Descend the loss that `step` returns, and return one row of measurements each `options.every` steps.
 
@@ -73,11 +89,16 @@ def fit(
     table  CSV file of the rows so far, below `header` as `#` lines.
     state  file for a checkpoint at each row. When it is there, the run goes on from it: weights and rows
            become those of a run without a break, `seconds` apart. Without it a killed run starts again.
+    optimizers  makes those that move the parameters; each of their groups keeps the proportion of its own
+           rate to options.lr.
+    rate   of a step: `learning_rate` or `cosine_rate`.
 
     ValueError when `state` belongs to other options; FloatingPointError when the loss is not finite.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), options.lr, weight_decay=options.weight_decay)
-    rows = _read_state(state, model, optimizer, options) if state is not None and state.exists() else []
+    moving = optimizers(model, options)
+    for group in (group for each in moving for group in each.param_groups):
+        group["times_lr"] = group["lr"] / options.lr
+    rows = _read_state(state, model, moving, options) if state is not None and state.exists() else []
     made = rows[-1]["step"] if rows else 0
     began = time.monotonic() - (rows[-1]["seconds"] if rows else 0)
     if table is not None:
@@ -91,7 +112,7 @@ def fit(
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"fit: the loss is {value} at step {index}; a smaller lr may help")
-        _descend(model, optimizer, loss, learning_rate(index, options), options.clip)
+        _descend(model, moving, loss, rate(index, options), options.clip)
         sums.update({"loss": value, **metrics})
         added += 1
         made = index + 1
@@ -103,11 +124,10 @@ def fit(
             measured = {name: float(value) for name, value in evaluate(made).items()} if evaluate else {}
         seconds = round(time.monotonic() - began, 1)
         means = {name: total / added for name, total in sums.items()}
-        rate = learning_rate(index, options)
-        rows.append({"step": made, "seconds": seconds, "lr": rate} | means | measured)
+        rows.append({"step": made, "seconds": seconds, "lr": rate(index, options)} | means | measured)
         sums, added = Counter(), 0
         if state is not None:
-            parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            parts = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in moving]}
             with _replacing(state) as part:
                 torch.save(parts | {"options": asdict(options), "rows": rows}, part)
         if table is not None:
@@ -124,21 +144,22 @@ def _seed(seed: int, step: int) -> None:
 
 
 def _descend(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float
+    model: nn.Module, optimizers: list[torch.optim.Optimizer], loss: Tensor, rate: float, clip: float
 ) -> None:
     """One step down the gradient, whose norm is clipped."""
-    optimizer.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), clip)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["times_lr"]
+        optimizer.step()
 
 
 def _read_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, options: Options
+    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], options: Options
 ) -> list[Row]:
-    """Give model and optimizer the state of a checkpoint, and return its rows."""
+    """Give model and optimizers the state of a checkpoint, and return its rows."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     known, asked = state["options"], asdict(options)
     unlike = [f"{key} {known.get(key)} and not {asked[key]}" for key in asked if known.get(key) != asked[key]]
@@ -146,7 +167,8 @@ def _read_state(
         told = f"{path} is of a run with other options ({', '.join(unlike)})"
         raise ValueError(f"{told}; delete it to begin anew")
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     return state["rows"]
 
 

@@ -1,0 +1,180 @@
+"""Dynamically composable multi-head attention, a drop-in for multi-head attention."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
+
+from .composition import VARIANTS, Compose, Composition, CompositionTerms
+
+# Scores of all heads that are held at a time; more are computed in chunks of rows, and again when gradients
+# are. One call of `pre`, `softmax` and `post` a chunk.
+CHUNK = {"cpu": 2**21, "cuda": 2**28}
+Cache = dict[str, Tensor]  # of one layer: what later tokens need of earlier ones, (B, S, ...) each
+
+
+class MaskedSoftmax(nn.Module):
+    """Softmax over the keys of a mask (True: may be attended to), in 32 bits at least."""
+
+    def forward(self, scores: Float[Tensor, "B H T S"], mask: Bool[Tensor, "*B T S"] | None) -> Tensor:
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        exact = torch.promote_types(scores.dtype, torch.float32)
+        return scores.softmax(-1, dtype=exact).to(scores.dtype)
+
+
+class DCMHAttention(nn.Module):
+    """Multi-head attention whose scores and weights are composed over heads, for each pair of tokens.
+
+        S = q k^T / sqrt(D_h),  S' = pre(S),  P = softmax(S' where the mask allows),  P' = post(P),  P' v W_O
+
+    width: D, of tokens. heads: H. composition: its parts (`VARIANTS`; that of plain heads is `MHA`). causal:
+    a token attends to itself and to those before it, to the last `window` of them where that is given, itself
+    among them. rotary: how many dimensions of each head are turned by position (0: no positions), in halves.
+    qk_norm: queries and keys are divided by their root mean square and scaled. bias: on queries, keys and
+    values. out_bias: on the output.
+
+    Scores, composed scores, weights and composed weights are input and output of `pre` and `post`, where
+    `marginalia.record` finds them. Composed weights may be negative and do not add up to 1.
+    ValueError where widths, heads, groups or rotary do not fit.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        composition: Composition = VARIANTS["DCMHA"],
+        *,
+        causal: bool = False,
+        window: int | None = None,
+        rotary: int = 0,
+        rotary_base: float = 10000.0,
+        qk_norm: bool = False,
+        bias: bool = False,
+        out_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        size = width // heads  # D_h
+        if width % heads:
+            raise ValueError(f"DCMHAttention: width {width} cannot be divided by {heads} heads")
+        if not (0 <= rotary <= size and rotary % 2 == 0):
+            raise ValueError(
+                f"DCMHAttention: rotary must be even and at most {size} (width of a head), not {rotary}"
+            )
+        if window is not None and not (causal and window > 0):
+            raise ValueError("DCMHAttention: a window is a number of tokens above 0, and needs causal=True")
+        self.heads, self.causal, self.window = heads, causal, window
+        self.rotary, self.rotary_base = rotary, rotary_base
+        self.wqkv = nn.Linear(width, 3 * width, bias=bias)
+        self.wo = nn.Linear(width, width, bias=out_bias)
+        self.q_norm = nn.RMSNorm(size, eps=1e-6) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(size, eps=1e-6) if qk_norm else nn.Identity()
+        self.pre = Compose(width, heads, composition, composition.pre)
+        self.softmax = MaskedSoftmax()
+        self.post = Compose(width, heads, composition, composition.post)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "B S D"] | None = None,
+        mask: Bool[Tensor, "*broadcast"] | None = None,
+        cache: Cache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Attend from x to itself, or to `memory` (cross-attention; then there is no causal mask).
+
+        mask: True where a key may be attended to; any shape that broadcasts to (B, 1, T, S). cache: a dict,
+        empty at first, to which each call adds the keys of x; then x are the next tokens after those in it.
+        """
+        source = x if memory is None else memory
+        width = x.shape[-1]
+        w, b = self.wqkv.weight, self.wqkv.bias
+        q = linear(x, w[:width], None if b is None else b[:width]).unflatten(
+            -1, (self.heads, -1)
+        )  # (B, T, H, D_h)
+        k, v = (
+            linear(source, w[width:], None if b is None else b[width:])
+            .unflatten(-1, (2, self.heads, -1))
+            .unbind(2)
+        )  # (B, S, H, D_h)
+        before = 0 if cache is None or not cache else cache["k"].shape[1]
+        q = rotate(self.q_norm(q), before, self.rotary, self.rotary_base) * q.shape[-1] ** -0.5
+        k = rotate(self.k_norm(k), before, self.rotary, self.rotary_base)
+        pre, post = self.pre.terms(x, source), self.post.terms(x, source)
+        if cache is not None:
+            k, v = extended(cache, k=k, v=v)
+            pre, post = extended_terms(cache, "pre", pre), extended_terms(cache, "post", post)
+
+        q, k, v = (each.transpose(1, 2) for each in (q, k, v))  # (B, H, T or S, D_h)
+        causal = self.causal and memory is None
+        if mask is not None:
+            mask = mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1, q.shape[2], k.shape[2])))
+        rows = max(1, CHUNK[x.device.type] // (len(q) * self.heads * k.shape[2]))
+        parts = []
+        for first in range(0, q.shape[2], rows):
+            chosen = slice(first, first + rows)
+            # of the keys, those that some row of the chunk may attend to
+            last = before + min(first + rows, q.shape[2]) if causal else k.shape[2]
+            start = max(0, before + first - self.window + 1) if causal and self.window else 0
+            keys = slice(start, last)
+            allowed = None if mask is None else mask[..., chosen, keys]
+            given = (q[:, :, chosen], k[:, :, keys], v[:, :, keys], pre.rows(chosen).keys(keys))
+            given = *given, post.rows(chosen).keys(keys), allowed, before + first - start if causal else None
+            again = rows < q.shape[2] and torch.is_grad_enabled()
+            parts.append(
+                checkpoint(self._attend, *given, use_reentrant=False) if again else self._attend(*given)
+            )
+        return self.wo(torch.cat(parts, 2).transpose(1, 2).flatten(2))
+
+    def _attend(
+        self,
+        q: Float[Tensor, "B H T D_h"],
+        k: Float[Tensor, "B H S D_h"],
+        v: Float[Tensor, "B H S D_h"],
+        pre: CompositionTerms,
+        post: CompositionTerms,
+        mask: Bool[Tensor, "*broadcast"] | None,
+        first: int | None,
+    ) -> Float[Tensor, "B H T D_h"]:
+        """Some rows; first: place of their first token among the keys where attention is causal."""
+        scores = self.pre(q @ k.mT, pre)  # (B, H, T, S), not masked before they are composed
+        if first is not None:
+            i = torch.arange(first, first + q.shape[2], device=q.device)[:, None]
+            j = torch.arange(k.shape[2], device=q.device)
+            seen = (j <= i) & (i - j < (self.window or len(j) + 1))
+            mask = seen if mask is None else mask & seen
+        return self.post(self.softmax(scores, mask), post) @ v
+
+
+def rotate(
+    x: Float[Tensor, "B N H D_h"], first: int, dimensions: int, base: float
+) -> Float[Tensor, "B N H D_h"]:
+    """Rotary positions: the first `dimensions` of each head turned by the place of the token, from `first`.
+
+    Dimension d and d + dimensions / 2 are a plane, turned by place * base^(-2 d / dimensions).
+    """
+    if not dimensions:
+        return x
+    half = dimensions // 2
+    places = torch.arange(first, first + x.shape[1], device=x.device, dtype=torch.float32)
+    speeds = base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = (places[:, None] * speeds)[:, None]  # (N, 1, half)
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b, rest = x.split((half, half, x.shape[-1] - dimensions), -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+
+
+def extended(cache: Cache, **new: Float[Tensor, "B N *rest"]) -> tuple[Tensor, ...]:
+    """Each tensor behind what the cache holds under its name, which is kept there."""
+    for name, tensor in new.items():
+        cache[name] = torch.cat([cache[name], tensor], 1) if name in cache else tensor
+    return tuple(cache[name] for name in new)
+
+
+def extended_terms(cache: Cache, where: str, terms: CompositionTerms) -> CompositionTerms:
+    """The terms with those of earlier keys from the cache; a composition without key side stores nothing."""
+    new = {k: v for k, v in terms._asdict().items() if "_k" in k and v is not None}
+    kept = extended(cache, **{f"{where} {k}": v for k, v in new.items()})
+    return terms._replace(**dict(zip(new, kept, strict=True)))
