@@ -37,6 +37,7 @@ from marginalia.statistics import bootstrap, ratio_of_sums
 
 KNOWN = (7, HEAD)  # layer and head, from 0; the layer is one of ten that do as well
 DIRECTIONS = ("to reactants", "to product")
+SHOWN = 15  # the reaction whose attention is written out
 DRAWS, COUNTS = 1000, (1, 2, 4, 8, 16, 32, 48)
 
 
@@ -79,6 +80,16 @@ def accuracy(model: ReactionModel, reactions: list[Reaction]) -> tuple[list[dict
             row = about | {"chance": chance, "order": order.mean(), "median": np.median(levels)}
             baselines.append(row | {"worst": levels.min(), "best": levels.max()})
     return heads, baselines
+
+
+def map_rows(model: ReactionModel, reaction: Reaction) -> list[dict]:
+    """Attention from atoms of the product to atoms of the reactants, all heads of the known layer."""
+    tokens = tokenise(reaction.text)
+    places, arrow = np.array(atoms(tokens)), tokens.index(">>")
+    product, reactant = places[places > arrow], places[places < arrow]
+    maps = model.attention(reaction.text)[KNOWN[0], :, 1:-1, 1:-1].numpy()[:, product][:, :, reactant]
+    names = ("head", "query", "key")
+    return [dict(zip(names, index, strict=True)) | {"weight": w} for index, w in np.ndenumerate(maps)]
 
 
 def similarity(model: ReactionModel, reactions: list[Reaction]) -> np.ndarray:
@@ -186,6 +197,10 @@ layer and head are counted from 0; the twelve layers share their weights.
 For reactions_accuracy.csv: chance is one over the number of atoms of the element, order a rule that knows the
 order of atoms only; median, worst and best of the 96 heads.
 """,
+    "map": f"""\
+Attention of layer {KNOWN[0]} from atom `query` of the product to atom `key` of the reactants, from 0, in
+{amide_reactions()[SHOWN].text}
+""",
     "tools": """\
 How much each tool points to each head; rank 1 is the highest score of that tool. Layer empty: all layers.
 unlike other heads: minus the mean cosine of its attention maps to those of the heads of other numbers.
@@ -223,6 +238,7 @@ def main() -> None:
     heads, baselines = accuracy(model, reactions)
     write(out, "accuracy", heads)
     write(out, "baselines", baselines)
+    write(out, "map", map_rows(model, reactions[SHOWN]))
     rows, needed = tools(model, reactions)
     write(out, "tools", rows)
     write(out, "needed", needed)

@@ -462,5 +462,15 @@ def test_a_term_is_what_ablation_removes_where_nothing_follows():
 
 
 def test_no_attribution_where_norms_stand_in_the_stream():
-    with pytest.raises(TypeError, match="norms stand before"):
-        logit_attribution(build("bert"), sample(), *sample(3, 2).T)
+    for model in (build("bert"), build("gpt2").transformer):  # and none without logits
+        with pytest.raises(TypeError, match=f"norms stand before .* not {type(model).__name__}"):
+            logit_attribution(model, sample(), *sample(3, 2).T)
+
+
+def test_terms_of_half_precision_are_added_in_full():
+    model, tokens = build("llama").bfloat16(), sample()
+    terms = logit_attribution(model, tokens, tokens[:, 0], tokens[:, 1])
+    rows = logits(model, tokens)[:, -1].float()
+    difference = rows[range(3), tokens[:, 0]] - rows[range(3), tokens[:, 1]]
+    assert terms.total().dtype == torch.float32
+    assert torch.allclose(terms.total(), difference, rtol=0, atol=0.02 * rows.abs().max().item())

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from marginalia.record import evaluating, record
@@ -28,34 +28,23 @@ How = Literal["mean", "zero", "resample"]
 
 
 class Family(NamedTuple):
-    """Where a kind of model keeps its parts: names inside a block, but for `final`."""
+    """Where a kind of model keeps its parts, by name."""
 
-    qkv: tuple[str, ...]  # three modules, or one for all
-    out: str
-    norm: str | None = None  # before attention; None where the norm stands in the residual stream, as in BERT
-    ffn: str | None = None
-    final: str | None = None  # the norm before the unembedding
-
-
-def _three(before: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"{before}.{name}" for name in names)
+    attention: str  # in a block
+    qkv: str  # in attention: three modules, or one for all
+    out: str  # in attention
+    norm: str = ""  # in a block, before attention; BERT's norms stand in the residual stream
+    ffn: str = ""  # in a block
+    final: str = ""  # the norm before the unembedding
 
 
 FAMILIES = {
-    "TinyTransformer": Family(("attention.wqkv",), "attention.wo", "attention_norm", "ffn", "norm"),
-    "gpt2": Family(("attn.c_attn",), "attn.c_proj", "ln_1", "mlp", "ln_f"),
-    "llama": Family(
-        _three("self_attn", "q_proj", "k_proj", "v_proj"),
-        "self_attn.o_proj",
-        "input_layernorm",
-        "mlp",
-        "norm",
-    ),
-    "gpt_neox": Family(
-        ("attention.query_key_value",), "attention.dense", "input_layernorm", "mlp", "final_layer_norm"
-    ),
-    "bert": Family(_three("attention.self", "query", "key", "value"), "attention.output.dense"),
-    "albert": Family(_three("attention", "query", "key", "value"), "attention.dense"),
+    "TinyTransformer": Family("attention", "wqkv", "wo", "attention_norm", "ffn", "norm"),
+    "gpt2": Family("attn", "c_attn", "c_proj", "ln_1", "mlp", "ln_f"),
+    "llama": Family("self_attn", "q_proj k_proj v_proj", "o_proj", "input_layernorm", "mlp", "norm"),
+    "gpt_neox": Family("attention", "query_key_value", "dense", "input_layernorm", "mlp", "final_layer_norm"),
+    "bert": Family("attention", "self.query self.key self.value", "output.dense"),
+    "albert": Family("attention", "query key value", "dense"),
 }
 FAMILIES |= {"mistral": FAMILIES["llama"], "qwen2": FAMILIES["llama"], "roberta": FAMILIES["bert"]}
 
@@ -63,15 +52,16 @@ FAMILIES |= {"mistral": FAMILIES["llama"], "qwen2": FAMILIES["llama"], "roberta"
 class _Layout(NamedTuple):
     family: Family
     blocks: list[str]  # name of each layer's block; ALBERT's layers share theirs
+    attentions: list[str]
+    outs: list[str]
     heads: int
 
 
 def _layout(model: nn.Module) -> _Layout:
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", "TinyTransformer")
-    family = FAMILIES.get(kind)
-    named = dict(model.named_modules())
-    blocks = [name for name in named if family and f"{name}.{family.qkv[0]}" in named]
+    family, named = FAMILIES.get(kind), dict(model.named_modules())
+    blocks = [n for n in named if family and f"{n}.{family.attention}.{family.qkv.split()[0]}" in named]
     if not blocks:
         raise TypeError(
             f"inspection: {type(model).__name__} is not a model whose heads can be read; "
@@ -79,11 +69,13 @@ def _layout(model: nn.Module) -> _Layout:
         )
     if kind == "albert":  # L layers in G groups, and each group's blocks are used L / G times
         depth, groups = config.num_hidden_layers, config.num_hidden_groups
-        inner = [
-            blocks[i : i + config.inner_group_num] for i in range(0, len(blocks), config.inner_group_num)
-        ]
-        blocks = [name for layer in range(depth) for name in inner[layer * groups // depth]]
-    return _Layout(family, blocks, getattr(config, "num_attention_heads", None) or config.heads)
+        inner = len(blocks) // groups
+        blocks = [blocks[layer * groups // depth * inner + i] for layer in range(depth) for i in range(inner)]
+    attentions = [f"{name}.{family.attention}" for name in blocks]
+    outs = [f"{name}.{family.out}" for name in attentions]
+    return _Layout(
+        family, blocks, attentions, outs, getattr(config, "num_attention_heads", 0) or config.heads
+    )
 
 
 @dataclass(frozen=True)
@@ -105,34 +97,33 @@ def head_weights(model: nn.Module, fold: bool = True) -> HeadWeights:
     stream: there is nothing to fold. Heads that share keys and values (Llama) each get a copy; so do ALBERT's
     layers. Raises TypeError for other models.
     """
-    family, blocks, H = _layout(model)
-    layers = [_block_weights(model.get_submodule(name), family, H, fold) for name in blocks]
-    return HeadWeights(*(torch.stack(each) for each in zip(*layers, strict=True)))
+    family, blocks, attentions, _, H = _layout(model)
 
-
-def _block_weights(block: nn.Module, family: Family, H: int, fold: bool) -> tuple[Tensor, ...]:
-    def matrix(name: str) -> Float[Tensor, "in_ out"]:
-        module = block.get_submodule(name)
+    def matrix(module: nn.Module) -> Float[Tensor, "in_ out"]:
         weight = module.weight.detach().float()
         return weight.T if isinstance(module, nn.Linear) else weight  # GPT-2's Conv1D keeps (in, out)
 
-    W_O = matrix(family.out)  # (H D_h, D)
-    W_O = W_O.reshape(H, -1, W_O.shape[1])  # (H, D_h, D)
-    D_h = W_O.shape[1]
-    read = [matrix(name) for name in family.qkv]
-    if len(read) == 1:  # GPT-NeoX keeps q, k, v of a head together, the others all q, then all k, all v
-        together = family.qkv[0].endswith("query_key_value")
-        shape = (H, 3, D_h) if together else (3, H, D_h)
-        read = list(read[0].unflatten(1, shape).unbind(2 if together else 1))  # 3 x (D, H, D_h)
-    else:
-        read = [each.unflatten(1, (-1, D_h)) for each in read]
-        read = [each.repeat_interleave(H // each.shape[1], 1) for each in read]
-    if fold and family.norm:
-        norm = block.get_submodule(family.norm)
-        read = [each * norm.weight.detach().float()[:, None, None] for each in read]
-        if isinstance(norm, nn.LayerNorm):
-            read = [each - each.mean(0) for each in read]
-    return *(each.transpose(0, 1) for each in read), W_O  # (H, D, D_h) each, (H, D_h, D)
+    layers = []
+    for block, attention in zip(
+        map(model.get_submodule, blocks), map(model.get_submodule, attentions), strict=True
+    ):
+        W_O = matrix(attention.get_submodule(family.out)).unflatten(0, (H, -1))  # (H, D_h, D)
+        D_h = W_O.shape[1]
+        read = [matrix(attention.get_submodule(name)) for name in family.qkv.split()]
+        if len(read) == 3:
+            read = [each.unflatten(1, (-1, D_h)) for each in read]  # (D, H or fewer, D_h)
+            read = [each.repeat_interleave(H // each.shape[1], 1) for each in read]
+        elif family.qkv == "query_key_value":  # q, k, v of a head together
+            read = read[0].unflatten(1, (H, 3, D_h)).unbind(2)
+        else:  # all q, then all k, all v
+            read = read[0].unflatten(1, (3, H, D_h)).unbind(1)
+        if fold and family.norm:
+            norm = block.get_submodule(family.norm)
+            read = [each * norm.weight.detach().float()[:, None, None] for each in read]
+            if isinstance(norm, nn.LayerNorm):
+                read = [each - each.mean(0) for each in read]
+        layers.append((*(each.transpose(0, 1) for each in read), W_O))  # (H, D, D_h) each, (H, D_h, D)
+    return HeadWeights(*(torch.stack(each) for each in zip(*layers, strict=True)))
 
 
 def _sides(weights: HeadWeights, kind: Kind) -> tuple[Tensor, Tensor]:
@@ -238,31 +229,27 @@ def pattern_scores(A: Float[Tensor, "B H T S"], tokens: Int[Tensor, "B T"]) -> d
     B, T = tokens.shape
     if A.shape[0] != B or A.shape[2:] != (T, T):
         raise ValueError(f"pattern_scores: tokens {(B, T)} need maps {(B, 'H', T, T)}, not {tuple(A.shape)}")
-    i, j = torch.arange(T)[:, None], torch.arange(T)
-    same = tokens[:, :, None] == tokens[:, None]  # (B, T, S)
-    earlier = (j < i).to(same.device)
-    followed = torch.cat([torch.zeros_like(same[..., :1]), same[..., :-1]], -1)  # key j - 1 equals query i
+    j = torch.arange(T, device=tokens.device)
+    i = j[:, None]
+    same = tokens[:, :, None] == tokens[:, None]  # (B, T, S) key j equals query i
+    before = same.roll(1, -1)  # key j - 1 equals query i, but for the first key
     keys = {
-        "previous token": (j == i - 1).to(same.device).expand_as(same),
-        "duplicate token": same & earlier,
-        "induction": followed & earlier,
+        "previous token": (j == i - 1).expand_as(same),
+        "duplicate token": same & (j < i),
+        "induction": before & (j > 0) & (j < i),
     }
-
-    def mass(wanted: Bool[Tensor, "B T S"]) -> Float[Tensor, " H"]:
-        on = (A * wanted[:, None]).sum(-1)  # (B, H, T)
-        return on.sum((0, 2)) / wanted.any(-1).sum()
-
-    return {name: mass(wanted) for name, wanted in keys.items()}
+    masses = {name: (A * wanted[:, None]).sum((0, 2, 3)) for name, wanted in keys.items()}  # (H,)
+    return {name: mass / keys[name].any(-1).sum() for name, mass in masses.items()}
 
 
 def head_outputs(model: nn.Module, *args, **kwargs) -> Float[Tensor, "L B T H D_h"]:
     """z of every head in one pass `model(*args, **kwargs)`: its weighted values, before W_O."""
-    family, blocks, H = _layout(model)
-    names = [f"{name}.{family.out}" for name in blocks]
-    with evaluating(model), record(model, set(names)) as seen:
+    layout = _layout(model)
+    with evaluating(model), record(model, set(layout.outs)) as seen:
         model(*args, **kwargs)
     calls = {name: iter(each) for name, each in seen.items()}
-    return torch.stack([_first(next(calls[name]).inputs).unflatten(-1, (H, -1)) for name in names])
+    z = torch.stack([_first(next(calls[name]).inputs) for name in layout.outs])  # (L, B, T, H D_h)
+    return z.unflatten(-1, (layout.heads, -1))
 
 
 def _first(values: dict[str, Tensor]) -> Tensor:
@@ -285,11 +272,11 @@ def ablate(model: nn.Module, heads: Iterable[Head], how: How = "mean") -> Iterat
     after the block. Raises ValueError for heads that the model does not have, and TypeError as
     `head_weights` does.
     """
-    family, blocks, H = _layout(model)
+    _, _, _, outs, H = _layout(model)
     chosen = defaultdict(list)
     for layer, head in heads:
-        if not (0 <= layer < len(blocks) and 0 <= head < H):
-            raise ValueError(f"ablate: heads are (layer, head) below ({len(blocks)}, {H}), not {layer, head}")
+        if not (0 <= layer < len(outs) and 0 <= head < H):
+            raise ValueError(f"ablate: heads are (layer, head) below ({len(outs)}, {H}), not {layer, head}")
         chosen[layer].append(head)
     if how not in REPLACED:
         raise ValueError(f"ablate: how is 'mean', 'zero' or 'resample', not {how!r}")
@@ -305,11 +292,11 @@ def ablate(model: nn.Module, heads: Iterable[Head], how: How = "mean") -> Iterat
         return (z.flatten(-2),)
 
     with ExitStack() as hooks:
-        for name in dict.fromkeys(blocks):
+        for name in dict.fromkeys(outs):
             # a module that several layers share is called once for each, in their order
-            layers = itertools.cycle([layer for layer, block in enumerate(blocks) if block == name])
-            out = model.get_submodule(f"{name}.{family.out}")
-            hooks.callback(out.register_forward_pre_hook(partial(enter, layers)).remove)
+            layers = itertools.cycle([layer for layer, out in enumerate(outs) if out == name])
+            module = model.get_submodule(name)
+            hooks.callback(module.register_forward_pre_hook(partial(enter, layers)).remove)
         yield
 
 
@@ -331,11 +318,12 @@ def ablation_effects(model: nn.Module, loss: Loss, how: How = "mean") -> Float[T
 
     loss: runs the model and gives a number, or one for each of N samples. No gradients, no dropout.
     """
-    _, blocks, H = _layout(model)
+    layout = _layout(model)
+    L, H = len(layout.outs), layout.heads
     with evaluating(model):
         effect = _effect(model, loss, how)
-        rows = [effect(head) for head in itertools.product(range(len(blocks)), range(H))]
-    return torch.stack(rows).unflatten(0, (len(blocks), H))
+        rows = [effect(head) for head in itertools.product(range(L), range(H))]
+    return torch.stack(rows).unflatten(0, (L, H))
 
 
 def pairwise_ablation(
@@ -359,7 +347,7 @@ class LogitAttribution:
     embedding: Float[Tensor, " B"]
     heads: Float[Tensor, "B L H"]
     ffn: Float[Tensor, "B L"]
-    bias: Float[Tensor, " B"]  # of output projections, final norm and unembedding
+    bias: Float[Tensor, " B"]  # of output projections and of the final norm
 
     def total(self) -> Float[Tensor, " B"]:
         """The sum of all terms."""
@@ -375,14 +363,18 @@ def logit_attribution(
 ) -> LogitAttribution:
     """What each part adds to the difference of two logits at one position, the final norm's scale held fixed.
 
-    For models with the norm before each part; raises TypeError for others, BERT say. A head's term says
-    nothing of what it does through later layers.
+    For language models with a norm before each part; raises TypeError for others, BERT say. A head's term
+    says nothing of what it does through later layers.
     """
-    family, blocks, H = _layout(model)
-    if family.final is None:
-        raise TypeError("logit_attribution: needs a model whose norms stand before attention and FFN")
+    family, blocks, _, outs, H = _layout(model)
+    unembedding = model.output if hasattr(model, "output") else model.get_output_embeddings()
+    if not family.final or unembedding is None:
+        raise TypeError(
+            "logit_attribution: needs a model with logits whose norms stand before attention and FFN, "
+            f"not {type(model).__name__}"
+        )
     final = min((n for n, _ in model.named_modules() if n.split(".")[-1] == family.final), key=len)
-    outs, ffns = ([f"{name}.{part}" for name in blocks] for part in (family.out, family.ffn))
+    ffns = [f"{name}.{family.ffn}" for name in blocks]
     with evaluating(model), record(model, [blocks[0], final, *outs, *ffns]) as seen:
         model(tokens)
     calls = {name: each[0] for name, each in seen.items()}
@@ -392,26 +384,24 @@ def logit_attribution(
     layer_norm = isinstance(norm, nn.LayerNorm)
 
     def scaled(x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-        return (x - x.mean(-1, keepdim=True) if layer_norm else x) * norm.weight.detach()
+        x = x.float()
+        return (x - x.mean(-1, keepdim=True) if layer_norm else x) * norm.weight.detach().float()
 
-    x, y = _first(calls[final].inputs)[:, position], calls[final].output[:, position]  # (B, D)
-    b = norm.bias.detach() if layer_norm and norm.bias is not None else torch.zeros_like(y[0])
+    x, y = _first(calls[final].inputs)[:, position], calls[final].output[:, position].float()  # (B, D)
+    b = norm.bias.detach().float() if layer_norm else torch.zeros_like(y[0])
     s = ((y - b) * scaled(x)).sum(-1) / scaled(x).square().sum(-1)  # (B,)
-    unembedding = model.output if hasattr(model, "output") else model.get_output_embeddings()
-    U = unembedding.weight.detach()
+    U = unembedding.weight.detach().float()
     direction = U[correct] - U[wrong]  # (B, D)
 
     def term(x: Float[Tensor, "B *N D"]) -> Float[Tensor, "B ..."]:
         return torch.einsum("b...d,bd,b->b...", scaled(x), direction, s)
 
-    z = torch.stack([_first(calls[name].inputs)[:, position] for name in outs], 1)  # (B, L, H D_h)
+    z = torch.stack([_first(calls[name].inputs)[:, position].float() for name in outs], 1)  # (B, L, H D_h)
     written = torch.einsum("blhd,lhde->blhe", z.unflatten(-1, (H, -1)), head_weights(model).W_O)
     ffn = torch.stack([calls[name].output[:, position] for name in ffns], 1)  # (B, L, D)
     constant = direction @ b
     for module in map(model.get_submodule, outs):
         if module.bias is not None:
             constant = constant + term(module.bias.detach().expand_as(x))
-    if unembedding.bias is not None:
-        constant = constant + unembedding.bias.detach()[correct] - unembedding.bias.detach()[wrong]
     embedding = term(_first(calls[blocks[0]].inputs)[:, position])
     return LogitAttribution(embedding, term(written), term(ffn), constant)
