@@ -218,7 +218,7 @@ def test_masked_atoms_are_filled_in_and_head_5_is_needed_late(model):
     loss = masked_loss(model, amide_reactions()[3])
     with torch.no_grad():
         before = loss(model.network)
-        assert before < torch.tensor(591.0).log() / 4  # far below guessing one of 591 tokens
+        assert before < 1  # nat; guessing one of 591 tokens costs 6.4
         with ablate(model.network, [(layer, HEAD) for layer in range(12)]):
             assert loss(model.network) > before
         assert loss(model.network) == before
