@@ -52,8 +52,7 @@ FAMILIES |= {"mistral": FAMILIES["llama"], "qwen2": FAMILIES["llama"], "roberta"
 class _Layout(NamedTuple):
     family: Family
     blocks: list[str]  # name of each layer's block; ALBERT's layers share theirs
-    attentions: list[str]
-    outs: list[str]
+    outs: list[str]  # of each layer's output projection, whose input is z of all heads
     heads: int
 
 
@@ -71,11 +70,8 @@ def _layout(model: nn.Module) -> _Layout:
         depth, groups = config.num_hidden_layers, config.num_hidden_groups
         inner = len(blocks) // groups
         blocks = [blocks[layer * groups // depth * inner + i] for layer in range(depth) for i in range(inner)]
-    attentions = [f"{name}.{family.attention}" for name in blocks]
-    outs = [f"{name}.{family.out}" for name in attentions]
-    return _Layout(
-        family, blocks, attentions, outs, getattr(config, "num_attention_heads", 0) or config.heads
-    )
+    outs = [f"{name}.{family.attention}.{family.out}" for name in blocks]
+    return _Layout(family, blocks, outs, getattr(config, "num_attention_heads", 0) or config.heads)
 
 
 @dataclass(frozen=True)
@@ -97,16 +93,15 @@ def head_weights(model: nn.Module, fold: bool = True) -> HeadWeights:
     stream: there is nothing to fold. Heads that share keys and values (Llama) each get a copy; so do ALBERT's
     layers. Raises TypeError for other models.
     """
-    family, blocks, attentions, _, H = _layout(model)
+    family, blocks, _, H = _layout(model)
 
     def matrix(module: nn.Module) -> Float[Tensor, "in_ out"]:
         weight = module.weight.detach().float()
         return weight.T if isinstance(module, nn.Linear) else weight  # GPT-2's Conv1D keeps (in, out)
 
     layers = []
-    for block, attention in zip(
-        map(model.get_submodule, blocks), map(model.get_submodule, attentions), strict=True
-    ):
+    for block in map(model.get_submodule, blocks):
+        attention = block.get_submodule(family.attention)
         W_O = matrix(attention.get_submodule(family.out)).unflatten(0, (H, -1))  # (H, D_h, D)
         D_h = W_O.shape[1]
         read = [matrix(attention.get_submodule(name)) for name in family.qkv.split()]
@@ -244,12 +239,12 @@ def pattern_scores(A: Float[Tensor, "B H T S"], tokens: Int[Tensor, "B T"]) -> d
 
 def head_outputs(model: nn.Module, *args, **kwargs) -> Float[Tensor, "L B T H D_h"]:
     """z of every head in one pass `model(*args, **kwargs)`: its weighted values, before W_O."""
-    layout = _layout(model)
-    with evaluating(model), record(model, set(layout.outs)) as seen:
+    _, _, outs, H = _layout(model)
+    with evaluating(model), record(model, set(outs)) as seen:
         model(*args, **kwargs)
     calls = {name: iter(each) for name, each in seen.items()}
-    z = torch.stack([_first(next(calls[name]).inputs) for name in layout.outs])  # (L, B, T, H D_h)
-    return z.unflatten(-1, (layout.heads, -1))
+    z = torch.stack([_first(next(calls[name]).inputs) for name in outs])  # (L, B, T, H D_h)
+    return z.unflatten(-1, (H, -1))
 
 
 def _first(values: dict[str, Tensor]) -> Tensor:
@@ -272,7 +267,7 @@ def ablate(model: nn.Module, heads: Iterable[Head], how: How = "mean") -> Iterat
     after the block. Raises ValueError for heads that the model does not have, and TypeError as
     `head_weights` does.
     """
-    _, _, _, outs, H = _layout(model)
+    _, _, outs, H = _layout(model)
     chosen = defaultdict(list)
     for layer, head in heads:
         if not (0 <= layer < len(outs) and 0 <= head < H):
@@ -318,12 +313,11 @@ def ablation_effects(model: nn.Module, loss: Loss, how: How = "mean") -> Float[T
 
     loss: runs the model and gives a number, or one for each of N samples. No gradients, no dropout.
     """
-    layout = _layout(model)
-    L, H = len(layout.outs), layout.heads
+    _, _, outs, H = _layout(model)
     with evaluating(model):
         effect = _effect(model, loss, how)
-        rows = [effect(head) for head in itertools.product(range(L), range(H))]
-    return torch.stack(rows).unflatten(0, (L, H))
+        rows = [effect(head) for head in itertools.product(range(len(outs)), range(H))]
+    return torch.stack(rows).unflatten(0, (len(outs), H))
 
 
 def pairwise_ablation(
@@ -366,7 +360,7 @@ def logit_attribution(
     For language models with a norm before each part; raises TypeError for others, BERT say. A head's term
     says nothing of what it does through later layers.
     """
-    family, blocks, _, outs, H = _layout(model)
+    family, blocks, outs, H = _layout(model)
     unembedding = model.output if hasattr(model, "output") else model.get_output_embeddings()
     if not family.final or unembedding is None:
         raise TypeError(
