@@ -81,3 +81,7 @@ def test_committed_tables_say_what_was_measured():
     # ablated in all layers, head 5 costs more than any other head
     everywhere = scores[scores["tool"] == "ablation in all layers"].set_index("head")
     assert everywhere["low"][HEAD] > everywhere["high"].drop(HEAD).max()
+    # the four heads that head 5 reads most of, by the projection kernel, are the four that it needs most
+    others = tables["upstream"].query("head != @HEAD")
+    read, needed = others.nlargest(4, "q_kernel"), others.nsmallest(4, "accuracy")
+    assert set(read["head"]) == set(needed["head"])
