@@ -54,10 +54,11 @@ VARIANT_COLORS |= {"MHA": PALETTE["vermilion"], "talking heads": PALETTE["purple
 def _every_seed(
     axes: Axes, table: pd.DataFrame, value: str, line: str, lines: Sequence[str], shift: float = 0.0
 ) -> None:
-    """A dot a row: `value` to the right, `line` from the top, coloured by variant; means as short bars."""
+    """A dot a seed: `value` to the right, `line` from the top, coloured by variant; means as short bars."""
     place = table[line].map(list(lines).index) + shift
     colors = table["variant"].map(VARIANT_COLORS)
-    axes.scatter(table[value], place, 22, colors, alpha=0.75, linewidth=0, zorder=3)
+    beside = 0.05 * (table["seed"] - table["seed"].mean())  # equal values do not hide each other
+    axes.scatter(table[value], place + beside, 22, colors, alpha=0.75, linewidth=0, zorder=3)
     means = table.assign(place=place, color=colors).groupby(["place", "color"])[value].mean()
     for (y, color), mean in means.items():
         axes.plot([mean, mean], [y - 0.16, y + 0.16], color=color, linewidth=1.6)
