@@ -6,8 +6,8 @@
 # Paper: DCMHA / DCFormer (ICML 2024, arXiv 2405.08553), its Figure 2. Of the paper, only the abstract and this figure could be read; formulas are those of the figure and of the authors' code. About half a minute to run on two CPU cores, 25 minutes to read.
 #
 # **中文摘要。** 普通的多头注意力里，每个头的“看哪里”（QK）和“搬什么”（OV）是绑死的，头与头之间不交换信息。DCMHA 把一对词元 $(i, j)$ 的 H 个注意力分数看成一个向量，乘上一个随 $i$ 和 $j$ 变化的 H×H 矩阵，softmax 前后各做一次。
-# 为了便宜，这个矩阵分两级分解：先按行（查询）和列（键）拆开，再各自拆成低秩加对角（门）。本笔记先手工重组两个头，再用十几行代码写出论文的 Compose 并与库逐位核对，用真实张量画出论文图 2，
-# 并以双精度验证：softmax 前的组合等于更宽的 QK，softmax 后的组合等于更宽的 OV。最后给出参数量与计算量公式、它表达不了什么、常见的坑，以及怎样用于交叉注意力和 ViT。
+# 为了便宜，这个矩阵分两级分解：先沿行（查询）和列（键）拆开，再各自拆成低秩加对角（门控）。本笔记先手工重组两个头，再用十几行代码写出论文的 Compose，与库的结果核对，并用真实张量画出论文图 2；
+# 接着以双精度验证：softmax 前的组合等于更宽的 QK，softmax 后的组合等于更宽的 OV。最后给出参数量与计算量公式、它表达不了什么、常见的坑，以及怎样用于交叉注意力和 ViT。
 #
 # ## What you will see
 #
@@ -44,17 +44,17 @@ style.use_style()
 torch.set_num_threads(1)
 
 # %% tags=["parameters"]
-FAST = True  # nothing here takes long
+FAST = True  # nothing here takes long, so it changes nothing
 RETRAIN = False  # nothing here is trained
 MODEL = None  # folder of a DCFormer or DCPythia checkpoint: sections 1, 3, 4, 5, 7 and 10 then show its layer
 LAYER = 0  # which one
-TOKENS = None  # ids for it, a list; 16 random ones without
+TOKENS = None  # ids for it, a list of at least four; 16 random ones without
 SHAPE = None  # (D, H, T) of a model of yours, for the costs in section 8
 
 # %% [markdown]
 # ## 1. The attention vector
 #
-# **Claim.** For one pair of tokens $(i, j)$ the scores of all heads are a vector, $A_{ij} = (S_1(i, j), \dots, S_H(i, j)) \in \mathbb{R}^H$. Attention is a T × S grid of such vectors. Plain heads never use that: each number of the vector goes its own way.
+# **Claim.** For one pair of tokens $(i, j)$ the scores of all heads are a vector, $A_{ij} = (S_1(i, j), \dots, S_H(i, j)) \in \mathbb{R}^H$. Attention is a T × S grid of such vectors. In plain heads each number of the vector goes its own way.
 #
 # The layer below has H = 4 heads of width 8. It is *not trained*: it serves to see how the parts fit together. Its composition weights are larger than at the start of a training, so that every part shows.
 
@@ -107,21 +107,22 @@ assert torch.equal(weights[:, :, 0], weights[:, :, 1])  # a matrix without i can
 answers
 
 # %%
-figure, axes = plots.panels(6, 3, 1.5)
-for t, (name, line) in enumerate(zip(("keep, f = 0", "swap, f = 1"), np.reshape(axes, (2, 3)), strict=True)):
-    shown = weights[0, :, t].T, swap.matrix(t, 0)[0], composed[0, :, t].T
-    for ax, values, rows in zip(line, shown, (COLOURS, ("from colour", "from shape"), COLOURS), strict=True):
-        plots.matrix(ax, values.numpy(), 1, digits=2, rows=rows, columns=("colour", "shape"))
-        ax.tick_params(labelsize=7)
-    line[0].set_title(f"{name}: weights $A_{{ij}}$", fontsize=8)
-    line[1].set_title("C(i)", fontsize=8)
-    line[2].set_title("composed $A_{ij}C(i)$", fontsize=8)
-    plots.joined(line, "×=", 1.2)
+names = [f"{colour} {shape}" for colour, shape in zip(COLOURS, SHAPES, strict=True)]
+figure, axes = plots.panels(6, 3, 1.6)
+for t, (left, middle, right) in enumerate(np.reshape(axes, (2, 3))):
+    tells = [f"{head}:\ntells {answers[head].iloc[t]}" for head in answers]
+    plots.matrix(left, weights[0, :, t].T, 1, digits=1, rows=names, columns=answers.columns)
+    plots.matrix(middle, swap.matrix(t, 0)[0], 1, digits=1, rows=("from colour", "from shape"), columns=("to colour", "to shape"))
+    plots.matrix(right, composed[0, :, t].T, 1, digits=1, rows=names, columns=tells)
+    left.set_title(f"{answers.index[t]}, f = {t}: weights")
+    middle.set_title("C(i)")
+    right.set_title("composed weights")
+    plots.joined((left, middle, right), "×=", 1.2)
 figures.save(figure, "extra/composing-two-heads", answers)
 figure
 
 # %% [markdown]
-# **Notice.** A row of the outer matrices is one record, a column one head. With $f = 1$ the matrix $C$ is the exchange of the two heads: head "shape" now gets the weights that head "colour" had found, and tells *circle*, the shape of the red record. Both tokens have the same weights, so no matrix that is the same for all tokens could serve both: that is why $C$ has to depend on the token. The exchange is the identity plus a matrix of rank one.
+# **Notice.** A row of the outer matrices is one record, with its vector $A_{ij}$; a column is one head. With $f = 1$ the matrix $C$ is the exchange of the two heads: head "shape" now gets the weights that head "colour" had found, and tells *circle*, the shape of the red record. Both tokens have the same weights, so no matrix that is the same for all tokens could serve both: that is why $C$ has to depend on the token. The exchange is the identity plus a matrix of rank one.
 #
 # ## 3. Compose
 #
@@ -153,7 +154,6 @@ def by_hand(A, base, query, key):  # A (B, T, S, H)
     return B_1 + B_2 + B_3 + B_4 + B_5
 
 
-# %%
 with torch.no_grad():
     for part, call in ((layer.pre, pre), (layer.post, post)):
         base = torch.eye(H) if part.W_b is None else torch.eye(H) + part.W_b
@@ -165,7 +165,7 @@ print("The lines above and the library agree, before and after the softmax.")
 # %% [markdown]
 # ## 4. Figure 2
 #
-# **Claim.** The layer is a plain one with two boxes more, and both boxes see the token vectors. Below, everything drawn is what went through the layer: (a) the maps of all heads, (b) the five branches for the framed pair. What a branch holds stands above, what it adds to the heads below.
+# **Claim.** The layer is a plain one with two boxes more, and both boxes see the token vectors. Everything drawn went through the layer: (a) maps of all heads, (b) the five branches for the framed pair. What a branch holds stands above, what it adds to the heads below.
 #
 # **Predict.** The first scores are not masked, although the layer is causal. Why not?
 
@@ -205,9 +205,9 @@ figures.save(figure, "extra/rows-and-columns", pd.DataFrame({name: tile.ravel() 
 figure
 
 # %% [markdown]
-# **Notice.** Each inner matrix is the sum of the blue-titled one of its row and the vermilion-titled one of its column, on one scale of colours. So two rows differ by the same matrix in every column: what a key adds is the same whoever asks. This bounds what can be expressed, whatever the weights:
+# **Notice.** Each inner matrix is the sum of the blue-titled one of its row and the vermilion-titled one of its column, on one scale of colours. What a key adds is the same whoever asks. This bounds what can be expressed, whatever the weights:
 #
-# - nothing that is a *product* of what query and key say ("exchange two heads only if I am a verb **and** you are a noun");
+# - no *product* of what query and key say ("exchange two heads only if I am a verb **and** you are a noun") within one Compose;
 # - nothing that is not linear in $A_{ij}$;
 # - beside the diagonal, no more than rank 2R = 4 for a pair. To swap two heads takes rank 1. To pass the scores of 8 heads around in a circle takes rank 7, whatever the gates do.
 
@@ -216,12 +216,10 @@ mixed = terms.matrix(T - 1, 0) - terms.matrix(T - 2, 0) - terms.matrix(T - 1, 1)
 assert mixed.abs().max() < 1e-4 * limit  # no product of query and key
 circle = torch.eye(8).roll(1, 1) - torch.eye(8)  # what must be added to the identity
 without_gates = circle[:-1, 1:]  # without first column and last row the diagonal lies below that of the ones
-assert torch.equal(without_gates.triu(), torch.eye(7))  # so the determinant is 1 for any gates
-exchange = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])
-ranks = {"swap of two heads": exchange, "circle of eight": circle}
-print({name: int(torch.linalg.matrix_rank(one)) for name, one in ranks.items()})
-full, factors = 2048 * 2048 * 32**2, 2 * 2048 * (4 * 32 + 32)
-print(f"T = S = 2,048 and H = 32: {full:,} numbers for one C a pair, {factors:,} for the factors")
+assert torch.equal(without_gates.triu(), torch.eye(7))  # so its determinant is 1, whatever the gates are
+exchange = swap.branches(1, 0)["query low rank"][0]  # of section 2
+print({len(one): int(torch.linalg.matrix_rank(one)) for one in (exchange, circle)}, "heads: rank")
+print(f"T = S = 2,048, H = 32: {2048**2 * 32**2:,} numbers for all C, {2 * 2048 * (4 * 32 + 32):,} for the factors")
 
 # %% [markdown]
 # ## 6. A wider QK, a wider OV
@@ -263,35 +261,35 @@ assert max(errors) < 1e-12
 circuits = {"QK, plain": W_QK[0], "QK, composed": wider_QK[0], "OV, plain": W_OV[0], "OV, composed": wider_OV[0]}
 spectra = pd.DataFrame({name: torch.linalg.svdvals(W).numpy() for name, W in circuits.items()}, range(1, 33))
 assert (spectra > 1e-10).sum().tolist() == [8, 32, 8, 32]
-figure, axes = plots.panels(2, 2, 2, sharey=True)
-for ax, name in zip(axes, ("QK", "OV"), strict=True):
-    ax.plot(spectra[f"{name}, plain"], ".", color=plots.NEUTRAL, label="plain head 1")
-    ax.plot(spectra[f"{name}, composed"], ".", color=style.CYCLE[0], label="composed")
-    ax.set(title=name, xlabel="number", ylabel="singular value")
-axes[1].legend()
+figure, axes = plots.panels(2, 2, 2.2)
+for ax, name, marker in zip(np.repeat(axes, 2), spectra, ("o", ".") * 2, strict=True):
+    ax.plot(spectra[name].where(spectra[name] > 1e-10), marker, mfc="none", ls="", label=name)
+    ax.set(yscale="log", ylim=(1e-7, 1), xlabel="number", ylabel="singular value, head 1")
+    ax.legend()
 figures.save(figure, "extra/expanded-circuits", spectra)
 figure
 
 # %% [markdown]
-# **Notice.** All 32: rank 8 has become rank 32, the width of the model. (Here the added part is small, $W_b$ at its start, so the values beyond the eighth are too.) A head of width 8 cannot compare tokens in more than eight directions; a composed one can. In DCMHA C differs from pair to pair, so the same holds with another sum for each pair.
+# **Notice.** All 32: rank 8 has become rank 32, the width of the model. The values after the eighth are small, because $W_b$ is as small as at the start of a training. A plain head of width 8 compares tokens in eight directions at most, a composed one in all. In DCMHA C differs from pair to pair, so the same holds with another sum for each pair.
 #
 # ## 7. Two mistakes
 #
-# **Claim.** A mask must come strictly after the first Compose. A masked score of −∞ times a coefficient is not a number as soon as heads are mixed. The most negative finite number in its place is worse: a negative coefficient turns it into the largest score of all, silently.
+# **Claim.** A mask must come strictly after the first Compose. A masked score of −∞ times a coefficient is not a number as soon as heads are mixed. The lowest finite number in its place is worse: where the coefficients that a head receives add up to less than zero, it becomes the largest score of all, silently.
 #
 # **Claim.** Composed weights are not probabilities: they can be negative, and a row does not add up to 1. They must be neither clipped nor normalised, and pictures of them need a scale with zero in its middle.
 
 # %%
 future = ~torch.ones(T, T, dtype=torch.bool).tril()
-infinite = compose(S.masked_fill(future, -torch.inf), terms)
+infinite = compose(S.masked_fill(future, -torch.inf), terms)[..., future]
 lowest = compose(S.masked_fill(future, torch.finfo(S.dtype).min / 100), terms).softmax(-1)
-share = lowest.masked_fill(~future, 0).sum(-1)  # (B, H, T): attention paid to the future
-print(f"-inf first: {infinite[..., future].isnan().float().mean():.0%} of masked places are not a number")
-print(f"lowest number first: {(share > 0.5).float().mean():.0%} of rows attend to the future; masked afterwards, none does")
-assert (P[..., future] == 0).all() and (MODEL or (infinite.isnan().any() and (share > 0.5).any()))
+share = (lowest * future).sum(-1)  # (B, H, T): attention paid to the future
+turned = (compose(torch.ones_like(S), terms) < 0) & future  # sums of coefficients below zero
+print(f"-inf first: {infinite.isnan().float().mean():.0%} of masked places are not a number")
+print(f"lowest number first: {(share > 0.5).float().mean():.0%} of rows attend to the future")
+assert (P[..., future] == 0).all() and infinite.isnan().any() and torch.equal(share > 0.5, turned.any(-1))
 
-rows = post.output.sum(-1).flatten()
-negative = post.output.clamp(max=0).abs().sum() / post.output.abs().sum()
+# %%
+rows, negative = post.output.sum(-1).flatten(), post.output.clamp(max=0).abs().sum() / post.output.abs().sum()
 print(f"composed weights: sums of rows from {rows.min():.2f} to {rows.max():.2f}; {negative:.0%} of the mass is negative")
 assert (post.output[..., future] == 0).all() and (MODEL or (rows.min() < 0 and rows.max() > 1.5))
 
@@ -313,15 +311,16 @@ with torch.device("meta"):  # shapes only
         assert count[1] - count[0] == 20 * D * n + 64 * n**2
 figure, data = dcmha.costs(SHAPE)
 figures.save(figure, "extra/dcmha-costs", data)
-assert (data.query("D_h <= 16")["parameters"] > 0.12).all() and (data.query("D_h >= 64")["parameters"] < 0.03).all()
+dcpythia = data.set_index("model").loc["DCPythia-6.9B", ["parameters", "cache", "cache_dense"]]
+assert dcpythia.astype(float).round(3).tolist() == [0.013, 0.039, 0.25]
 display(data.round(3), figure)
 
 # %% [markdown]
 # Drawn by [`figures.dcmha.costs`](../lib/marginalia/figures/dcmha.py); every number is a count.
 #
-# **Notice.** 1.3 % in DCPythia-6.9B, 2.7 % with heads of 64, but 12 % in the language model of notebook 42 and 29 % in the retrieval model of notebook 43: small widths exaggerate the cost. That is why every comparison here is with a *twin*: plain heads, and feed-forward networks that are wider by as many parameters (`TransformerConfig.plain_twin`). In operations even a twin is cheaper. Nothing measured at such widths says how much computing DCMHA saves.
+# **Notice.** 1.3 % in DCPythia-6.9B, 2.7 % with heads of 64, but 12 % in the language model of notebook 42 and 29 % in the retrieval model of notebook 43: small widths exaggerate the cost. That is why every comparison here is with a *twin*: plain heads, and feed-forward networks that are wider by as many parameters (`TransformerConfig.plain_twin`). In operations the twin remains cheaper, by $40HS$ a token. Nothing measured at such widths says how much computing DCMHA saves.
 #
-# Operations are not time. The scores of all heads have to be read and written again, and kernels that never write them (flash attention) do not fit. One layer on this machine, and what the first author noted of large models on TPUs:
+# Operations are not time. The scores of all heads are read and written again, and kernels that never write them (flash attention) do not fit. One layer on this machine, and what the first author noted of large models on TPUs:
 
 # %%
 figure, data = dcmha.speed()
@@ -332,13 +331,13 @@ assert quoted["ratio"].between(0.75, 0.89).all()
 display(data.pivot(index="tokens", columns="heads", values="ratio").round(2), figure, published)
 
 # %% [markdown]
-# Drawn by [`figures.dcmha.speed`](../lib/marginalia/figures/dcmha.py) and `training_speed`.
+# Drawn by [`figures.dcmha.speed` and `figures.dcmha.training_speed`](../lib/marginalia/figures/dcmha.py).
 #
-# **Notice.** The lower figure quotes whole models, in which attention is a part; the upper one times an attention alone. Most of the time goes into the key side: a query-wise layer is much nearer to plain heads. Times vary from run to run; `make bench` measures more carefully.
+# **Notice.** The lower figure quotes whole models, in which attention is a part; the upper one times an attention alone. In the committed run most of the added time is the key side's: a query-wise layer is much nearer to plain heads. Times vary from run to run; `make bench` measures more carefully.
 #
 # ## 9. Cross-attention, a ViT, a cache
 #
-# **Claim.** Users asked three times how to use DCMHA in encoder–decoders and vision transformers. Compose does not know about masks or positions, so only this changes: in cross-attention the query's part comes from the decoder's tokens and the key's part from the encoder's; in a ViT there is no mask at all.
+# **Claim.** Users asked three times how to use DCMHA in encoder–decoders and vision transformers (issues 4, 12 and 14 of Caiyun-AI/DCFormer). Compose does not know about masks or positions, so only this changes: in cross-attention the query's part comes from the decoder's tokens and the key's part from the encoder's; in a ViT there is no mask at all.
 #
 # A *trained* block can be taken over. Where $w_2$ and the gates are zero, C is exactly I, and the layer is the old one. So set $W_g$ and the half of $W_2$ that makes $w_2$ to zero. With all of $W_2$ zero, $w_1$ is zero as well, no part of $W_2$ has a gradient, and the low rank never learns.
 #
@@ -377,21 +376,24 @@ for name in ("DCMHA", "query-wise"):
 # %% [markdown]
 # ## 10. A panel
 #
-# First a picture: one pair, and all branches. Then the same with sliders for the pair (i asks, j is attended to), a choice of before or after the softmax, and a switch for each branch. With all switches off nothing arrives.
+# First a picture of one pair with all branches. Then the same with sliders for the pair (i asks, j is attended to), scores or weights, and a switch for each branch.
 
 
 # %%
 def panel(where, i, j, **on):
-    A = {"scores": pre, "weights": post}[where].inputs["A"][0, :, i, j]
-    branches = {"scores": pre, "weights": post}[where].inputs["terms"].branches(i, j)
+    call = {"scores": pre, "weights": post}[where]
+    branches = call.inputs["terms"].branches(i, j)
     C = sum(float(on[name]) * branches[name][0] for name in BRANCHES)
+    before = call.inputs["A"][0, :, i, j]
+    data = pd.DataFrame({"before": before, "after": before @ C}, range(1, H + 1))
     figure, axes = plots.panels(3, 3, 2)
-    for ax, values, name in zip(axes[::2], (A, A @ C), ("before", "after"), strict=True):
-        ax.bar(range(1, H + 1), values, color=plots.NEUTRAL if name == "before" else style.CYCLE[0])
-        ax.set(title=f"{where} {name}, i = {i}, j = {j}", xlabel="head")
+    reach = 1.1 * data.abs().max(axis=None) + 1e-9
+    for ax, (name, values), color in zip(axes[::2], data.items(), (plots.NEUTRAL, style.CYCLE[0]), strict=True):
+        ax.bar(values.index, values, color=color)
+        ax.set(title=f"{where} {name}, i = {i}, j = {j}", xlabel="head", ylim=(-reach, reach))
     figure.colorbar(plots.matrix(axes[1], C.numpy(), diverging=True), ax=axes[1])
     axes[1].set(title="C(i, j), chosen branches", xlabel="to", ylabel="from")
-    return figure, pd.DataFrame({"before": A, "after": A @ C}, range(1, H + 1))
+    return figure, data
 
 
 every = dict.fromkeys(BRANCHES, True)
@@ -399,7 +401,7 @@ figure, data = panel("scores", i, j, **every)
 figures.save(figure, "extra/composition-panel", data)
 assert np.allclose(data["after"], pre.output[0, :, i, j], rtol=1e-4, atol=1e-4)
 display(figure)
-widgets.interactive(lambda **values: panel(**values)[0] and None, where=["scores", "weights"], i=(0, T - 1), j=(0, T - 1), **every)
+widgets.interactive(panel, where=["scores", "weights"], i=(0, T - 1), j=(0, T - 1), **every)
 
 # %% [markdown]
 # ## Here and in the paper
@@ -407,7 +409,7 @@ widgets.interactive(lambda **values: panel(**values)[0] and None, where=["scores
 # | | here | paper and authors' code |
 # |---|---|---|
 # | Compose, its five branches, where it stands | as in Figure 2, equal to fifteen lines to float precision | Figure 2 |
-# | wider QK and OV | rank 8 → 32, differences below 1e-12 | the paper is said to state it as theorems; they could not be read |
+# | wider QK and OV | rank 8 → 32, differences below 1e-12 | theorems that could not be read |
 # | parameters | $20DH + 64H^2$, counted | shapes in the authors' code |
 # | gain | none claimed from this notebook: its layer is not trained | abstract: as good as transformers with 1.7 to 2.0 times the computing |
 # | speed | one layer on a CPU | .76 to .88 of the training steps a second, comments of the first author; the paper's table could not be read |
@@ -427,13 +429,12 @@ widgets.interactive(lambda **values: panel(**values)[0] and None, where=["scores
 answer = None  # exercise 1
 check(answer, 2, hints={1: "Each swap takes one rank.", 4: "That is with the key's low rank."})
 answer = None  # exercise 2
-check(answer, 20 * 768 * 12 + 64 * 12**2, 0.5, hints={20 * 768 * 12: "What stands behind GELU is missing.", (20 * 768 * 12 + 64 * 144) / 2: "Before and after the softmax."})
+check(answer, 193536, 0.5, hints={184320: "What stands behind GELU is missing.", 96768: "There are two compositions."})
 matrix = None  # exercise 3
-rng = np.random.default_rng(0)
-one = [torch.from_numpy(rng.normal(size=size)) for size in [(2, 4), (2, 4), (4,)] * 2]
-expected = CompositionTerms(None, *(each[None, None] for each in one)).matrix(0, 0)[0].numpy()
-still = [np.zeros(each.shape) for each in one]
-check_function(matrix, {"all zero": (still, np.eye(4)), "random": ([each.numpy() for each in one], expected)})
+one = [torch.randn(size, dtype=torch.float64) for size in [(2, 4), (2, 4), (4,)] * 2]
+expected = CompositionTerms(None, *(each[None, None] for each in one)).matrix(0, 0)[0]
+cases = {"all zero": ([0 * each.numpy() for each in one], np.eye(4)), "random": ([each.numpy() for each in one], expected)}
+check_function(matrix, cases)
 
 # %% [markdown]
 # <details><summary>Solutions</summary>
@@ -442,7 +443,7 @@ check_function(matrix, {"all zero": (still, np.eye(4)), "random": ([each.numpy()
 #
 # **2.** 193,536: $20 \cdot 768 \cdot 12 + 64 \cdot 144$, 2.7 % of $12 \cdot 768^2$.
 #
-# **3.** `lambda q1, q2, qg, k1, k2, kg: np.eye(len(qg)) + q1.T @ q2 + np.diag(qg) + k1.T @ k2 + np.diag(kg)`
+# **3.** `lambda q1, q2, qg, k1, k2, kg: np.eye(len(qg)) + q1.T @ q2 + k1.T @ k2 + np.diag(qg + kg)`
 # </details>
 #
 # ## Questions for the group
