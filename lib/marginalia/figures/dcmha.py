@@ -32,9 +32,6 @@ BRANCH_COLORS = {  # what the query token decides is blue, what the key token de
 }
 
 
-SPEED = dict(zip(("MHA", "talking heads", "query-wise", "DCMHA"), CYCLE, strict=False))
-
-
 def example() -> tuple[DCMHAttention, Float[Tensor, "1 T D"]]:
     """An untrained causal layer of 4 heads and width 32, and six tokens for it.
 
@@ -68,35 +65,31 @@ def architecture(
     maps = {name: one[0].numpy() for name, one in maps.items()}  # (H, T, S)
     terms, A = pre.inputs["terms"], pre.inputs["A"][0, :, i, j]
     parts = {name: (A @ C[0]).numpy() for name, C in terms.branches(i, j).items()}
-    first = {  # what each branch has before it writes to the heads: all scores, R numbers, or a gate a head
-        "$A_{ij}$": A,
-        "$A_{ij} w_{q1}$": terms.w_q1[0, i] @ A,
-        "$w_{qg}$": terms.w_qg[0, i],
-        "$A_{ij} w_{k1}$": terms.w_k1[0, j] @ A,
-        "$w_{kg}$": terms.w_kg[0, j],
-    }
-    wrote = ("× base", "× $w_{q2}$", "× $A_{ij}$", "× $w_{k2}$", "× $A_{ij}$")
+    between = [  # what a branch holds before it writes to the heads: all scores, R numbers, or a gate a head
+        ("$A_{ij}$", A, "× base"),
+        ("$A_{ij} w_{q1}$", terms.w_q1[0, i] @ A, "× $w_{q2}$"),
+        ("$w_{qg}$", terms.w_qg[0, i], "× $A_{ij}$"),
+        ("$A_{ij} w_{k1}$", terms.w_k1[0, j] @ A, "× $w_{k2}$"),
+        ("$w_{kg}$", terms.w_kg[0, j], "× $A_{ij}$"),
+    ]
 
     figure = plt.figure(figsize=(WIDTH["page"], 5.5), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.4))
-    for part, text in (
-        (top, "(a) scores of all heads on their way to composed weights"),
-        (
-            bottom,
-            f"(b) first Compose, framed pair (i = {i}, j = {j}): five branches over {len(A)} heads",
-        ),
-    ):
-        part.suptitle(text, x=0.01, ha="left", fontsize=9, weight="bold")
+    bold = {"x": 0.01, "ha": "left", "fontsize": 9, "weight": "bold"}
+    top.suptitle("(a) scores of all heads on their way to composed weights", **bold)
+    bottom.suptitle(
+        f"(b) first Compose, framed pair (i = {i}, j = {j}): five branches, {len(A)} heads", **bold
+    )
     _layer(top.subplots(1, 7, width_ratios=(1, 0.5, 1, 0.5, 1, 0.5, 1)), maps, i, j)
     upper, lower = bottom.subplots(2, 6)
     reach = 1.1 * max(np.abs(each).max() for each in (A.numpy(), *parts.values(), maps["S′"][:, i, j]))
-    for column, (title, values), name, then in zip(range(5), first.items(), parts, wrote, strict=True):
+    for above, below, name, (label, values, then) in zip(upper, lower, parts, between, strict=False):
         color, limit = BRANCH_COLORS[name], 1 if "gate" in name else reach if name == "base" else None
-        _bars(upper[column], values.numpy(), color, limit)
-        _bars(lower[column], parts[name], color, reach)
-        upper[column].set_title(name.replace(" ", "\n", 1), fontsize=8)
-        upper[column].set_xlabel(title, fontsize=8)
-        lower[column].set_title(then, fontsize=8, loc="center")
+        _bars(above, values.numpy(), color, limit)
+        _bars(below, parts[name], color, reach)
+        above.set_title(name.replace(" ", "\n", 1), fontsize=8)
+        above.set_xlabel(label, fontsize=8)
+        below.set_title(then, fontsize=8, loc="center")
     plots.matrix(upper[5], terms.matrix(i, j)[0].numpy(), diverging=True)
     upper[5].set_title("all in one:\n$C(i, j)$", fontsize=8)
     upper[5].set_xlabel("from row\nto column", fontsize=7)
@@ -186,17 +179,15 @@ def costs(shape: tuple[int, int, int] | None = None) -> tuple[Figure, pd.DataFra
         color = "black" if row["model"] == "yours" else CYCLE[k]
         left.plot(row["D_h"], row["parameters"], "o", color=color)
         right.plot(S, [operations(one)[k] for one in S], color=color, label=row["model"])
-    right.set(ylim=(0.01, 2))
-    left.legend(loc="upper right")
-    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    left.set(xlabel="width of a head, $D_h$", ylabel="parameters added to a layer")
-    right.set(xlabel="keys S", ylabel="operations added to a layer")
-    for axes in (left, right):
-        axes.set(xscale="log", yscale="log", yticks=[0.01, 0.03, 0.1, 0.3, 1])
+    for axes, label, top in ((left, "width of a head, $D_h$", 0.5), (right, "keys S", 2)):
+        axes.set(xscale="log", yscale="log", xlabel=label, ylim=(0.01, top), yticks=[0.01, 0.03, 0.1, 0.3])
         axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.minorticks_off()
+    left.set(ylabel="parameters added to a layer")
     left.set_xticks([8, 16, 64, 128], [8, 16, 64, 128])
-    left.set_ylim(0.01, 0.5)
+    left.legend(loc="upper right")
+    right.set(ylabel="operations added to a layer", yticks=[0.01, 0.1, 1])
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, table
 
 
@@ -206,8 +197,8 @@ def speed() -> tuple[Figure, pd.DataFrame]:
     D = 512, H = 8, one sequence, no causal mask; the best of four runs made in turn. Returns (figure, data)
     with columns tokens, heads (a name of `VARIANTS`), milliseconds and ratio.
     """
-    layers = {name: DCMHAttention(512, 8, VARIANTS[name]).eval() for name in SPEED}
-    rows = []
+    names = ("MHA", "talking heads", "query-wise", "DCMHA")
+    layers, rows = {name: DCMHAttention(512, 8, VARIANTS[name]) for name in names}, []
     for tokens in (256, 512, 1024):
         x, best = torch.randn(1, tokens, 512), dict.fromkeys(layers, math.inf)
         for _ in range(4):
@@ -219,11 +210,9 @@ def speed() -> tuple[Figure, pd.DataFrame]:
         rows += [(tokens, name, one, one / best["MHA"]) for name, one in best.items()]
     table = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds", "ratio"])
     figure, (axes,) = panels(1, 1, 2.4)
-    for name, color in SPEED.items():
-        axes.plot("tokens", "ratio", "o-", data=table[table["heads"] == name], color=color, label=name)
-    axes.set(xscale="log", ylim=(0, None), xlabel="tokens T = S", ylabel="time / plain heads")
-    axes.set_xticks(table["tokens"].unique(), table["tokens"].unique())
-    axes.minorticks_off()
+    for name in names:
+        axes.plot("tokens", "ratio", "o-", data=table[table["heads"] == name], label=name)
+    axes.set(xticks=[256, 512, 1024], ylim=(0, None), xlabel="tokens T = S", ylabel="time / plain heads")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure, table
 
