@@ -63,13 +63,15 @@ if MODEL is None:
     layer, x = dcmha.example()
 else:
     model = heads.load_dcformer(MODEL)
+    model.layers = model.layers[: LAYER + 1]  # what comes later is not needed
+    model.float()
     tokens = torch.tensor([TOKENS]) if TOKENS else torch.randint(model.config.vocab, (1, 16))
     with evaluating(model), record(model, f"layers.{LAYER}.attention") as seen:
         model(tokens)
     layer, x = model.layers[LAYER].attention, seen[f"layers.{LAYER}.attention"][0].inputs["x"]
-with evaluating(layer), record(layer, ["pre", "softmax", "post"]) as seen:
+with evaluating(layer), record(layer, ["pre", "post"]) as seen:
     layer(x)
-(pre,), (softmax,), (post,) = seen.values()
+(pre,), (post,) = seen.values()
 S, P = pre.inputs["A"], post.inputs["A"]  # (B, H, T, S) both
 H, T = S.shape[1:3]
 i, j = T - 1, T // 2  # the pair that is looked at: the last token asks, one in the middle is attended to
@@ -185,23 +187,28 @@ figure
 # **Claim.** DCMHA's C(i, j) − I is decomposed twice. First into a part of the row and a part of the column: T + S matrices in place of T · S. Then each of these into a low rank and a diagonal: 2RH + H numbers in place of H².
 
 # %%
-shown_i, shown_j = range(T - 3, T), range(4)
-terms, zero = pre.inputs["terms"], np.zeros((H, H))
-parts = {(a, b): {name: C[0].numpy() for name, C in terms.branches(a, b).items()} for a in shown_i for b in shown_j}
-query = {a: parts[a, 0]["query low rank"] + parts[a, 0]["query gate"] for a in shown_i}
-key = {b: parts[T - 1, b]["key low rank"] + parts[T - 1, b]["key gate"] for b in shown_j}
-tiles = {"": zero} | {f"key {b}": key[b] for b in shown_j}
-for a in shown_i:
-    tiles |= {f"query {a}": query[a]} | {f"i = {a}, j = {b}": (terms.matrix(a, b)[0] - terms.branches(a, b)["base"][0]).numpy() for b in shown_j}
-    assert all(np.allclose(tiles[f"i = {a}, j = {b}"], query[a] + key[b], rtol=1e-4, atol=1e-4) for b in shown_j)
-limit = max(np.abs(tile).max() for tile in tiles.values())
+terms = pre.inputs["terms"]
+
+
+def side(name, i, j):
+    branches = terms.branches(i, j)
+    return (branches[f"{name} low rank"] + branches[f"{name} gate"])[0]
+
+
+tiles = {"": torch.zeros(H, H)} | {f"key {b}": side("key", T - 1, b) for b in range(4)}
+for a in range(T - 3, T):
+    tiles[f"query {a}"] = side("query", a, 0)
+    for b in range(4):
+        tiles[f"i = {a}, j = {b}"] = terms.without("base").matrix(a, b)[0] - torch.eye(H)
+        assert torch.allclose(tiles[f"i = {a}, j = {b}"], side("query", a, 0) + tiles[f"key {b}"], rtol=1e-4, atol=1e-5)
+limit = max(tile.abs().max().item() for tile in tiles.values())
 figure, axes = plots.panels(20, 5, 1.05)
 for ax, (title, tile) in zip(axes, tiles.items(), strict=True):
     plots.matrix(ax, tile, limit, diverging=True)
     ax.set_title(title, fontsize=7.5, color="0" if "=" in title else "C1" if "key" in title else "C0")
 axes[0].axis("off")
 axes[0].images[0].remove()
-figures.save(figure, "extra/rows-and-columns", pd.DataFrame({name: tile.ravel() for name, tile in tiles.items()}))
+figures.save(figure, "extra/rows-and-columns", pd.DataFrame({name: tile.flatten() for name, tile in tiles.items()}))
 figure
 
 # %% [markdown]
@@ -281,7 +288,7 @@ figure
 # %%
 future = ~torch.ones(T, T, dtype=torch.bool).tril()
 infinite = compose(S.masked_fill(future, -torch.inf), terms)[..., future]
-lowest = compose(S.masked_fill(future, torch.finfo(S.dtype).min / 100), terms).softmax(-1)
+lowest = compose(S.masked_fill(future, torch.finfo(S.dtype).min / 100), terms).softmax(-1)  # / 100: sums stay finite
 share = (lowest * future).sum(-1)  # (B, H, T): attention paid to the future
 turned = (compose(torch.ones_like(S), terms) < 0) & future  # sums of coefficients below zero
 print(f"-inf first: {infinite.isnan().float().mean():.0%} of masked places are not a number")
@@ -408,7 +415,7 @@ widgets.interactive(panel, where=["scores", "weights"], i=(0, T - 1), j=(0, T - 
 #
 # | | here | paper and authors' code |
 # |---|---|---|
-# | Compose, its five branches, where it stands | as in Figure 2, equal to fifteen lines to float precision | Figure 2 |
+# | Compose, its five branches, where it stands | as in Figure 2, equal to a dozen lines to float precision | Figure 2 |
 # | wider QK and OV | rank 8 → 32, differences below 1e-12 | theorems that could not be read |
 # | parameters | $20DH + 64H^2$, counted | shapes in the authors' code |
 # | gain | none claimed from this notebook: its layer is not trained | abstract: as good as transformers with 1.7 to 2.0 times the computing |
