@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "composition": ["BRANCHES", "VARIANTS", "Compose", "Composition", "CompositionTerms", "compose"],
         "attention": ["DCMHAttention"],
         "transformer": ["TinyTransformer", "TransformerConfig"],
+        "loading": ["load_dcformer"],
     },
 )
