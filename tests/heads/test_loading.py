@@ -223,11 +223,13 @@ def test_copies_that_differ(name, tmp_path):
     copies[f"layers.1.attention.dyn_w_proj.{name}"] += 0.5
     folder = folder_of(tmp_path, DCFORMER, weights | copies)
     tokens = torch.randint(V, (1, T))
-    with pytest.warns(UserWarning, match=r"layers\.1\.attention\.dyn_w_proj\.\w.* copies=True") as warned:
+    with pytest.warns(
+        UserWarning, match=r"originals .*copies=True.* layers\.1\.attention\.dyn_w_proj\.\w"
+    ) as warned:
         originals = load_dcformer(folder)
     assert len(warned) == 1 and "layers.0" not in str(warned[0].message)
     assert torch.allclose(originals(tokens), expected(DCFORMER, weights, tokens), rtol=1e-6, atol=1e-5)
-    with pytest.warns(UserWarning, match="copies=False"):
+    with pytest.warns(UserWarning, match="the copies are taken"):
         trained = load_dcformer(folder, copies=True)
     at = "layers.1.attention.dyn_w_proj."
     for changed in {"dw_m": ("dw1", "dd"), "qkw_m": ("qkw",), "sw": ("pre_proj.w", "post_proj.w")}[name]:
@@ -241,7 +243,8 @@ def test_caches_and_unknown_keys_are_named(tmp_path):
     with pytest.warns(UserWarning) as warned:
         load_dcformer(folder_of(tmp_path, DCFORMER, weights))
     caches, unknown = (str(each.message) for each in warned)
-    assert "caches: layers.0.attention.kv_cache.k_cache" in caches and unknown.endswith("unknown keys: rope")
+    assert caches.endswith("caches are ignored: layers.0.attention.kv_cache.k_cache")
+    assert unknown.endswith("unknown keys are ignored: rope")
 
 
 @pytest.mark.parametrize(
@@ -260,8 +263,9 @@ def test_wrong_shapes_and_missing_keys_are_named(key, tmp_path):
     "change, named",
     [
         ({"mgate": True}, "mgate"),
-        ({"query_wise": True}, "query_wise"),
-        ({"model_type": "dcpythia"}, "keys are those of DCFormer"),
+        ({"query_wise": True}, "query_wise is True"),
+        ({"use_parallel_residual": False}, "use_parallel_residual is False"),
+        ({"model_type": "dcpythia"}, "keys are those of dcformer"),
         ({"window_type": "GG"}, "window_type 'GG'"),
     ],
 )
@@ -288,6 +292,8 @@ def test_files_that_cannot_be_read(tmp_path):
     folder_of(tmp_path, DCFORMER, published(DCFORMER), "shards")
     (tmp_path / "model-1.safetensors").unlink()
     refused("model-1.safetensors cannot be read")
+    (tmp_path / "model.safetensors.index.json").write_text("version https://git-lfs.github.com/spec/v1")
+    refused("index.json .*`git lfs pull`")
     for each in tmp_path.glob("*model*"):
         each.unlink()
     path = folder_of(tmp_path, DCFORMER, published(DCFORMER), ".bin") / "pytorch_model.bin"
@@ -296,7 +302,7 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dcpythia"}))
     folder_of(tmp_path, DCPYTHIA, published(DCPYTHIA), ".bin")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dcpythia"}))
-    refused("needs 'dim'")
+    refused("lacks 'vocab_size'")
 
 
 @pytest.mark.parametrize(

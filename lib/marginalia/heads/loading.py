@@ -24,7 +24,12 @@ WINDOWS = {  # by window_type: of layer l, entry l mod length; the code of the m
     "LGLL": (256, None, 256, 256),
     "LGL6": (256, None, 256, 256, 256, 256, 256, 256),
 }
-ONLY = {"use_dcmha": True, "query_wise": False, "mgate": False, "tie_word_embeddings": False}
+LAYOUTS = {  # what they have and config.json does not say
+    "dcformer": {"norm": "rms", "activation": "swiglu", "bias_qkv": False},
+    "dcpythia": {"norm": "layer", "activation": "gelu", "bias": True, "parallel": True},
+}
+ONLY = dict.fromkeys(("use_dcmha", "use_parallel_residual", "use_linear_bias"), True)
+ONLY |= dict.fromkeys(("query_wise", "mgate", "tie_word_embeddings"), False)
 
 
 def load_dcformer(folder: str | Path, copies: bool = False) -> TinyTransformer:
@@ -44,32 +49,28 @@ def load_dcformer(folder: str | Path, copies: bool = False) -> TinyTransformer:
     with parts that are not built here (mgate, query-wise decoding).
     """
     folder = Path(folder)
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'} cannot be read: {error}") from None
-    return _model(config, _tensors(folder), copies, folder)
+    return _model(_read(folder / "config.json"), _tensors(folder), copies, folder)
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder by their published names."""
     for kind in (".safetensors", ".bin"):
+        paths = sorted(folder.glob(f"*model*{kind}"))
         if index := next(folder.glob(f"*{kind}.index.json"), None):
-            paths = [
-                folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
-            ]
-        else:
-            paths = sorted(folder.glob(f"*{kind}"))
+            paths = [folder / name for name in dict.fromkeys(_read(index)["weight_map"].values())]
         if paths:
             return {key: tensor for path in paths for key, tensor in _read(path).items()}
-    raise ValueError(f"{folder} has no weights: neither .safetensors nor .bin")
+    raise ValueError(f"{folder} has no weights: no model*.safetensors and no pytorch_model*.bin")
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> dict[str, Any]:
+    """Tensors or JSON of one file."""
     try:
         with path.open("rb") as file:
             if file.read(40).startswith(b"version https://git-lfs"):
                 raise ValueError("it is a git-lfs pointer, get the file itself with `git lfs pull`")
+        if path.suffix == ".json":
+            return json.loads(path.read_text())
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -78,7 +79,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _model(config: dict[str, Any], tensors: dict[str, Tensor], copies: bool, where: Path) -> TinyTransformer:
-    """The model of config.json's numbers from tensors by their published names, which it takes out."""
+    """The model of a config.json from tensors by their published names, which it takes out."""
     shape = _shape(config, tensors, where)
     found, differing = {}, []
     for layer in range(shape.layers):
@@ -104,52 +105,41 @@ def _model(config: dict[str, Any], tensors: dict[str, Tensor], copies: bool, whe
             found[name] = _taken(tensors, re.sub("([qk]_norm).weight", r"\1.scale", key), meant.shape, where)
     found = {name: tensor.to(found["output.weight"].dtype) for name, tensor in found.items()}
     model.load_state_dict(found, assign=True)
-    if differing:
-        warnings.warn(
-            f"{where}: {', '.join(differing)} differ from their copies; taken are the "
-            f"{'copies' if copies else 'originals'}, the other with copies={not copies}",
-            stacklevel=3,
-        )
-    for what in ("saved caches", "unknown keys"):
-        if keys := [key for key in tensors if (".kv_cache." in key) == (what == "saved caches")]:
-            warnings.warn(f"{where}: ignored {what}: {', '.join(keys)}", stacklevel=3)
+    taken = f"the {'copies' if copies else 'originals'} are taken (the others: copies={not copies}) of"
+    notices = {
+        taken: differing,
+        "saved caches are ignored:": [key for key in tensors if ".kv_cache." in key],
+        "unknown keys are ignored:": [key for key in tensors if ".kv_cache." not in key],
+    }
+    for notice, keys in notices.items():
+        if keys:
+            warnings.warn(f"{where}: {notice} {', '.join(keys)}", stacklevel=3)
     return model.eval()
 
 
 def _shape(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> TransformerConfig:
     """The layout is read from the keys: only DCFormer has a third feed-forward matrix."""
-    dcformer = "layers.0.feed_forward.w3.weight" in tensors
-    layout = "DCFormer" if dcformer else "DCPythia"
-    if (said := config.get("model_type", layout)).lower() != layout.lower():
+    layout = "dcformer" if "layers.0.feed_forward.w3.weight" in tensors else "dcpythia"
+    if (said := config.get("model_type", layout)) != layout:
         raise ValueError(f"{where}: the keys are those of {layout}, config.json says model_type {said!r}")
     for name, value in ONLY.items():
         if config.get(name, value) != value:
-            raise ValueError(
-                f"{where}: config.json has {name} {config[name]}; only {value} can be loaded here"
-            )
+            raise ValueError(f"{where}: {name} is {config[name]} in config.json; here it can only be {value}")
     if (kind := config.get("window_type")) not in (None, *WINDOWS):
         raise ValueError(f"{where}: window_type {kind!r} is none of {', '.join(WINDOWS)}")
     try:
-        width, heads = config["dim"], config["n_head"]
+        numbers = [config[name] for name in ("vocab_size", "dim", "n_head", "n_layer", "intermediate_size")]
         return TransformerConfig(
-            vocab=config["vocab_size"],
-            width=width,
-            heads=heads,
-            layers=config["n_layer"],
-            ffn=config["intermediate_size"],
+            *numbers,
             windows=WINDOWS[kind] if kind else (config["window_size"], None),
-            norm="rms" if dcformer else "layer",
             eps=config["norm_eps"],
-            activation="swiglu" if dcformer else "gelu",
-            rotary=int(width // heads * (1 if dcformer else config["rotary_pct"])),
+            rotary=int(numbers[1] // numbers[2] * config.get("rotary_pct", 1)),
             rotary_base=config.get("rope_base", 10000.0),
             qk_norm="layers.0.attention.q_norm.scale" in tensors,
-            bias_qkv=config.get("use_linear_bias", not dcformer),
-            bias=config.get("use_linear_bias", not dcformer),
-            parallel=config.get("use_parallel_residual", not dcformer),
+            **LAYOUTS[layout],
         )
     except KeyError as error:
-        raise ValueError(f"{where}: config.json of a {layout} needs {error}") from None
+        raise ValueError(f"{where}: config.json lacks {error}") from None
 
 
 def _composition(
@@ -159,19 +149,19 @@ def _composition(
     D, H, R = shape.width, shape.heads, shape.composition.rank
     K = 2 * R * H
     shapes = {"dw1": (D, 1, 4, K), "dd": (D, 1, 4 * H), "qkw": (1, 4, K, 2 * R, H)}
-    optional = {"pre_proj.w": (1, H, H), "post_proj.w": (1, H, H)}
-    optional |= {"dw_m": (D, 4 * K + 4 * H), "qkw_m": (4, K, 2 * R * H), "sw": (2, H, H)}
+    optional = {"dw_m": (D, 4 * K + 4 * H), "qkw_m": (4, K, 2 * R * H), "sw": (2, H, H)}
+    optional |= {"pre_proj.w": (1, H, H), "post_proj.w": (1, H, H)}
     shapes |= {name: size for name, size in optional.items() if at + name in tensors}
     part = {name: _taken(tensors, at + name, size, where) for name, size in shapes.items()}
 
     # base I + w, but a w that is exactly I stands for the base I alone
-    same = torch.eye(H, device=part["dw1"].device, dtype=part["dw1"].dtype)
+    same = torch.eye(H, dtype=part["dw1"].dtype)
     for name in ("pre_proj.w", "post_proj.w"):
-        w = part.get(name, same[None])[0]
-        part[name] = torch.zeros_like(w) if w.equal(same) else w
-    copied = {}
-    if "dw_m" in part:
-        copied["dw1"], copied["dd"] = part["dw_m"].split((4 * K, 4 * H), 1)
+        w = part.get(name, same[None])
+        part[name] = torch.zeros_like(w) if w[0].equal(same) else w
+    copied = (
+        dict(zip(("dw1", "dd"), part["dw_m"].split((4 * K, 4 * H), 1), strict=True)) if "dw_m" in part else {}
+    )
     if "qkw_m" in part:
         copied["qkw"] = part["qkw_m"]
     if "sw" in part:
@@ -189,9 +179,8 @@ def _composition(
         found[f"{place}.{side}.W_1"] = part["dw1"][:, :, c].contiguous()
         found[f"{place}.{side}.W_2"] = part["qkw"][:, c].contiguous()
         found[f"{place}.{side}.W_g"] = part["dd"][:, 0, c * H : (c + 1) * H].contiguous()
-    if part["pre_proj.w"].any() or part["post_proj.w"].any():
-        found |= {f"{place}.W_b": part[f"{place}_proj.w"] for place in ("pre", "post")}
-    return found, differ
+    base = {f"{place}.W_b": part[f"{place}_proj.w"][0] for place in ("pre", "post")}
+    return found | (base if any(w.any() for w in base.values()) else {}), differ
 
 
 def _taken(tensors: dict[str, Tensor], key: str, shape: tuple[int, ...], where: Path) -> Tensor:
