@@ -182,7 +182,7 @@ display(table.groupby("variant")[["accuracy", "different"]].agg(["min", "max"]).
 figure
 
 # %% [markdown]
-# **Notice.** DCMHA ends below MHA in every pair of runs with the same seed and set-up. But MHA's level moves from .55 to .95 with things that have nothing to do with heads: it is highest where linear layers begin as Xavier's rule has them. DCMHA has one run at .86 (large embeddings and LayerNorm). So the *order* can be claimed, the size of the gap cannot.
+# **Notice.** DCMHA ends below MHA in every pair of runs with the same seed and set-up. But MHA's level moves from .55 to .94 with things that have nothing to do with heads: on average it is highest where linear layers begin as Xavier's rule has them. DCMHA has one run at .86 (large embeddings and LayerNorm). So the *order* can be claimed, the size of the gap cannot.
 #
 # ## 5. What the composition does for each question
 #

@@ -54,6 +54,7 @@ SETUPS = [
     ("shared", 0.02, "rms", "torch"),
     ("shared", 0.18, "rms", "xavier"),
 ]
+REPEATS = 5
 RETRIEVAL_STEPS, WORD_STEPS, DIGITS_STEPS, LINES = 1000, 600, 600, 2  # LINES: of a text of word tasks
 Row = dict[str, object]
 
@@ -73,10 +74,10 @@ def retrieval(variant: str, seed: int, setup: tuple = SETUPS[0]) -> tuple[Retrie
 
 
 def milliseconds() -> Iterator[Row]:
-    """Processor time of forward and backward of 256 questions, all variants in turn, five times."""
+    """Processor time of forward and backward of 256 questions, all variants in turn."""
     asked = questions(256, seed=0)
     models = {name: Retriever(VARIANTS[name]) for name in VARIANTS}
-    for repeat, (name, model) in product(range(5), models.items()):
+    for repeat, (name, model) in product(range(REPEATS), models.items()):
         began = time.process_time()
         for _ in range(20):
             cross_entropy(model(asked), asked.answer).backward()

@@ -28,7 +28,7 @@ def test_every_seed_has_a_dot(draw, value, dots):
 def test_a_bar_is_the_mean_of_a_line():
     figure, data = dcmha.ablation()
     axes = figure.axes[1]
-    place = [label.get_text() for label in axes.get_yticklabels()].index("key-wise")
+    place = [label.get_text() for label in figure.axes[0].get_yticklabels()].index("key-wise")
     bars = [
         line.get_xdata()[0]
         for line in axes.lines
