@@ -297,7 +297,7 @@ assert runs.notna().all(axis=None) and runs.max(axis=None) < 0.4 and runs.mean(a
 display(runs.round(3), figure)
 
 # %% [markdown]
-# **Notice.** No gap: on pairs that training did not have, both models are at or below a third, the level of picking one of three candidates, and neither is ahead. Six hundred steps teach a small model what an answer looks like, and not yet which of the three it is. The authors score *pretrained* models on their tasks; nothing here speaks for or against that.
+# **Notice.** No gap: on pairs that training did not have, both models are below a third in all (.28 to .31 a seed), the level of picking one of three candidates, and neither is clearly ahead. Six hundred steps teach a small model what an answer looks like, and not yet which of the three it is. The authors score *pretrained* models on their tasks; nothing here speaks for or against that.
 #
 # ## 7. A vision transformer
 #
