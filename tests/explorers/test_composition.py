@@ -152,7 +152,7 @@ def test_inputs_that_do_not_fit_are_refused():
 def test_the_choice_can_be_given_and_the_model_stays_as_it_is():
     model, choice = lively().train(), {"layer": 0, "where": "post", "pair": (5, 1), "term": "query gate"}
     explorer = CompositionExplorer(model, torch.tensor([TOKENS]), LABELS, **choice)
-    assert explorer.given == choice | {"map": "change", "head": -1, "threshold": 0.2}
+    assert explorer.given == choice | {"map": "change", "head": -1, "threshold": 0.3}
     assert tuple(explorer.given) == CHOICE
     assert model.training
 

@@ -60,7 +60,7 @@ class CompositionExplorer(Explorer):
     term = traitlets.Enum(TERMS, "all").tag(sync=True)
     map = traitlets.Enum(MAPS, "change").tag(sync=True)
     head = traitlets.Int(-1).tag(sync=True)
-    threshold = traitlets.CFloat(0.2).tag(sync=True)
+    threshold = traitlets.CFloat(0.3).tag(sync=True)
     # What the view draws, and what its Reset goes back to; set once.
     facts = traitlets.Dict().tag(sync=True)
     given = traitlets.Dict().tag(sync=True)

@@ -47,7 +47,7 @@ const COMPOSITION_STYLE = `
 .m-composition .m-left, .m-composition .m-right { flex: 1 1 340px; }
 .m-composition .m-line { display: flex; flex-wrap: wrap; gap: 4px 14px; align-items: center; margin: 4px 0; }
 .m-composition .m-choice { display: flex; gap: 3px; align-items: center; }
-.m-composition .m-value { min-width: 56px; text-align: center; }
+.m-composition .m-value { min-width: 40px; margin-left: 3px; }
 .m-composition .m-status { min-height: 2.9em; } .m-composition .m-detail { min-height: 1.45em; }
 .m-composition .m-help { font-size: 12px; margin-top: 4px; }
 `;
@@ -89,6 +89,7 @@ class CompositionView {
     const row = append(this.root, "div", "m-row");
     this.buildMap(append(row, "div", "m-left"), signal);
     this.buildPair(append(row, "div", "m-right"), signal);
+    this.buildActs(this.root, signal);
     this.stages = [this.mapStage, this.termStage, this.flowStage];
   }
 
@@ -107,15 +108,18 @@ class CompositionView {
     for (const name of ["query", "key"]) this.stepper(pair, name, signal);
     this.status = append(left, "div", "m-status");
     this.detail = append(left, "div", "m-detail");
-    const acts = line();
-    const act = (string, what, title) => button(acts, string, what, { signal, title });
+  }
+
+  buildActs(parent, signal) {
+    const line = append(parent, "div", "m-line");
+    const act = (string, what, title) => button(line, string, what, { signal, title });
     this.undo = act("Undo", () => this.travel(-1), "Ctrl+Z");
     this.redo = act("Redo", () => this.travel(1), "Ctrl+Shift+Z");
     act("Reset", () => this.reset(), "R: back to the first choice");
     act("Copy as Python", () => this.copy(), "C");
     act("Save PNG", () => this.save(), "S");
-    append(left, "div", "m-help m-muted", HELP);
-    this.spoken = append(left, "div", "m-unseen");
+    append(parent, "div", "m-help m-muted", HELP);
+    this.spoken = append(parent, "div", "m-unseen");
     this.spoken.setAttribute("role", "status");
   }
 
@@ -134,13 +138,13 @@ class CompositionView {
         down: (p) => this.hold(this.flowUnder(p)) } });
   }
 
-  // What is chosen, between buttons for the one before and the one after.
+  // Buttons for what is before and after, and what is chosen: last, so that they stay where they are.
   stepper(parent, name, signal) {
     const group = append(parent, "div", "m-choice");
     append(group, "span", "m-muted", name);
     button(group, "‹", () => this.step(name, -1), { signal, label: `previous ${name}` });
-    this.values[name] = append(group, "span", "m-value");
     button(group, "›", () => this.step(name, 1), { signal, label: `next ${name}` });
+    this.values[name] = append(group, "span", "m-value");
   }
 
   // A button for each choice.
@@ -355,10 +359,10 @@ class CompositionView {
   drawMap(context, { width, theme }) {
     const { map, over, data: { labels }, choice: { where, head, map: kind, pair } } = this;
     const of = head < 0 ? "mean of heads" : `head ${head}`;
-    const told = { change: `${head < 0 ? "size of the " : ""}change of ${THINGS[where]}` };
+    const told = kind === "change" ? `${head < 0 ? "size of " : ""}change` : `${THINGS[where]} ${kind}`;
     this.frame = mapFrame(width);
     drawMap(context, { frame: this.frame, picture: this.mapPicture(map, theme.dark), labels, pair, over,
-      ...map, told: `${told[kind] ?? `${THINGS[where]} ${kind}`}, ${of}`, theme });
+      ...map, told: `${told}, ${of}`, theme });
   }
 
   drawTerms(context, { width, theme }) {

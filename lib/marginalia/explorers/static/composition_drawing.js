@@ -100,8 +100,8 @@ export function drawTerms(context, { frames, pictures, terms, heads, limit, chos
     write(context, nameOf(TERMS[k]), x, y - 9, name);
     if (side > 110) write(context, digits(normOf(terms[k])), x + side, y - 9, { ...small, align: "right" });
     const sign = k === 0 ? "=" : k < 5 ? "+" : "";
-    write(context, sign, x + side + EDGE.gap / 2, y + side / 2, { ...name, size: 14, align: "center" });
-    for (const n of labelsThatFit(heads, cell, 11, [])) {
+    write(context, sign, x + side + EDGE.gap / 2, y + side / 2, { ...small, size: 14, align: "center" });
+    for (const n of labelsThatFit(heads, cell, heads > 10 ? 16 : 11, [])) {
       write(context, String(n), x + (n + 0.5) * cell, y + side + 8, { ...small, align: "center" });
       if (k % 3 === 0) write(context, String(n), x - 4, y + (n + 0.5) * cell, { ...small, align: "right" });
     }
@@ -111,7 +111,7 @@ export function drawTerms(context, { frames, pictures, terms, heads, limit, chos
     outline(context, theme.ink, 1.5, x + Math.max(lit.m, 0) * cell, y + Math.max(lit.n, 0) * cell, wide, tall);
   });
   const { x, y, side } = frames[3];
-  drawScale(context, { x, y: y + side + 26, limit, signed: true, told: "in all six; row gives, column receives",
+  drawScale(context, { x, y: y + side + 26, limit, signed: true, told: "rows give, columns receive",
     most: 3 * side + 2 * EDGE.gap, theme });
 }
 

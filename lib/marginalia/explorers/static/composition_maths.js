@@ -15,35 +15,38 @@ export function headsAt(data, choice, i, j) {
   return Array.from({ length: heads }, (_, n) => maps[((first + n) * tokens + i) * tokens + j]);
 }
 
-// The five terms of C(i, j) - I, H x H each, row after row: at n * H + m what head m receives of head n.
-export function branchesAt(data, choice, i, j) {
-  const { shape: [, heads, tokens, rank], groups, bases, vectors } = data;
-  const [unit, size, rows] = [unitOf(data, choice), heads / groups, 4 * rank + 2];
-  const side = (token, first) => {
-    const vector = (row) => {
-      const start = ((unit * tokens + token) * rows + first + row) * heads;
-      return vectors.subarray(start, start + heads);
-    };
-    const [low, gate] = [new Float64Array(heads * heads), new Float64Array(heads * heads)];
-    for (let r = 0; r < rank; r += 1) {
-      const [read, write] = [vector(r), vector(rank + r)];
-      for (let n = 0; n < heads; n += 1) {
-        const group = Math.floor(n / size) * size;
-        for (let m = group; m < group + size; m += 1) low[n * heads + m] += read[n] * write[m];
-      }
+// What a token adds to C as query or as key: low rank and gate, H x H each, row after row; at n * H + m what
+// head m receives of head n.
+function sideOf(data, choice, token, side) {
+  const { shape: [, heads, tokens, rank], groups, vectors } = data;
+  const first = ((unitOf(data, choice) * tokens + token) * 2 + (side === "key")) * (2 * rank + 1);
+  const vector = (row) => vectors.subarray((first + row) * heads, (first + row + 1) * heads);
+  const [low, gate] = [new Float64Array(heads * heads), new Float64Array(heads * heads)];
+  for (let r = 0; r < rank; r += 1) {
+    const [read, write] = [vector(r), vector(rank + r)];
+    for (let n = 0; n < heads; n += 1) {
+      const group = n - (n % (heads / groups));
+      for (let m = group; m < group + heads / groups; m += 1) low[n * heads + m] += read[n] * write[m];
     }
-    vector(2 * rank).forEach((value, n) => (gate[n * (heads + 1)] = value));
-    return [low, gate];
-  };
-  const base = bases.subarray(unit * heads * heads, (unit + 1) * heads * heads);
-  return [base, ...side(i, 0), ...side(j, 2 * rank + 1)];
+  }
+  vector(2 * rank).forEach((value, n) => (gate[n * (heads + 1)] = value));
+  return [low, gate];
 }
 
-// All terms of a pair, in the order of TERMS.
+// The base less the identity.
+function baseOf(data, choice) {
+  const [size, unit] = [data.shape[1] ** 2, unitOf(data, choice)];
+  return data.bases.subarray(unit * size, (unit + 1) * size);
+}
+
+const sumOf = (matrices) =>
+  Float64Array.from(matrices[0], (_, k) => matrices.reduce((sum, matrix) => sum + matrix[k], 0));
+
+// C(i, j) - I and the five terms that it is the sum of, in the order of TERMS.
 export function termsAt(data, choice, i, j) {
-  const branches = branchesAt(data, choice, i, j);
-  const all = Float64Array.from(branches[0], (_, k) => branches.reduce((sum, each) => sum + each[k], 0));
-  return [all, ...branches];
+  const [query, key] = [sideOf(data, choice, i, "query"), sideOf(data, choice, j, "key")];
+  const branches = [baseOf(data, choice), ...query, ...key];
+  return [sumOf(branches), ...branches];
 }
 
 // What the heads have beside their own through a matrix: before (H) times matrix (H x H).
@@ -55,24 +58,22 @@ export const through = (before, matrix) =>
 export function mapOf(data, choice) {
   const { shape: [, heads, tokens] } = data;
   const { head, map } = choice;
-  const values = new Float64Array(tokens * tokens).fill(NaN);
-  let [limit, signed] = [0, false];
-  for (let i = 0; i < tokens; i += 1) {
-    for (let j = 0; j < tokens; j += 1) {
-      if (!isAllowed(data, choice, i, j)) continue;
-      let each = headsAt(data, choice, i, j);
-      if (map !== "before") {
-        const more = through(each, termsAt(data, choice, i, j)[0]);
-        each = map === "change" ? more : each.map((value, m) => value + more[m]);
-      }
-      if (head < 0 && map === "change") each = each.map(Math.abs);
-      const value = head < 0 ? each.reduce((a, b) => a + b) / heads : each[head];
-      values[i * tokens + j] = value;
-      limit = Math.max(limit, Math.abs(value));
-      signed ||= value < 0;
-    }
-  }
-  return { values, limit, signed };
+  const all = Array.from({ length: tokens }, (_, token) => token);
+  // C(i, j) - I is a matrix that the query decides, with the base, and one that the key decides
+  const queries = all.map((i) => sumOf([baseOf(data, choice), ...sideOf(data, choice, i, "query")]));
+  const keys = all.map((j) => sumOf(sideOf(data, choice, j, "key")));
+  const valueAt = (i, j) => {
+    if (!isAllowed(data, choice, i, j)) return NaN;
+    const before = headsAt(data, choice, i, j);
+    const [query, key] = [through(before, queries[i]), through(before, keys[j])];
+    const change = query.map((value, m) => value + key[m]);
+    const shown = { before, change, after: before.map((value, m) => value + change[m]) }[map];
+    if (head >= 0) return shown[head];
+    return shown.reduce((sum, value) => sum + (map === "change" ? Math.abs(value) : value), 0) / heads;
+  };
+  const values = all.flatMap((i) => all.map((j) => valueAt(i, j)));
+  const there = values.filter((value) => !Number.isNaN(value));
+  return { values, limit: largestOf(there), signed: there.some((value) => value < 0) };
 }
 
 export const isAllowed = (data, { layer }, i, j) =>
