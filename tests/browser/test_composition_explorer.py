@@ -148,7 +148,10 @@ def test_pointing_tells_tokens_and_numbers(notebook, shown):
     entry, before = (float(each) for each in notebook.run(code).split())
     assert told == pytest.approx([entry, before, entry * before], rel=0.006)
     shown.page.mouse.move(*shown.head("right", 3))
-    shown.wait("^Head 3: .* before, .* with all terms", "detail")
+    shown.wait("^Head 3: .* before, .* after", "detail")
+    shown.button("next term").click()
+    shown.page.mouse.move(*shown.head("right", 3))
+    shown.wait("^Head 3: .* with base alone, .* with all terms", "detail")
     shown.page.mouse.move(2, 2)
     shown.wait("^Norm of C", "detail")
 

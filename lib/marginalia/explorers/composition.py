@@ -41,12 +41,12 @@ class CompositionExplorer(Explorer):
     room for 128 tokens, and for fewer where the maps of all layers and heads would be more than 6 MB.
 
     Traits can be read, set, and given by name. `layer`: the last by default. `where`: "pre", scores before
-    mask and softmax, or "post", weights. `pair`: i asks, j is attended to; by default the pair that
-    composition changes most (the largest one of plain heads). `term`: one of `heads.BRANCHES`, or "all".
-    `map`: "before", "after" or "change" of `head` (-1: mean of all heads, of the size of changes).
-    `threshold`: flows that are smaller than this share of the largest are left out. Matrices are shown less
-    the identity; row n gives, column m receives.
-    DCFormer (ICML 2024), its architecture figure.
+    mask and softmax, or "post", weights. `pair`: i asks, j is attended to; by default two tokens that
+    composition changes most (those with the largest numbers in plain heads). `term`: one of
+    `heads.BRANCHES`, or "all". `map`: "before", "after" or "change" of `head` (-1: mean of all heads, of the
+    size of changes). `threshold`: flows that are smaller than this share of the largest are left out.
+    Matrices are shown less the identity; row n gives, column m receives. DCFormer (ICML 2024), its
+    architecture figure.
 
     Raises ValueError for too many tokens, for labels that are not as many, and for a model without such
     modules; TraitError for a choice that is not there.
@@ -102,7 +102,7 @@ class CompositionExplorer(Explorer):
             self.map = "before"  # there is no change to see
         if "pair" not in choice:
             size = abs(self._before if plain else self._after - self._before)[self._unit].sum(0)
-            best = np.where(self._allowed, size, -1).argmax()
+            best = np.where(self._allowed & ~np.eye(count, dtype=bool), size, -1).argmax()
             self.pair = [int(at) for at in np.unravel_index(best, size.shape)]
         self.given = {name: getattr(self, name) for name in CHOICE}
 

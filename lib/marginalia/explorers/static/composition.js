@@ -10,9 +10,9 @@ import { drawFlows, drawMap, drawTerms, flowFrame, flowHeight, mapFrame, mapHeig
 // ---- words --------------------------------------------------------------------------------------------
 
 const HELP = "Click or drag on the map to choose a pair; click a matrix to choose a term, a head or a flow to "
-  + "hold it. Keys: ↑\u00a0↓ query, ←\u00a0→ key, L layer, P pre or post, M map, H its head, T term, F flow (with "
-  + "Shift: backwards), +\u00a0− threshold of flows, Ctrl+Z, Ctrl+Shift+Z, R reset, C copy, S save, Escape "
-  + "lets go.";
+  + "hold it. A line at a bar: with all terms. Keys: ↑\u00a0↓ query, ←\u00a0→ key, L layer, P pre or post, "
+  + "M map, H its head, T term, F flow (with Shift: backwards), +\u00a0− threshold of flows, Ctrl+Z, "
+  + "Ctrl+Shift+Z, R reset, C copy, S save, Escape lets go.";
 const KEYS = { p: "where", l: "layer", m: "map", h: "head", t: "term", f: "flow" };
 const THINGS = { pre: "scores", post: "weights" };
 const PLAIN = "Plain heads: C = I for every pair, heads give each other nothing.";
@@ -35,9 +35,10 @@ function describeTerms({ terms, plain }) {
 }
 
 // A head that gives, one that receives, or what goes from one to the other.
-function describeLit({ n, m }, { name, matrix, before, after }) {
+function describeLit({ n, m }, { name, matrix, before, after, full }) {
   if (m < 0) return `Head ${n}: ${digits(before[n])} before.`;
-  if (n < 0) return `Head ${m}: ${digits(before[m])} before, ${digits(after[m])} with ${name}.`;
+  if (n < 0 && after === full) return `Head ${m}: ${digits(before[m])} before, ${digits(after[m])} after.`;
+  if (n < 0) return `Head ${m}: ${digits(after[m])} with ${name} alone, ${digits(full[m])} with all terms.`;
   const entry = matrix[n * before.length + m];
   const given = `${digits(entry)} × ${digits(before[n])} = ${digits(entry * before[n])}`;
   return `Head ${n} gives head ${m}, by ${name}: ${given}.`;
