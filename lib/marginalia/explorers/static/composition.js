@@ -266,6 +266,8 @@ class CompositionView {
 
   travel(by) {
     if (this.history.can(by)) this.change(this.history.step(by));
+    // a button that is disabled now would keep the keys
+    if (document.activeElement?.disabled) this.mapStage.canvas.focus({ preventScroll: true });
   }
 
   reset() { this.change(this.model.get("given")); }
