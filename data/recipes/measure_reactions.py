@@ -115,6 +115,22 @@ def weight_scores(model: ReactionModel) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{kind.upper()} {name}, reads", np.nanmean(scores[..., 1:, :], axis=(0, 1))
 
 
+def upstream(model: ReactionModel, reactions: list[Reaction]) -> Iterator[dict]:
+    """What scores say that the known head reads of each head, and its accuracy without that head."""
+    weights, (layer, known) = head_weights(model.network), KNOWN
+    ways = {"composition": composition_scores, "kernel": projection_kernel}
+    scores = {
+        f"{kind}_{name}": way(weights, kind)[0, :, 1, known] for name, way in ways.items() for kind in "qk"
+    }
+    for head in range(weights.W_O.shape[1]):
+        with ablate(model.network, [(before, head) for before in range(layer)]):
+            hits = [atom_hits(model.attention(r.text), r)[0][:, layer, known].numpy() for r in reactions]
+        right, sizes = (np.array([way(each) for each in hits]) for way in (np.sum, len))
+        low, high = bootstrap(ratio_of_sums, right, sizes)
+        row = {"head": head, "accuracy": right.sum() / sizes.sum(), "low": low, "high": high}
+        yield row | {name: each[head].item() for name, each in scores.items()}
+
+
 @torch.no_grad()
 def ablation(model: ReactionModel, reactions: list[Reaction]) -> tuple[np.ndarray, np.ndarray]:
     """Nats of masked loss that a head is worth: in one layer (N, L, H), in all layers at once (N, H)."""
@@ -208,6 +224,11 @@ ablation: nats of masked-atom loss when z is its mean in one layer, or in all la
 composition, projection kernel: mean over the heads of later layers that it writes for, or of earlier layers
 that it reads from. low, high: 95 % bootstrap over the 48 reactions; weights know no reactions.
 """,
+    "upstream": f"""\
+accuracy: share of atoms that head {KNOWN[1]} of layer {KNOWN[0]} maps rightly when z of a head is its mean
+in all layers before; low, high: 95 % bootstrap over the 48 reactions.
+q_, k_: composition score and projection kernel of that head, as writer, with head {KNOWN[1]}, as reader.
+""",
     "needed": f"""\
 Share of {DRAWS} draws of so many of the 48 reactions in which a tool ranks head 5 of some layer first
 (head_5_first) or that of layer 7 (known_first), and the median rank of the latter (known_rank).
@@ -239,6 +260,7 @@ def main() -> None:
     write(out, "accuracy", heads)
     write(out, "baselines", baselines)
     write(out, "map", map_rows(model, reactions[SHOWN]))
+    write(out, "upstream", list(upstream(model, reactions)))
     rows, needed = tools(model, reactions)
     write(out, "tools", rows)
     write(out, "needed", needed)

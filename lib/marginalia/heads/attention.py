@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from .composition import VARIANTS, Compose, Composition, CompositionTerms
 
 # Scores of all heads that are held at a time; more are computed in chunks of rows, and again when gradients
-# are. One call of `pre`, `softmax` and `post` a chunk.
+# are, unless `record` looks on: it gets all of them in one call.
 CHUNK = {"cpu": 2**21, "cuda": 2**28}
 Cache = dict[str, Tensor]  # of one layer: what later tokens need of earlier ones, (B, S, ...) each
 
@@ -112,6 +112,8 @@ class DCMHAttention(nn.Module):
         if mask is not None:
             mask = mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1, q.shape[2], k.shape[2])))
         rows = max(1, CHUNK[x.device.type] // (len(q) * self.heads * k.shape[2]))
+        if any(part._forward_hooks for part in (self.pre, self.softmax, self.post)):
+            rows = q.shape[2]
         parts = []
         for first in range(0, q.shape[2], rows):
             chosen = slice(first, first + rows)
