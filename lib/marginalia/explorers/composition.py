@@ -184,7 +184,7 @@ class CompositionExplorer(Explorer):
         axes = figure.subplots()
         image = plots.matrix(axes, shown, np.nanmax(abs(shown)) or 1, diverging=True)
         axes.plot([-0.5, j, j], [i, i, -0.5], color="0.4", linewidth=0.8)
-        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1.5, clip_on=False))
+        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.5))
         axes.set(box_aspect=1, xlabel="key j", ylabel="query i")
         axes.set_xticks([j], [f"{j} {labels[j]}"])
         axes.set_yticks([i], [f"{i} {labels[i]}"], rotation=90, va="center")
@@ -202,7 +202,7 @@ class CompositionExplorer(Explorer):
             image = plots.matrix(axes, each, limit, diverging=True)
             axes.set_box_aspect(1)
             axes.set_title({"all": f"C{self.pair} − I", "base": "base − I"}.get(name, name), fontsize=7.5)
-            color = style.PALETTE["vermilion"] if name == self.term else "0.6"
+            color = style.PALETTE["vermilion"] if name == self.term else "0.8"
             axes.spines[:].set(visible=True, color=color, linewidth=1.6)
         panels[3].set(ylabel="gives", xlabel="receives")
         figure.colorbar(image, ax=list(panels))
