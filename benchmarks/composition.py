@@ -27,7 +27,7 @@ from marginalia.heads import VARIANTS, CompositionTerms, DCMHAttention, attentio
 SHAPES = [(4, 512, 512, 8), (1, 2048, 1024, 16)]  # B, T, D, H
 GPU_SHAPE = (4, 2048, 1024, 16)
 CHUNKS = [2**23, 2**25, 2**26, 2**28]  # tried on a GPU
-ROUNDS = 5
+ROUNDS = 3
 
 
 def with_dense(A: Tensor, terms: CompositionTerms) -> Tensor:

@@ -191,9 +191,9 @@ class _Chunks(torch.autograd.Function):
             parts = [None if x is None else x.detach().requires_grad_() for x in _parts(*chunk, *tensors)]
             with torch.enable_grad():
                 out = ctx.attend(*chunk, *parts)
-            found = torch.autograd.grad(out, [x for x in parts if x is not None], grad[:, chunk[0]])
-            into = (x for x in _parts(*chunk, *grads) if x is not None)
-            for to, new in zip(into, found, strict=True):
+            parts = [x for x in parts if x is not None]
+            into = [x for x in _parts(*chunk, *grads) if x is not None]
+            for to, new in zip(into, torch.autograd.grad(out, parts, grad[:, chunk[0]]), strict=True):
                 to += new
         return None, None, *grads
 
