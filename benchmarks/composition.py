@@ -15,6 +15,19 @@ Measured on a 2-core x86 machine that did other work too; processor seconds, and
 What limits forward and backward: each chunk is computed again, which takes the time of a forward, and saves
 the scores and weights of all heads. torch.compile brings the einsum's first forward to 0.27 s and 144 MB,
 after a minute and more of compiling (one run).
+
+On an H100 in bfloat16 (B 4, T 2048, D 1024, H 16; torch 2.11), milliseconds and MB; chunks were recomputed by
+torch.utils.checkpoint then, so backward may differ now:
+
+                         forward       and backward
+    DCMHA, chunk 2^26    13.9   836     56.3   1530
+    DCMHA, dense C      130.7 10304    370.1  27717
+    DCMHA, einsum        24.1  3640     55.8   7523
+    MHA                   4.1  3124     10.2   4150
+    MHA, torch            0.2    80      1.4    163
+
+There forward is 1.7 times as fast as the einsum and backward no faster, with a fifth of the memory: what
+limits are passes over the scores of all heads, one small kernel after the other.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from .composition import VARIANTS, Compose, Composition, CompositionTerms
 
 # Scores of all heads that are held at a time; more are computed in chunks of rows, and again when gradients
 # are, unless `record` looks on: it gets all of them in one call.
-CHUNK = {"cpu": 2**19, "cuda": 2**28}
+CHUNK = {"cpu": 2**19, "cuda": 2**26}
 Cache = dict[str, Tensor]  # of one layer: what later tokens need of earlier ones, (B, S, ...) each
 
 
@@ -111,7 +111,7 @@ class DCMHAttention(nn.Module):
         causal, length = self.causal and memory is None, k.shape[1]
         if mask is not None:
             mask = mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1, q.shape[1], length)))
-        rows = max(1, CHUNK[x.device.type] // (len(q) * self.heads * length))
+        rows = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // (len(q) * self.heads * length))
         if any(part._forward_hooks for part in (self.pre, self.softmax, self.post)):
             rows = q.shape[1]
         chunks = []
