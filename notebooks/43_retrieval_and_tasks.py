@@ -186,7 +186,7 @@ figure
 #
 # ## 5. What the composition does for each question
 #
-# **Claim.** In the trained DCMHA model the composition of *scores* (pre) depends on what is looked for, $(a, v)$, and the composition of *weights* (post) on what is read, $b$: heads share the work as in the motivation of the paper, looking and reading are paired anew for each question. We take $C(i, j)$ at the record $j$ with the answer, and ask which share of its variance lies between questions with different $(a, v)$, and between those with different $b$:
+# **Claim.** In the trained DCMHA model the composition of *scores* (pre) depends on what is looked for, $(a, v)$, and the composition of *weights* (post) on what is read, $b$: looking and reading are paired anew for each question. We take $C(i, j)$ at the record $j$ with the answer, and ask which share of its variance lies between questions with different $(a, v)$, and between those with different $b$:
 #
 # $$\text{share} = \frac{\sum_g n_g \lVert \bar C_g - \bar C \rVert^2}{\sum_i \lVert C(i, j_i) - \bar C \rVert^2},$$
 #
@@ -338,10 +338,10 @@ assert gain / error > 5
 #
 # | | here | in the paper | why they differ |
 # |---|---|---|---|
-# | motivation | a learned composition in a task made for it | a sketch of two heads whose looking and reading parts are paired anew | a task in which the pairing is all that matters |
-# | ablation | ten variants, one layer of width 32, five seeds | perplexity at 405M parameters, values not confirmed | scale, task |
+# | motivation | a learned composition in a task made for it | could not be read | a task in which pairing looking and reading is all that matters |
+# | ablation | ten variants, one layer of width 32, five seeds | language modelling; could not be read | scale, task |
 # | synthetic tasks | own words, two-layer models from scratch | the authors' texts, pretrained models | theirs measures what pretraining has taught |
-# | vision | digits of 8 × 8, 25,000 parameters | ImageNet, S/16 and M/16; values not confirmed | scale |
+# | vision | digits of 8 × 8, 25,000 parameters | ImageNet; could not be read | scale |
 #
 # Not checked: whether the gap in retrieval closes with more steps, layers or heads; larger language models; the paper's own tables.
 #
