@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from marginalia import plots
 from marginalia.plots import NEUTRAL, panels
+from marginalia.record import Call
 from marginalia.store import read_table
-from marginalia.style import CYCLE
+from marginalia.style import CYCLE, PALETTE, WIDTH
 
 
 def training_speed() -> tuple[Figure, pd.DataFrame]:
@@ -30,3 +36,205 @@ def training_speed() -> tuple[Figure, pd.DataFrame]:
     axes.grid(axis="y", visible=False)
     axes.invert_yaxis()
     return figure, table
+
+
+# --- Ours: what the heads of trained models do (notebook 42)
+
+KINDS = {"mha": "MHA", "dcmha": "DCMHA", "slow": "DCMHA, lower rate"}  # in names of runs -> in figures
+KIND_COLORS = {"MHA": PALETTE["vermilion"], "DCMHA": PALETTE["blue"], "DCMHA, lower rate": PALETTE["green"]}
+REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repeats"}
+
+
+def language_table(name: str) -> pd.DataFrame:
+    """A table measured on the language models, with `heads`, `repeats` and `seed` out of the name of the run."""
+    table = read_table(f"measured/composition/language_{name}.csv")
+    parts = table["run"].str.extract(r"language-(\w+)-(\w+)-(\d+)")
+    parts = {"heads": parts[0].map(KINDS), "repeats": parts[1].map(REPEATS), "seed": parts[2].astype(int)}
+    return table.assign(**parts)
+
+
+def language_runs() -> pd.DataFrame:
+    """The 27 trainings: losses and head scores every 100 steps, with `heads`, `repeats` and `seed`."""
+    tables = []
+    for (kind, heads), (repeat, repeats), seed in product(KINDS.items(), REPEATS.items(), range(3)):
+        one = read_table(f"measured/composition/language/language-{kind}-{repeat}-{seed}.csv")
+        tables.append(one.assign(heads=heads, repeats=repeats, seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, pd.DataFrame]:
+    """C(i, j) - I of one pair of tokens before and after the softmax, in its terms, and who gives to whom.
+
+    pre, post: calls of both compositions of a layer, as `record` has them; token i asks, j is attended to.
+    Returns (figure, data): where, giver, receiver, C - I as `entry` and what is given, A_n (C - I)_nm.
+    """
+    figure = plt.figure(figsize=(WIDTH["page"], 5.2), layout="constrained")
+    *above, below = figure.subfigures(3, 1, height_ratios=(1, 1, 1.5))
+    bars, tables = below.subplots(1, 7, width_ratios=(1, 1, 1, 0.25, 1, 1, 1)), []
+    bars[3].set_axis_off()
+    given = {"scores (pre)": pre, "weights (post)": post}
+    for part, places, (name, call) in zip(above, (bars[:3], bars[4:]), given.items(), strict=True):
+        A, A_composed = (each[0, :, i, j].numpy() for each in (call.inputs["A"], call.output))
+        branches = {k: C[0].numpy() for k, C in call.inputs["terms"].branches(i, j, len(A)).items()}
+        branches["base"] = branches["base"] - np.eye(len(A))
+        terms = {"C − I": sum(branches.values())} | {k: C for k, C in branches.items() if C.any()}
+        limit = max(np.abs(each).max() for each in terms.values())
+        panels = part.subplots(1, 5)
+        for axes, (title, term) in zip(panels, terms.items(), strict=False):
+            shown = plots.matrix(axes, term, limit, diverging=True)
+            axes.set_box_aspect(1)
+            axes.set_title(title, fontsize=8)
+        for axes in panels[len(terms) :]:
+            axes.set_axis_off()
+        panels[0].set(ylabel=f"{name}\ngives", xlabel="receives")
+        part.colorbar(shown, ax=panels)
+
+        passed = A[:, None] * terms["C − I"]  # from head n to head m
+        reach = [min(0, *A, *A_composed), max(0, *A, *A_composed)]
+        for axes, values, title in zip(places[::2], (A, A_composed), ("before", "after"), strict=True):
+            axes.barh(range(len(A)), values, color="0.45", height=0.7)
+            axes.set(xlim=np.multiply(1.1, reach), ylim=(len(A) - 0.5, -0.5), yticks=range(len(A)))
+            axes.set_title(f"{name.split()[0]} {title}", fontsize=8)
+            axes.grid(axis="y", visible=False)
+        plots.flows(places[1], passed)
+        n, m = np.indices(passed.shape).reshape(2, -1)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "where": name,
+                    "giver": n,
+                    "receiver": m,
+                    "entry": terms["C − I"].ravel(),
+                    "given": passed.ravel(),
+                }
+            )
+        )
+    bars[0].set_ylabel("head")
+    return figure, pd.concat(tables, ignore_index=True)
+
+
+def head_diversity() -> tuple[Figure, pd.DataFrame]:
+    """How alike the heads of a layer are: mean cosine of their attention maps, before and after composition.
+
+    Of 18 language models of equal size on held-out text. Returns (figure, data), data with columns heads,
+    repeats, seed, layer, map and similarity.
+    """
+    table = language_table("heads")
+    keys = ["heads", "repeats", "seed", "layer", "map"]
+    table = table.groupby(keys, sort=False)["similarity"].mean().reset_index()
+    names = {"raw": "raw scores", "weights": "after pre", "composed": "after post"}
+    figure, axes = panels(3, 3, 2.4, sharey=True)
+    for layer, panel in enumerate(axes):
+        own = table[table["layer"] == layer]
+        for place, name in enumerate(names):
+            here = own.query("heads == 'DCMHA' and map == @name")["similarity"]
+            panel.plot(np.full(len(here), place), here, "o", ms=4, alpha=0.6, color=KIND_COLORS["DCMHA"])
+        plain = own.query("heads == 'MHA' and map == 'weights'")["similarity"]
+        panel.plot(np.full(len(plain), 3), plain, "o", ms=4, alpha=0.6, color=KIND_COLORS["MHA"])
+        panel.set(title=f"layer {layer}", ylim=(0, 1), xlim=(-0.5, 3.5))
+        panel.set_xticks(range(4), ["raw\nscores", "after\npre", "after\npost", "plain\nheads"])
+        panel.axvline(2.5, color="0.8", lw=0.8)
+    axes[0].set_ylabel("mean cosine of two heads' maps")
+    return figure, table
+
+
+def head_patterns() -> tuple[Figure, pd.DataFrame]:
+    """The head with most attention to the token before, and to what followed the first time, in 18 models.
+
+    Maps of raw scores, after pre-compose, after post-compose. Returns (figure, data), data with columns heads,
+    repeats, seed, map, previous and induction (the highest of 24 heads).
+    """
+    keys = ["heads", "repeats", "seed", "map"]
+    table = language_table("heads").groupby(keys, sort=False)[["previous", "induction"]].max().reset_index()
+    table = table[(table["heads"] == "DCMHA") | (table["map"] == "weights")].reset_index(drop=True)
+    markers = {
+        "raw": ("v", "raw scores"),
+        "weights": ("o", "after pre: the weights"),
+        "composed": ("D", "after post"),
+    }
+    figure, axes = panels(2, 2, 2.9, sharey=True)
+    groups = [(heads, repeats) for heads in ("MHA", "DCMHA") for repeats in REPEATS.values()]
+    for panel, score in zip(axes, ("previous", "induction"), strict=True):
+        for place, (heads, repeats) in enumerate(groups):
+            for name, (marker, _) in markers.items():
+                own = table.query("heads == @heads and repeats == @repeats and map == @name")
+                where = place + (own["seed"] - 1) * 0.22
+                panel.plot(
+                    where,
+                    own[score],
+                    marker,
+                    ms=4.5,
+                    color=KIND_COLORS[heads],
+                    mfc="white" if name == "raw" else None,
+                    alpha=0.8,
+                )
+        panel.axvline(2.5, color="0.8", lw=0.8)
+        panel.set_xticks(range(6), [repeats.replace(" ", "\n") for _, repeats in groups])
+        panel.set(ylim=(0, 1))
+    axes[0].set(ylabel="attention of the best head", title="to the token before (text)")
+    axes[1].set_title("induction (random tokens, twice)")
+    look = {
+        name: {
+            "marker": marker,
+            "ls": "",
+            "color": KIND_COLORS["DCMHA"],
+            "mfc": "white" if key == "raw" else None,
+        }
+        for key, (marker, name) in markers.items()
+    }
+    plots.legend(figure, {"plain heads": {"marker": "o", "ls": "", "color": KIND_COLORS["MHA"]}} | look)
+    return figure, table
+
+
+def language_training() -> tuple[Figure, pd.DataFrame]:
+    """Loss on held-out text, and on random tokens that come a second time, over training; a line a seed.
+
+    Returns (figure, data), data with columns heads, repeats, seed, step, held_out and random_again.
+    """
+    keys = ["heads", "repeats", "seed", "step", "held_out", "random_again"]
+    table = language_runs()[keys]
+    figure, axes = panels(6, 3, 2.1, sharex=True)
+    for k, (metric, repeats) in enumerate(product(("held_out", "random_again"), REPEATS.values())):
+        for (heads, _), run in table[table["repeats"] == repeats].groupby(["heads", "seed"], sort=False):
+            axes[k].plot("step", metric, data=run, color=KIND_COLORS[heads], lw=1.1, alpha=0.8)
+        axes[k].set(ylim=(2.6, 4) if metric == "held_out" else (0, 11.5), title=repeats if k < 3 else "")
+    axes[0].set_ylabel("held-out text [nats]")
+    axes[3].set_ylabel("second time [nats]")
+    axes[4].set_xlabel("steps")
+    plots.legend(figure, {name: {"color": color} for name, color in KIND_COLORS.items()})
+    return figure, table
+
+
+def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
+    """A trained reaction model: attention from product to reactant atoms, and how often each head is right.
+
+    Left: heads 5 and 2 of layer 7, one reaction; right: share of atoms, of 48 reactions, at which a head's
+    largest attention hits. Returns (figure, data): data["map"] and data["accuracy"].
+    """
+    found = read_table("measured/composition/reactions_map.csv")
+    accuracy = read_table("measured/composition/reactions_accuracy.csv").query(
+        "direction == 'to reactants' and product == 'all'"
+    )
+    figure, axes = plt.subplots(
+        1, 3, figsize=(WIDTH["page"], 2.8), layout="constrained", width_ratios=(1, 1, 1.1)
+    )
+    for panel, head in zip(axes, (5, 2), strict=False):
+        weights = found[found["head"] == head].pivot(index="query", columns="key", values="weight")
+        shown = plots.matrix(panel, weights.to_numpy(), 1)
+        panel.set(
+            title=f"layer 7, head {head}",
+            xlabel="atom of the reactants",
+            xticks=range(0, weights.shape[1], 3),
+            yticks=range(0, len(weights), 3),
+        )
+        panel.set_xticklabels(panel.get_xticks())
+        panel.set_yticklabels(panel.get_yticks())
+    axes[0].set_ylabel("atom of the product")
+    figure.colorbar(shown, ax=axes[:2], label="attention", location="bottom", shrink=0.6)
+    levels = accuracy.pivot(index="layer", columns="head", values="accuracy")
+    shown = plots.matrix(
+        axes[2], 100 * levels.to_numpy(), 100, digits=0, rows=levels.index, columns=levels.columns
+    )
+    axes[2].set(title="atoms mapped rightly [%]", xlabel="head", ylabel="layer")
+    figure.colorbar(shown, ax=axes[2], location="bottom", shrink=0.8)
+    return figure, {"map": found, "accuracy": accuracy}
