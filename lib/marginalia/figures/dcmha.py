@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from marginalia import plots
+from marginalia.heads.inspection import HeadWeights, composition_scores, random_baseline
 from marginalia.plots import NEUTRAL, panels
 from marginalia.record import Call
 from marginalia.store import read_table
@@ -46,7 +47,7 @@ REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repea
 
 
 def language_table(name: str) -> pd.DataFrame:
-    """A table measured on the language models, with `heads`, `repeats` and `seed` out of the name of the run."""
+    """A table measured on the language models, with `heads`, `repeats` and `seed` of each run."""
     table = read_table(f"measured/composition/language_{name}.csv")
     parts = table["run"].str.extract(r"language-(\w+)-(\w+)-(\d+)")
     parts = {"heads": parts[0].map(KINDS), "repeats": parts[1].map(REPEATS), "seed": parts[2].astype(int)}
@@ -127,7 +128,7 @@ def head_diversity() -> tuple[Figure, pd.DataFrame]:
     for layer, panel in enumerate(axes):
         own = table[table["layer"] == layer]
         for place, name in enumerate(names):
-            here = own.query("heads == 'DCMHA' and map == @name")["similarity"]
+            here = own[(own["heads"] == "DCMHA") & (own["map"] == name)]["similarity"]
             panel.plot(np.full(len(here), place), here, "o", ms=4, alpha=0.6, color=KIND_COLORS["DCMHA"])
         plain = own.query("heads == 'MHA' and map == 'weights'")["similarity"]
         panel.plot(np.full(len(plain), 3), plain, "o", ms=4, alpha=0.6, color=KIND_COLORS["MHA"])
@@ -141,8 +142,8 @@ def head_diversity() -> tuple[Figure, pd.DataFrame]:
 def head_patterns() -> tuple[Figure, pd.DataFrame]:
     """The head with most attention to the token before, and to what followed the first time, in 18 models.
 
-    Maps of raw scores, after pre-compose, after post-compose. Returns (figure, data), data with columns heads,
-    repeats, seed, map, previous and induction (the highest of 24 heads).
+    Maps of raw scores, after pre-compose, after post-compose. Returns (figure, data), data with columns
+    heads, repeats, seed, map, previous and induction (the highest of 24 heads).
     """
     keys = ["heads", "repeats", "seed", "map"]
     table = language_table("heads").groupby(keys, sort=False)[["previous", "induction"]].max().reset_index()
@@ -157,7 +158,7 @@ def head_patterns() -> tuple[Figure, pd.DataFrame]:
     for panel, score in zip(axes, ("previous", "induction"), strict=True):
         for place, (heads, repeats) in enumerate(groups):
             for name, (marker, _) in markers.items():
-                own = table.query("heads == @heads and repeats == @repeats and map == @name")
+                own = table[(table[["heads", "repeats", "map"]] == [heads, repeats, name]).all(axis=1)]
                 where = place + (own["seed"] - 1) * 0.22
                 panel.plot(
                     where,
@@ -203,6 +204,30 @@ def language_training() -> tuple[Figure, pd.DataFrame]:
     axes[4].set_xlabel("steps")
     plots.legend(figure, {name: {"color": color} for name, color in KIND_COLORS.items()})
     return figure, table
+
+
+def composition_score_maps(weights: HeadWeights) -> tuple[Figure, pd.DataFrame]:
+    """Q-, K- and V-composition scores of all pairs of heads, as multiples of what random heads have.
+
+    Returns (figure, data), data with columns kind, head 1 (writes), head 2 (reads) and over random, largest
+    first; heads are named layer.head.
+    """
+    layers, heads, width = weights.W_Q.shape[:3]
+    names, tables = np.array([f"{n}.{h}" for n, h in np.ndindex(layers, heads)]), []
+    figure, axes = panels(3, 3, 2.7)
+    for panel, kind in zip(axes, "qkv", strict=True):
+        scores = composition_scores(weights, kind)[:-1, :, 1:] / random_baseline(width)
+        scores = scores.flatten(2).flatten(0, 1).numpy()  # of the layers 0 to L - 2 with 1 to L - 1
+        figure.colorbar(plots.matrix(panel, scores), ax=panel, location="bottom")
+        panel.set(title=f"{kind.upper()}-composition", xlabel="head 2 reads", box_aspect=1)
+        step = heads * max(1, layers // 6)
+        panel.set_xticks(range(0, scores.shape[1], step), names[heads::step])
+        panel.set_yticks(range(0, len(scores), step), names[:-heads:step])
+        n, m = np.nonzero(~np.isnan(scores))
+        named = {"kind": kind.upper(), "head 1": names[n], "head 2": names[heads + m]}
+        tables.append(pd.DataFrame(named | {"over random": scores[n, m]}))
+    axes[0].set_ylabel("head 1 writes")
+    return figure, pd.concat(tables).sort_values("over random", ascending=False, ignore_index=True)
 
 
 def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
