@@ -35,7 +35,7 @@ from marginalia import figures, heads, plots, style
 from marginalia.exercises import check, check_function
 from marginalia.explorers import CompositionExplorer
 from marginalia.figures import dcmha
-from marginalia.heads.inspection import effective_rank, head_similarity, head_weights, pairwise_ablation, pattern_scores
+from marginalia.heads.inspection import effective_rank, head_weights, pairwise_ablation, pattern_scores
 from marginalia.heads.language import BOS, load_language, load_tokenizer, repeated, token_losses
 from marginalia.heads.reactions import amide_reactions, atom_hits, load_reaction_model
 from marginalia.record import evaluating, record
@@ -46,7 +46,7 @@ style.use_style()
 torch.set_num_threads(1)
 
 # %% tags=["parameters"]
-FAST = True  # False: section 5 maps the atoms of all 48 reactions, not of 10
+FAST = True  # nothing here takes long, so it changes nothing
 RETRAIN = False  # nothing is trained here: data/recipes/train_language.py did, 10 to 20 CPU minutes a run
 TEXT = None  # a text of yours for the microscope (at most 127 tokens are taken)
 DCFORMER = None  # folder of a published DCFormer with tokenizer.json: the microscope and the explorer show it
@@ -120,10 +120,8 @@ i, j = pairs[weights.mean(0).argmax()].tolist()
 print(f"query {i} {labels[i]!r}, key {j} {labels[j]!r}, which follows {labels[j - 1]!r}")
 figure, data = dcmha.composition_of_pair(calls[L - 1, "pre"], calls[L - 1, "post"], i, j)
 figures.save(figure, "extra/composition-of-a-pair", data)
-if OURS:
-    before, after = (each[0, :, i, j] for each in (calls[2, "pre"].inputs["A"], calls[2, "pre"].output))
-    assert (after > before + 1).all() and (calls[2, "post"].output[0, :, i, j] < 0).sum() >= 3
-    assert (abs(data["entry"]) > 0.1).mean() > 0.6  # dense
+before, after, last = (each[0, :, i, j] for each in (calls[L - 1, "pre"].inputs["A"], calls[L - 1, "pre"].output, calls[L - 1, "post"].output))
+assert not OURS or ((after > before + 1).all() and (last < 0).sum() >= 3 and (abs(data["entry"]) > 0.1).mean() > 0.6)
 figure
 
 # %% [markdown]
@@ -223,10 +221,9 @@ figure, data = dcmha.head_patterns()
 figures.save(figure, "extra/head-patterns", data)
 best = data.pivot(index=["heads", "repeats", "seed"], columns="map", values=["previous", "induction"])
 plain, composed = best.loc["MHA"]["induction", "weights"], best.loc["DCMHA"]
-assert len(plain) == 9 and plain["random repeats"].min() > 0.75 and plain["no repeats"].max() < 0.15
-assert plain["text repeats"].between(0.35, 0.45).all()
+assert len(plain) == 9 and plain["random repeats"].min() > 0.75 and plain["text repeats"].between(0.35, 0.45).all() and plain["no repeats"].max() < 0.15
 has = composed["induction", "weights"] > 0.3
-assert has.sum() == 1 and has["random repeats", 1] and composed["induction", "raw"]["random repeats", 1] < 0.05
+assert len(has) == 9 and has.sum() == 1 and has["random repeats", 1] and composed["induction", "raw"]["random repeats", 1] < 0.05
 assert (composed["previous", "weights"] > 2 * composed["previous", "raw"]).all()
 figure
 
@@ -240,18 +237,14 @@ figure
 # **Predict.** The paper's abstract reports the loss of models with 1.7 to 2.0 times the computing. What do you expect of DCMHA with 0.9 M parameters?
 
 # %%
-figure, runs = dcmha.language_training()
-figures.save(figure, "extra/language-training", runs)
-runs = dcmha.language_runs().set_index(["repeats", "seed", "step"])
-loss = {step: runs.loc[:, :, step].pivot(columns="heads", values="held_out") for step in (2400, 2600)}
-assert len(loss[2600]) == 9 and (loss[2600]["DCMHA"] > loss[2600]["MHA"]).all()  # in all nine pairs
-slow = loss[2400]["DCMHA, lower rate"] - loss[2400]["MHA"]
-formed = runs.loc[:, :, 2400].query("heads == 'DCMHA, lower rate'")["random_induction"] > 0.3
-mixed = slow[["random repeats", "text repeats"]]
-assert formed.sum() == 2 and formed["random repeats", 1] and formed["text repeats", 1]
-assert (slow[formed] < 0).all() and (mixed[~formed[mixed.index]] > 0.15).all() and slow["no repeats"].min() > 0.05
-display(figure, loss[2600].dropna(axis=1).assign(difference=lambda x: x["DCMHA"] - x["MHA"]).round(3).T)
-display(loss[2400].assign(**{"lower rate − MHA": slow, "induction": formed}).round(3).T)
+figure, data = dcmha.language_training()
+figures.save(figure, "extra/language-training", data)
+end, same = (dcmha.loss_differences(step) for step in (2600, 2400))
+assert len(end) == len(same) == 9 and (end["DCMHA − MHA"] > 0).all()  # in all nine pairs
+slow, formed = same["DCMHA, lower rate − MHA"], same["induction, lower rate"] > 0.3
+assert formed.sum() == 2 and formed["random repeats", 1] and formed["text repeats", 1] and (slow[formed] < 0).all()
+assert (slow[~formed].drop("no repeats") > 0.15).all() and slow["no repeats"].min() > 0.05
+display(figure, end.dropna(axis=1).round(3).T, same.round(3).T)
 
 # %% [markdown]
 # Drawn by [`figures.dcmha.language_training`](../lib/marginalia/figures/dcmha.py).
@@ -260,13 +253,23 @@ display(loss[2400].assign(**{"lower rate − MHA": slow, "induction": formed}).r
 #
 # So at this size the loss goes with whether and when induction forms, and composed heads form it less reliably here. That is two trainings against four; it is not shown that induction is the cause. No multiple of computing can be claimed, in either direction: the paper's models have 405 M parameters and more, and 7 billion tokens and more.
 #
-# **What is lost without a part.** For each model, the gain of the loss on random tokens' second time when the most important head is ablated (by zero), and when a whole composition of layer 2 is left out (C = I).
+# **What is lost without a part.** For each of the 18 models, by how much the loss grows when its most important head is ablated (by zero), and when a whole composition is left out (C = I).
 
 # %%
-ABLATIONCELL
+lost = dcmha.what_is_lost()
+text, random = (lost.xs(name, level="text") for name in ("held_out", "random"))
+assert len(text.loc["DCMHA"]) == 9 and (text.loc["DCMHA"]["pre, layer 2"] > text.loc["DCMHA"]["best head"]).all()
+assert (text.loc["DCMHA"]["best head"] < text.loc["MHA"]["best head"]).all()  # in all nine pairs
+one, plain = (random.loc[name, "random repeats", 1] for name in ("DCMHA", "MHA"))
+assert one["pre, layer 2"] > 5 and one["best head of layer 2"] < 0.5 and plain["best head"] > 2
+shown = {"text, least of nine": text.groupby("heads").min(), "text, most of nine": text.groupby("heads").max()}
+shown["random tokens: random repeats, seed 1"] = pd.DataFrame({"DCMHA": one, "MHA": plain}).T
+pd.concat(shown).round(2)
 
 # %% [markdown]
-# ABLATIONTEXT
+# **Notice.** On text, in every one of nine DCMHA models, leaving out pre-compose of layer 2 costs more than the most important of all 24 heads does (ABL1), and the most important head costs less than that of its plain twin: single heads are more dispensable, the composition is not. (C = I puts every layer behind it into a state that it never saw, so that such an ablation may overstate.)
+#
+# On random tokens, in the one model that has induction, pre-compose of layer 2 is worth 7.6 nats and no head of that layer more than .3, while a single plain head is worth 3.4: **the composition carries the induction**, and all heads have it.
 #
 # ## 4. The same questions for plain heads
 #
@@ -280,51 +283,27 @@ ABLATIONCELL
 twin = load_language("language-mha-random-1")
 figure, data = dcmha.composition_score_maps(head_weights(twin))
 figures.save(figure, "extra/composition-scores", data)
-assert {(row["head 1"], row["head 2"]) for row in data.head(4).to_dict("records")} == set(product(("1.6", "1.2"), ("2.5", "2.6")))
-assert (data.head(4)["kind"] == "K").all()
-pieces = torch.randint(1, 1024, (8, 64), generator=torch.Generator().manual_seed(0))
-again = repeated(pieces)  # 64 random tokens, twice
-
-
-def second_time(model):
-    return token_losses(model, again)[:, 64:].mean()
-
-
-effects = {f"{a} and {b}": pairwise_ablation(twin, second_time, [(a, b)]).item() for a, b in (((1, 6), (2, 5)), ((1, 7), (2, 5)))}
-print("live, random tokens twice: interaction of", {pair: round(value, 3) for pair, value in effects.items()})
+assert {(*row,) for row in data.head(4)[["kind", "head 1", "head 2"]].to_numpy()} == set(product("K", ("1.6", "1.2"), ("2.5", "2.6")))
+again = repeated(torch.randint(1, 1024, (8, 64), generator=torch.Generator().manual_seed(0)))  # 64 random tokens, twice
+live = [((1, 6), (2, 5)), ((1, 7), (2, 5))]
+found = pairwise_ablation(twin, lambda model: token_losses(model, again)[:, 64:].mean(), live)
+print("interaction on random tokens, second time:", dict(zip(live, found.numpy().round(3), strict=True)))
 display(data.head(6).round(2), figure)
 
 # %% [markdown]
 # **Notice.** The four largest scores are K-compositions of heads 6 and 2 of layer 1 with heads 5 and 6 of layer 2. In this model these are the two best previous-token heads (.81, .62) and the two induction heads (.82, .84): the textbook circuit of induction, in which the second head's key is what the first one brought from the token before, found from weights alone.
 #
-# **Do such scores predict interaction?** Users of TransformerLens ask whether they do. The *interaction* of two heads is what ablating both costs, less what each costs alone: 0 where neither depends on the other. Live for one pair, then from a table of all 192 pairs of nine models: the rank correlation of each score with the size of the interaction, *within* pairs of layers (scores and interactions both grow with depth, which would look like prediction).
+# **Do such scores predict interaction?** Users of TransformerLens ask whether they do. The *interaction* of two heads is what ablating both costs, less what each costs alone: 0 where neither depends on the other. Live for two pairs above: one that stands out and one that does not. Now from a table of all 192 pairs of nine models: the rank correlation of each score with the size of the interaction, *within* pairs of layers (scores and interactions both grow with depth, which would look like prediction).
 #
 # **Predict.** Which of the six scores predicts best, and how well?
 
 # %%
-predicted, pairs = dcmha.language_table("predictions"), dcmha.language_table("interactions")
-figure, axes = plots.panels(2, 2, 3.4, sharey=True)
-order = [f"{kind}-{name}" for name in ("composition", "kernel") for kind in "qkv"]
-for panel, text in zip(axes, ("held_out", "random"), strict=True):
-    own = predicted[predicted["text"] == text]
-    for k, (repeats, seed) in enumerate(product(dcmha.REPEATS.values(), range(3))):
-        one = own[(own["repeats"] == repeats) & (own["seed"] == seed)]
-        plots.intervals(panel, one, "rho", "score", style.CYCLE[k // 3], (k - 4) * 0.085, order=order)
-    panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction", title=text.replace("_", "-").replace("random", "random tokens, second time"))
-plots.legend(figure, {repeats: {"color": style.CYCLE[k], "marker": "o"} for k, repeats in enumerate(dcmha.REPEATS.values())})
-figures.save(figure, "extra/score-predictions", predicted)
-assert len(predicted) == 9 * 2 * 6 and predicted["rho"].max() < 0.3
-
-# The pair with the largest K-composition, and the pair with the largest interaction
-patterns, tops = dcmha.language_table("heads").query("heads == 'MHA' and map == 'weights'"), []
-for run, own in pairs.groupby("run"):
-    top, most = own.nlargest(2, "k-composition"), own.loc[own["interaction_random"].abs().idxmax()]
-    best = {kind: set(patterns[patterns["run"] == run].nlargest(2, kind)[["layer", "head"]].itertuples(index=False, name=None)) for kind in ("previous", "induction")}
-    first = top.iloc[0]
-    assert (first["layer_1"], first["head_1"]) in best["previous"] and (first["layer_2"], first["head_2"]) in best["induction"]
-    assert most.name in top.index  # of 192
-    tops.append({"run": run, "head 1": f"{most['layer_1']}.{most['head_1']}", "head 2": f"{most['layer_2']}.{most['head_2']}", "interaction": most["interaction_random"], "median size": own["interaction_random"].abs().median()})
-display(figure, pd.DataFrame(tops).round(4))
+figure, data = dcmha.score_predictions()
+figures.save(figure, "extra/score-predictions", data)
+assert len(data) == 9 * 2 * 6 and data["rho"].max() < 0.3
+largest = dcmha.largest_interactions()
+assert len(largest) == 9 and largest["previous to induction"].all() and (largest["rank of largest by K"] <= 2).all()
+display(figure, largest.round(4))
 
 # %% [markdown]
 # **Notice.** Over all pairs the answer is **no**: no score has a rank correlation above .27 in any of nine models; most intervals hold 0; on random tokens V-composition goes the *wrong* way (down to −.5). The projection kernel is no better than the scores.
@@ -345,12 +324,12 @@ assert known[5].loc[6:].min() > 0.97 and known.drop(columns=5).max(axis=None) < 
 assert baselines.loc["amine first", "order"] < 0.2 < 0.95 < baselines.loc["amine first", "best"]
 try:
     reaction_model = load_reaction_model()
-    chosen = amide_reactions()[:: 5 if FAST else 1]
-    hits = torch.cat([atom_hits(reaction_model.attention(one.text), one)[0] for one in chosen]).float().mean(0)  # (L, H)
-    assert hits[6:, 5].min() > 0.95 and (hits[6:, 5] > hits[6:, [0, 1, 2, 3, 4, 6, 7]].max(1).values + 0.2).all()
-    print(f"live, {len(chosen)} reactions: layer 7, head 5 maps {hits[7, 5]:.1%} of the atoms; the median head {hits.median():.1%}")
-except FileNotFoundError as missing:
-    print(f"The model is not here, so the figures below come from tables. {missing.args[0].split('To get it: ')[-1].split(' -d ')[0]} gets it.")
+    reactions = amide_reactions()
+    hits = torch.cat([atom_hits(reaction_model.attention(one.text), one)[0] for one in reactions]).float().mean(0)  # (L, H)
+    assert np.allclose(hits, known, atol=0.01)
+    print(f"live, {len(reactions)} reactions: layer 7, head 5 maps {hits[7, 5]:.1%} of the atoms; the median head {hits.median():.1%}")
+except FileNotFoundError:
+    print("The model is not here (`make` fetches it: rxnmapper 0.4.3, 3 MB), so that all below comes from tables.")
 figure, data = dcmha.atom_mapping()
 figures.save(figure, "extra/atom-mapping", data)
 display(figure, baselines[["atoms", "chance", "order", "median", "worst", "best"]].round(3))
@@ -364,28 +343,24 @@ display(figure, baselines[["atoms", "chance", "order", "median", "worst", "best"
 
 # %%
 tools = read_table("measured/composition/reactions_tools.csv")
-five = tools[tools["head"] == 5].groupby("tool", sort=False)
-table = pd.DataFrame({"best rank of head 5": five["rank"].min(), "among": tools.groupby("tool", sort=False).size()})
-table["rank of (7, 5)"] = tools[(tools["head"] == 5) & (tools["layer"] == 7)].set_index("tool")["rank"]
-first = tools[tools["tool"] == "ablation in all layers"].set_index("head")
-assert first.loc[5, "low"] > 3 * first["high"].drop(5).max() * 0.9 and (table["rank of (7, 5)"].dropna() == 6).all()
-reads, writes = (table[table.index.str.endswith(word)]["best rank of head 5"] for word in ("reads", "writes"))
-assert len(reads) == len(writes) == 6 and (reads == 1).sum() == 4 and (writes == 8).sum() == 4
+five, size = tools[tools["head"] == 5].groupby("tool", sort=False), tools.groupby("tool", sort=False).size()
+table = pd.DataFrame({"best rank of head 5": five["rank"].min(), "among": size, "rank of (7, 5)": five["rank"].apply(lambda one: one.iloc[7] if len(one) == 12 else np.nan)})
+alone = tools[tools["tool"] == "ablation in all layers"].set_index("head")
+assert alone.loc[5, "low"] > 2 * alone["high"].drop(5).max() and table["rank of (7, 5)"].dropna().tolist() == [6, 6]
 needed = read_table("measured/composition/reactions_needed.csv").pivot(index="tool", columns="reactions", values="head_5_first")
 assert needed.loc["ablation in all layers"].min() > 0.95 and needed.drop("ablation in all layers").max(axis=None) < 0.8
 up = read_table("measured/composition/reactions_upstream.csv").query("head != 5")
-print("score of Q composition and accuracy lost without a head:", rank_agreement(up["q_composition"], -up["accuracy"]))
-display(table, needed.round(2).rename_axis(columns="head 5 of some layer is first: share of draws of so many reactions"))
+display(table, needed.round(2), rank_agreement(up["q_composition"], -up["accuracy"]))
 
 # %% [markdown]
-# **Notice.** What each tool says of head 5 (one trained network; intervals are over reactions).
+# **Notice.** Tables: ranks of head 5; then the share of draws of 1 to 48 reactions in which head 5 of some layer comes first. One trained network; intervals are over reactions.
 #
-# - *Unlike other heads*: no. The head of layer 7 is 6th of 96, and some head 5 is first in .4 % of draws of all 48 reactions.
-# - *Composition scores and projection kernel*: as a **reader** head 5 is first of eight in Q and K, by both scores, and far from it in V; as a **writer** it is *last* in Q and K. But twelve rankings were looked at, each with a chance of 1 in 8 for any head, and nothing in them says that reading matters.
+# - *Unlike other heads*: no. The best head 5 is 2nd of 96 and that of layer 7 is 6th; with all 48 reactions a head 5 is first in .4 % of draws.
+# - *Composition scores and projection kernel*: as a **reader** head 5 is first of eight in Q and K, by both scores, and far from it in V; as a **writer** it is *last* in Q and K, and first in V by one score. But twelve rankings were looked at, each with a chance of 1 in 8 for any head, and nothing in them says that reading matters.
 # - *Ablation in one layer*: half. The first place is head 5 of layer 9, and (7, 5) is 6th: with shared weights the other layers stand in.
 # - *Ablation in all layers at once*: yes. Without head 5 the masked-atom loss grows by 1.55 nats (1.41 to 1.67), without the next head by .39, and **one** reaction is enough in 98 % of draws.
 #
-# And do scores say which heads head 5 *needs*? Among the other seven the rank correlation of Q-composition with the accuracy lost is printed above: promising, but with seven heads such a correlation comes up in one of twelve random orders.
+# And do scores say which heads head 5 *needs*? Among the other seven the rank correlation of Q-composition with the accuracy lost is .61, and with seven heads 420 of 5,040 random orders, one of twelve, do as well.
 #
 # ## 6. Your own model
 #
@@ -399,25 +374,10 @@ display(table, needed.round(2).rename_axis(columns="head 5 of some layer is firs
 if MODEL is None:
     print("No MODEL is set: this section is skipped.")
 else:
-    from transformers import AutoModel, AutoTokenizer
-
-    own = AutoModel.from_pretrained(MODEL, attn_implementation="eager").eval()
-    figure, data = dcmha.composition_score_maps(head_weights(own))
-    display(data.head(10).round(2), figure)
-    try:
-        given_ids = AutoTokenizer.from_pretrained(MODEL)(TEXT or EXAMPLE, return_tensors="pt", truncation=True, max_length=128)["input_ids"]
-    except (OSError, ValueError) as error:
-        print(f"No tokenizer beside the model ({type(error).__name__}): random tokens that come twice are taken.")
-        given_ids = repeated(torch.randint(5, own.config.vocab_size, (4, 32)), 64)
-    with evaluating(own):
-        attention = own(given_ids, output_attentions=True).attentions  # L of (B, H, T, T)
-    rows = []
-    for layer, A in enumerate(attention):
-        patterns = pattern_scores(A, given_ids) | {"mean cosine to others": (head_similarity(A).sum(1) - 1) / (A.shape[1] - 1)}
-        rows += [pd.DataFrame({name: score.numpy() for name, score in patterns.items()}).assign(layer=layer)]
-    scores = pd.concat(rows).rename_axis("head").reset_index().set_index(["layer", "head"])
+    figure, largest, scores = dcmha.heads_of(MODEL, TEXT or EXAMPLE)
+    display(figure, largest.head(10).round(2), scores.round(2))
     for name in scores:
-        display(scores[[name]].sort_values(name, ascending=False).head(5).round(2).T)
+        print(f"{name}: {', '.join(f'{layer}.{head} {value:.2f}' for (layer, head), value in scores[name].nlargest(5).items())}")
 
 # %%
 CompositionExplorer(model, tokens, labels)
@@ -469,7 +429,7 @@ check_function(interaction, {"independent": ((2.0, 2.5, 2.25, 2.75), 0), "one pa
 #
 # ## Summary
 #
-# SUMMARYTEXT
+# Composed heads move the difference between heads out of queries and keys: raw maps are nearly alike, and pre-compose, in layers 1 and 2 mostly one fixed matrix, makes them differ, finds the token before and, where it forms, carries the induction. With this recipe and size DCMHA does not pay: it is behind plain heads in all nine pairs, and induction forms in one of nine; with a lower rate it is ahead in the two trainings in which induction forms. For plain heads, scores of weights do not rank pairs by interaction, but their largest K-composition found the induction circuit in nine models of nine. In the reaction model only the ablation of a head in all layers finds head 5 without doubt.
 #
 # **Next:** [43_retrieval_and_tasks](43_retrieval_and_tasks.ipynb) has the task that composed heads solve and plain ones do not.
 #

@@ -10,9 +10,16 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from marginalia import plots
-from marginalia.heads.inspection import HeadWeights, composition_scores, random_baseline
+from marginalia.heads.inspection import (
+    HeadWeights,
+    composition_scores,
+    head_similarity,
+    head_weights,
+    pattern_scores,
+    random_baseline,
+)
 from marginalia.plots import NEUTRAL, panels
-from marginalia.record import Call
+from marginalia.record import Call, evaluating
 from marginalia.store import read_table
 from marginalia.style import CYCLE, PALETTE, WIDTH
 
@@ -206,6 +213,34 @@ def language_training() -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
+def loss_differences(step: int) -> pd.DataFrame:
+    """Held-out loss at a step of the 27 trainings, those of a seed side by side; NaN where one has ended.
+
+    Indexed by repeats and seed; columns are kinds of heads, differences, and whether induction has formed.
+    """
+    runs = language_runs().query("step == @step").set_index(["repeats", "seed"])
+    table = runs.pivot(columns="heads", values="held_out").reindex(columns=list(KINDS.values()))
+    induction = runs.pivot(columns="heads", values="random_induction").reindex(columns=table.columns)
+    for heads in ("DCMHA", "DCMHA, lower rate"):
+        table[f"{heads} − MHA"] = table[heads] - table["MHA"]
+    return table.assign(**{"induction, lower rate": induction["DCMHA, lower rate"]})
+
+
+def what_is_lost() -> pd.DataFrame:
+    """By how much the loss of 18 models grows without their most important head, and without a composition.
+
+    Indexed by heads, repeats, seed and text; heads are replaced by zero, a composition by the identity.
+    """
+    table, keys = language_table("ablations"), ["heads", "repeats", "seed", "text"]
+    single = table[table["part"].str.endswith("zero")]
+    lost = single.groupby(keys)["effect"].max().to_frame("best head")
+    lost["best head of layer 2"] = single[single["layer"] == 2].groupby(keys)["effect"].max()
+    for layer, where in product(range(3), ("pre", "post")):
+        own = table[(table["part"] == f"{where}: all") & (table["layer"] == layer)]
+        lost[f"{where}, layer {layer}"] = own.set_index(keys)["effect"]
+    return lost
+
+
 def composition_score_maps(weights: HeadWeights) -> tuple[Figure, pd.DataFrame]:
     """Q-, K- and V-composition scores of all pairs of heads, as multiples of what random heads have.
 
@@ -230,36 +265,113 @@ def composition_score_maps(weights: HeadWeights) -> tuple[Figure, pd.DataFrame]:
     return figure, pd.concat(tables).sort_values("over random", ascending=False, ignore_index=True)
 
 
+def score_predictions() -> tuple[Figure, pd.DataFrame]:
+    """Rank correlation of scores of weights with the size of interaction, nine plain models, two texts.
+
+    Intervals are a bootstrap over 192 pairs of heads, ranked within pairs of layers. Returns (figure, data).
+    """
+    table = language_table("predictions")
+    titles = {"held_out": "held-out text", "random": "random tokens, second time"}
+    figure, axes = panels(2, 2, 3.4, sharey=True)
+    order = [f"{kind}-{name}" for name in ("composition", "kernel") for kind in "qkv"]
+    for panel, (text, title) in zip(axes, titles.items(), strict=True):
+        for k, (repeats, seed) in enumerate(product(REPEATS.values(), range(3))):
+            own = table[(table[["text", "repeats", "seed"]] == [text, repeats, seed]).all(axis=1)]
+            plots.intervals(panel, own, "rho", "score", CYCLE[k // 3], (k - 4) * 0.085, order=order)
+        panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction", title=title)
+    marks = {
+        name: {"color": color, "marker": "o"} for name, color in zip(REPEATS.values(), CYCLE, strict=False)
+    }
+    plots.legend(figure, marks)
+    return figure, table
+
+
+def largest_interactions() -> pd.DataFrame:
+    """For each of nine plain models, its pair of heads with the largest interaction on random tokens.
+
+    Columns: run, pair (layer.head), interaction, its size over the median of 192 pairs, its rank by
+    K-composition, and whether the pair first by K-composition leads from one of the two best
+    previous-token heads to one of the two best induction heads.
+    """
+    pairs, rows = language_table("interactions"), []
+    patterns = language_table("heads").query("heads == 'MHA' and map == 'weights'")
+    for run, own in pairs.groupby("run"):
+        own, scores = (
+            own.sort_values("k-composition", ascending=False, ignore_index=True),
+            patterns[patterns["run"] == run],
+        )
+        best = {
+            name: scores.nlargest(2, name)[["layer", "head"]].to_numpy().tolist()
+            for name in ("previous", "induction")
+        }
+        sizes = own["interaction_random"].abs()
+        most, first = own.loc[sizes.idxmax()], own.loc[0]
+        rows.append(
+            {
+                "run": run,
+                "pair": f"{most['layer_1']}.{most['head_1']} to {most['layer_2']}.{most['head_2']}",
+                "interaction": most["interaction_random"],
+                "over median": sizes.max() / sizes.median(),
+                "rank of largest by K": sizes.idxmax() + 1,
+                "previous to induction": [first["layer_1"], first["head_1"]] in best["previous"]
+                and [first["layer_2"], first["head_2"]] in best["induction"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def heads_of(name: str, text: str) -> tuple[Figure, pd.DataFrame, pd.DataFrame]:
+    """The heads of a reader's Hugging Face model: composition scores, patterns and how alike maps are.
+
+    name: folder or hub name of a family that `heads.inspection` reads. Without a tokenizer beside the model,
+    random tokens that come twice take the place of the text. Returns figure and data of
+    `composition_score_maps`, and scores indexed by layer and head.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(name, attn_implementation="eager")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=128)["input_ids"]
+        if ids.unique().numel() < 8:
+            raise ValueError("a tokenizer without a vocabulary")
+    except (OSError, ValueError) as error:
+        print(f"No tokenizer beside the model ({error}): random tokens that come twice are taken.")
+        ids = torch.randint(5, model.config.vocab_size, (4, 32)).repeat(1, 2)
+    with evaluating(model):
+        attention = model(ids, output_attentions=True).attentions  # L of (B, H, T, T)
+    rows = []
+    for layer, A in enumerate(attention):
+        others = (head_similarity(A).sum(1) - 1) / max(1, A.shape[1] - 1)
+        scores = {k: v.numpy() for k, v in pattern_scores(A, ids).items()} | {"like others": others.numpy()}
+        rows.append(pd.DataFrame(scores).assign(layer=layer).rename_axis("head").reset_index())
+    figure, largest = composition_score_maps(head_weights(model))
+    return figure, largest, pd.concat(rows).set_index(["layer", "head"])
+
+
 def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
     """A trained reaction model: attention from product to reactant atoms, and how often each head is right.
 
-    Left: heads 5 and 2 of layer 7, one reaction; right: share of atoms, of 48 reactions, at which a head's
-    largest attention hits. Returns (figure, data): data["map"] and data["accuracy"].
+    Left: heads 5 and 2 of layer 7, one reaction, each row over its largest weight; right: share of atoms, of
+    48 reactions, at which a head's largest attention hits. Returns (figure, data): data["map"] (weights of
+    head 5 and 2) and data["accuracy"].
     """
-    found = read_table("measured/composition/reactions_map.csv")
-    accuracy = read_table("measured/composition/reactions_accuracy.csv").query(
-        "direction == 'to reactants' and product == 'all'"
-    )
-    figure, axes = plt.subplots(
-        1, 3, figsize=(WIDTH["page"], 2.8), layout="constrained", width_ratios=(1, 1, 1.1)
-    )
+    found = read_table("measured/composition/reactions_map.csv").query("head in (5, 2)")
+    accuracy = read_table("measured/composition/reactions_accuracy.csv")
+    accuracy = accuracy.query("direction == 'to reactants' and product == 'all'")
+    figure, axes = panels(3, 3, 2.8)
     for panel, head in zip(axes, (5, 2), strict=False):
         weights = found[found["head"] == head].pivot(index="query", columns="key", values="weight")
-        shown = plots.matrix(panel, weights.to_numpy(), 1)
-        panel.set(
-            title=f"layer 7, head {head}",
-            xlabel="atom of the reactants",
-            xticks=range(0, weights.shape[1], 3),
-            yticks=range(0, len(weights), 3),
-        )
-        panel.set_xticklabels(panel.get_xticks())
-        panel.set_yticklabels(panel.get_yticks())
+        shown = plots.matrix(panel, weights.div(weights.max(axis=1), axis=0).to_numpy(), 1)
+        panel.set(title=f"layer 7, head {head}", xlabel="atom of the reactants")
+        for axis, count in zip((panel.yaxis, panel.xaxis), weights.shape, strict=True):
+            axis.set_ticks(range(0, count, 3), range(0, count, 3))
     axes[0].set_ylabel("atom of the product")
-    figure.colorbar(shown, ax=axes[:2], label="attention", location="bottom", shrink=0.6)
+    figure.colorbar(shown, ax=axes[:2], label="attention / largest of the row", location="bottom", shrink=0.6)
     levels = accuracy.pivot(index="layer", columns="head", values="accuracy")
-    shown = plots.matrix(
-        axes[2], 100 * levels.to_numpy(), 100, digits=0, rows=levels.index, columns=levels.columns
-    )
+    percent = 100 * levels.to_numpy()
+    shown = plots.matrix(axes[2], percent, 100, digits=0, rows=levels.index, columns=levels.columns)
     axes[2].set(title="atoms mapped rightly [%]", xlabel="head", ylabel="layer")
     figure.colorbar(shown, ax=axes[2], location="bottom", shrink=0.8)
     return figure, {"map": found, "accuracy": accuracy}
