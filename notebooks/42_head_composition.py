@@ -260,6 +260,8 @@ lost = dcmha.what_is_lost()
 text, random = (lost.xs(name, level="text") for name in ("held_out", "random"))
 assert len(text.loc["DCMHA"]) == 9 and (text.loc["DCMHA"]["pre, layer 2"] > text.loc["DCMHA"]["best head"]).all()
 assert (text.loc["DCMHA"]["best head"] < text.loc["MHA"]["best head"]).all()  # in all nine pairs
+parts = dcmha.language_table("ablations").query("layer == 2 and text == 'held_out' and part.str.startswith('pre: ') and part != 'pre: all'")
+assert (parts.loc[parts.groupby("run")["effect"].idxmax(), "part"] == "pre: query low rank").to_numpy().sum() == 9
 one, plain = (random.loc[name, "random repeats", 1] for name in ("DCMHA", "MHA"))
 assert one["pre, layer 2"] > 5 and one["best head of layer 2"] < 0.5 and plain["best head"] > 2
 shown = {"text, least of nine": text.groupby("heads").min(), "text, most of nine": text.groupby("heads").max()}
@@ -267,7 +269,7 @@ shown["random tokens: random repeats, seed 1"] = pd.DataFrame({"DCMHA": one, "MH
 pd.concat(shown).round(2)
 
 # %% [markdown]
-# **Notice.** On text, in every one of nine DCMHA models, leaving out pre-compose of layer 2 costs more than the most important of all 24 heads does (ABL1), and the most important head costs less than that of its plain twin: single heads are more dispensable, the composition is not. (C = I puts every layer behind it into a state that it never saw, so that such an ablation may overstate.)
+# **Notice.** On text, in every one of nine DCMHA models, leaving out pre-compose of layer 2 costs more than the most important of all 24 heads does (ABL1), and the most important head costs less than that of its plain twin: single heads are more dispensable, the composition is not. Of its four branches the query's low rank is worth most, in all nine. (C = I puts every layer behind it into a state that it never saw, so that such an ablation may overstate.)
 #
 # On random tokens, in the one model that has induction, pre-compose of layer 2 is worth 7.6 nats and no head of that layer more than .3, while a single plain head is worth 3.4: **the composition carries the induction**, and all heads have it.
 #
