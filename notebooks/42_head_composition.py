@@ -6,7 +6,7 @@
 # Paper: DCMHA / DCFormer (ICML 2024, arXiv 2405.08553), its Figure 2 and the claims of its abstract; of the rest of the paper nothing could be read. About one minute to run on two CPU cores, 30 minutes to read: the trainings were made before.
 #
 # **中文摘要。** [41](41_composing_heads.ipynb) 讲的是公式，本笔记看训练好的模型。先用十行代码写出一对词元的组合矩阵 C(i, j) 以及“哪个头给哪个头多少”，再用它看一个读 Python 代码的小语言模型：softmax 前的组合在后两层大半是所有词元对共有的固定部分，softmax 后的组合更依赖词元；原始分数的各个头几乎一样，组合之后才分开。
-# 然后是 18 个等参数模型的如实结果：按这里的训练方法，DCMHA 的损失在九组对照中全部落后于普通多头注意力，归纳头（induction）也常常没有形成；在形成了归纳头的模型里，它出现在组合之后，而不在原始分数里。所以这里不能声称任何计算倍数。
+# 然后是 18 个等参数模型的如实结果：按这里的训练方法，DCMHA 的损失在九组对照中全部落后于普通多头注意力，归纳头（induction）也常常没有形成；在唯一形成了归纳头的那个模型里，它出现在组合之后，而不在原始分数里。所以这里不能声称任何计算倍数。
 # 接着对普通模型问同样的问题：只看权重的组合分数能否预测两个头真正的相互作用？最后用一个真正训练过的化学反应模型当裁判，它的 5 号头会做原子映射：哪些工具能找到它？你也可以换上自己的 Hugging Face 模型或 DCFormer。
 #
 # ## What you will see
@@ -179,6 +179,7 @@ spectra = dcmha.language_table("spectra")
 everywhere = spectra[spectra["pairs"] == "all"].pivot(index="run", columns=["where", "layer"], values="static")
 assert len(everywhere) == 9 and everywhere["pre"][[1, 2]].min(axis=None) > 0.6
 assert everywhere["post"][2].max() < 0.5 and everywhere[[("pre", 0), ("post", 0)]].max(axis=None) < 0.5
+assert spectra[spectra["pairs"] == "all"]["effective_rank"].between(4.3, 6.5).all()
 own = spectra[(spectra["run"] == "language-dcmha-random-1") & (spectra["layer"] == 2)].set_index(["where", "pairs"])
 sigma = own[["sigma_1", "sigma_2", "sigma_3", "effective_rank", "static"]]
 ratio = own["sigma_1"] / own["sigma_2"]
@@ -187,7 +188,7 @@ assert np.allclose(own.xs("induction", level="pairs")["sigma_1"], own.xs("other"
 display(figure, everywhere.agg(["min", "max"]).round(2), sigma.round(1))
 
 # %% [markdown]
-# **Notice.** The pictures are means of C − I over all pairs of this text, with the shared part above each; the first table has the shared part on held-out text, its range over all **nine** trainings. In layers 1 and 2 more than 60 % of pre-compose is one fixed matrix in every training, less than half of it depends on the pair; post-compose of layer 2 is the other way round (23 to 47 % shared), and layer 0 is mostly dynamic on both sides. The *effective rank* (exponential of the entropy of the singular values) of a single C − I is 4.4 to 6.4 of 8: gates are diagonal and have full rank.
+# **Notice.** The pictures are means of C − I over all pairs of this text, with the shared part above each; the first table has the shared part on held-out text, its range over all **nine** trainings. In layers 1 and 2 more than 60 % of pre-compose is one fixed matrix, in every training. Post-compose of layer 2 depends more on the tokens (23 to 47 % shared), and so do both compositions of layer 0 (14 to 45 %). The *effective rank* (exponential of the entropy of the singular values) of a single C − I is 4.4 to 6.4 of 8: gates are diagonal and have full rank.
 #
 # The second table is this model alone, layer 2. On sequences of random tokens that come twice, the mean C is near rank one, with a first singular value of 16 and 32 where text has 5 and 3. But this is the same at pairs without induction ("other"): the composition has learned a *regime* for such sequences, and does not single out the pairs.
 #
@@ -230,7 +231,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.dcmha.head_patterns`](../lib/marginalia/figures/dcmha.py).
 #
-# **Notice.** Plain heads: induction on random tokens in all six trainings with repeats (.80 to .84 and .39 to .40), weak in the three without. DCMHA: in one of nine, and there it is .94 after pre-compose and .04 in the raw scores. The previous-token pattern is in all nine DCMHA models, and in each pre-compose makes it more than twice as strong as the raw scores have it. So a tool that reads only queries and keys sees little of what such a model does.
+# **Notice.** Plain heads: induction on random tokens in all six trainings with repeats (.80 to .84 and .39 to .40), weak in the three without. DCMHA: in one of nine, and there it is .94 after pre-compose and .04 in the raw scores. The previous-token pattern is in all nine DCMHA models (.48 to .82 after pre-compose), and in each pre-compose makes it more than twice as strong as the raw scores have it. So a tool that reads only queries and keys sees little of what such a model does.
 #
 # **Loss.** All 27 trainings: nine of plain heads, nine of DCMHA, and nine of DCMHA whose compositions learned at a third of the rate. (That rate was chosen among five settings on a seed of its own, 1,000 steps; they differed by at most .07 nats. These nine were broken off at step 2,400, and no weights were kept.)
 #
@@ -259,7 +260,7 @@ display(figure, end.dropna(axis=1).round(3).T, same.round(3).T)
 lost = dcmha.what_is_lost()
 text, random = (lost.xs(name, level="text") for name in ("held_out", "random"))
 assert len(text.loc["DCMHA"]) == 9 and (text.loc["DCMHA"]["pre, layer 2"] > text.loc["DCMHA"]["best head"]).all()
-assert (text.loc["DCMHA"]["best head"] < text.loc["MHA"]["best head"]).all()  # in all nine pairs
+assert (text.loc["DCMHA"]["best head"] < text.loc["MHA"]["best head"]).sum() == 8  # of nine pairs
 parts = dcmha.language_table("ablations").query("layer == 2 and text == 'held_out' and part.str.startswith('pre: ') and part != 'pre: all'")
 assert (parts.loc[parts.groupby("run")["effect"].idxmax(), "part"] == "pre: query low rank").to_numpy().sum() == 9
 one, plain = (random.loc[name, "random repeats", 1] for name in ("DCMHA", "MHA"))
@@ -269,7 +270,7 @@ shown["random tokens: random repeats, seed 1"] = pd.DataFrame({"DCMHA": one, "MH
 pd.concat(shown).round(2)
 
 # %% [markdown]
-# **Notice.** On text, in every one of nine DCMHA models, leaving out pre-compose of layer 2 costs more than the most important of all 24 heads does (ABL1), and the most important head costs less than that of its plain twin: single heads are more dispensable, the composition is not. Of its four branches the query's low rank is worth most, in all nine. (C = I puts every layer behind it into a state that it never saw, so that such an ablation may overstate.)
+# **Notice.** On text, in every one of nine DCMHA models, leaving out pre-compose of layer 2 costs more than the most important of all 24 heads does (.39 to .56 nats against .10 to .23), and in eight of nine pairs the most important head costs less than that of its plain twin: single heads are more dispensable, the composition is not. Of its four branches the query's low rank is worth most, in all nine. (C = I puts every layer behind it into a state that it never saw, so that such an ablation may overstate.)
 #
 # On random tokens, in the one model that has induction, pre-compose of layer 2 is worth 7.6 nats and no head of that layer more than .3, while a single plain head is worth 3.4: **the composition carries the induction**, and all heads have it.
 #
@@ -289,7 +290,7 @@ assert {(*row,) for row in data.head(4)[["kind", "head 1", "head 2"]].to_numpy()
 again = repeated(torch.randint(1, 1024, (8, 64), generator=torch.Generator().manual_seed(0)))  # 64 random tokens, twice
 live = [((1, 6), (2, 5)), ((1, 7), (2, 5))]
 found = pairwise_ablation(twin, lambda model: token_losses(model, again)[:, 64:].mean(), live)
-print("interaction on random tokens, second time:", dict(zip(live, found.numpy().round(3), strict=True)))
+print("interaction on random tokens, second time:", dict(zip(live, [round(value, 3) for value in found.tolist()], strict=True)))
 display(data.head(6).round(2), figure)
 
 # %% [markdown]
