@@ -62,7 +62,8 @@ def explorer_of(page):
                 torch.nn.init.normal_(weight, std=0.1)
         explorer = CompositionExplorer(model, TOKENS, list("abcdefg"))
         texts = {
-            name: base64.b64encode(getattr(explorer, name)).decode() for name in ("maps", "bases", "vectors")
+            name: base64.b64encode(getattr(explorer, name)).decode()
+            for name in ("maps", "masks", "bases", "vectors")
         }
         page.evaluate(DATA, [explorer.facts, texts])
         return explorer

@@ -111,6 +111,21 @@ def test_a_window_masks_too():
     np.testing.assert_array_equal(np.isnan(explorer.shown), ~seen)
 
 
+def test_what_no_head_attends_to_is_not_masked():
+    """Scores so far apart that weights underflow."""
+    model = lively()
+    for layer in model.layers:
+        layer.attention.wqkv.weight.data *= 100
+    explorer = CompositionExplorer(model, TOKENS, LABELS, where="post", map="before")
+    np.testing.assert_array_equal(np.isnan(explorer.shown), ~np.tri(10, dtype=bool))
+    assert (explorer.shown == 0).any()
+
+
+def test_without_a_mask_all_pairs_are_there():
+    explorer = CompositionExplorer(lively(causal=False), TOKENS, LABELS)
+    assert np.isfinite(explorer.shown).all()
+
+
 @pytest.mark.parametrize(
     ("name", "bad", "told"),
     [

@@ -150,6 +150,14 @@ def test_chunks_change_nothing(monkeypatch, options, rows, name):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+def test_what_is_recorded_comes_in_one_call(monkeypatch):
+    ours, x = layer(causal=True), torch.randn(B, T, D).double()
+    whole = recorded(ours, x)
+    monkeypatch.setitem(attention.CHUNK, "cpu", 2 * B * H * T)
+    for name, tensor in recorded(ours, x).items():
+        assert tensor.shape == (B, H, T, T) and torch.equal(tensor, whole[name])
+
+
 @pytest.mark.parametrize("name", ["MHA", *MIXED])
 @pytest.mark.parametrize("windows", [(None,), (4, None)])
 def test_cache_equals_the_full_pass(name, windows):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 import traitlets
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -35,9 +35,9 @@ CHOICE = ("layer", "where", "pair", "term", "map", "head", "threshold")
 class CompositionExplorer(Explorer):
     """Composition of heads for a pair of tokens: C(i, j) - I in its terms, heads before and after, flows.
 
-    `model` is a `heads.TinyTransformer`, or another model whose layers have the modules `attention.pre` and
-    `attention.post`; it runs once, on `tokens`, (T,) or (1, T). `labels` are the T tokens as text. There is
-    room for 128 tokens, and for fewer where the maps of all layers and heads would be more than 6 MB.
+    `model` is a `heads.TinyTransformer`, or another model with a `heads.DCMHAttention` named `attention` in
+    each layer; it runs once, on `tokens`, (T,) or (1, T). `labels` are the T tokens as text. There is room
+    for 128 tokens, and for fewer where the maps of all layers and heads would be more than 6 MB.
 
     Traits can be read, set, and given by name. `layer`: the last by default. `where`: "pre", scores before
     mask and softmax, or "post", weights. `pair`: i asks, j is attended to; by default two tokens that
@@ -63,18 +63,21 @@ class CompositionExplorer(Explorer):
     # What the view draws, and what its Reset goes back to; set once.
     facts = traitlets.Dict().tag(sync=True)
     given = traitlets.Dict().tag(sync=True)
-    maps = traitlets.Bytes().tag(sync=True)  # float32, (L, 2, H, T, T): scores and weights before composition
-    bases = traitlets.Bytes().tag(sync=True)  # float32, (L, 2, H, H): base - I
-    vectors = traitlets.Bytes().tag(sync=True)  # float32, (L, 2, T, 4 R + 2, H): w_q1, w_q2, w_qg, w_k1, ...
+    maps = traitlets.Bytes().tag(sync=True)  # float32, (2, L, H, T, T): scores and weights before composition
+    masks = traitlets.Bytes().tag(sync=True)  # float32, (L, T, T): 1 where a pair is allowed
+    bases = traitlets.Bytes().tag(sync=True)  # float32, (2, L, H, H): base - I
+    vectors = traitlets.Bytes().tag(sync=True)  # float32, (2, L, T, 4 R + 2, H): w_q1, w_q2, w_qg, w_k1, ...
 
     def __init__(self, model: nn.Module, tokens: Int[np.ndarray, " T"], labels: Sequence[str], **choice):
         if len(labels) > MOST:
             raise ValueError(f"tokens: at most {MOST} can be shown, not {len(labels)}; choose a part of them")
-        calls = _calls(model, tokens, len(labels))
-        self._terms = [call.inputs["terms"] for call in calls]
-        self._before = np.stack([call.inputs["A"][0].float().cpu() for call in calls])  # (2 L, H, T, T)
-        self._after = np.stack([call.output[0].float().cpu() for call in calls])
+        pre, post, softmax = _calls(model, tokens, len(labels))
+        self._terms = [call.inputs["terms"] for call in pre + post]
+        self._before = np.stack([call.inputs["A"][0].float().cpu() for call in pre + post])  # (2 L, H, T, T)
+        self._after = np.stack([call.output[0].float().cpu() for call in pre + post])
         units, heads, count, _ = self._before.shape
+        masks = [True if call.inputs["mask"] is None else call.inputs["mask"].cpu() for call in softmax]
+        self._masks = np.stack([np.broadcast_to(mask, (1, 1, count, count))[0, 0] for mask in masks])
         if self._before.nbytes > BUDGET:
             most = int((BUDGET / (4 * units * heads)) ** 0.5)
             told = f"{units // 2} layers of {heads} heads leave room for {most}, not {count}"
@@ -83,6 +86,7 @@ class CompositionExplorer(Explorer):
         rank = max((part.shape[2] for part in reads), default=0)
         arrays = {
             "maps": self._before,
+            "masks": self._masks,
             "bases": np.stack([self._branches(unit, (0, 0))["base"] for unit in range(units)]),
             "vectors": np.stack([_vectors(terms, count, rank, heads) for terms in self._terms]),
         }
@@ -101,7 +105,7 @@ class CompositionExplorer(Explorer):
             self.map = "before"  # there is no change to see
         if "pair" not in choice:
             size = abs(self._before if plain else self._after - self._before)[self._unit].sum(0)
-            best = np.where(self._allowed & ~np.eye(count, dtype=bool), size, -1).argmax()
+            best = np.where(self._masks[self.layer] & ~np.eye(count, dtype=bool), size, -1).argmax()
             self.pair = [int(at) for at in np.unravel_index(best, size.shape)]
         self.given = {name: getattr(self, name) for name in CHOICE}
 
@@ -118,11 +122,6 @@ class CompositionExplorer(Explorer):
     def _unit(self) -> int:
         """Where the chosen layer's scores or weights lie in the arrays."""
         return WHERE.index(self.where) * self.facts["shape"][0] + self.layer
-
-    @property
-    def _allowed(self) -> Bool[np.ndarray, "T T"]:
-        """Which pairs the mask of the chosen layer lets through: where any head has a weight."""
-        return self._before[len(self._terms) // 2 + self.layer].any(0)
 
     def _branches(self, unit: int, pair: Sequence[int]) -> dict[str, Float[np.ndarray, "H H"]]:
         """The five terms of C - I."""
@@ -150,7 +149,7 @@ class CompositionExplorer(Explorer):
         maps = {"before": before, "after": after, "change": after - before}[self.map]
         if self.head < 0:
             maps = (abs(maps) if self.map == "change" else maps).mean(0, keepdims=True)
-        return np.where(self._allowed, maps[self.head], np.nan)
+        return np.where(self._masks[self.layer], maps[self.head], np.nan)
 
     def summary(self) -> str:
         """What is chosen, how far C is from the identity, by which term most, and which head changes most."""
@@ -183,9 +182,8 @@ class CompositionExplorer(Explorer):
         labels = [repr(label).replace("$", r"\$") for label in self.facts["labels"]]
         axes = figure.subplots()
         image = plots.matrix(axes, shown, np.nanmax(abs(shown)) or 1, diverging=True)
-        axes.axhline(i, color="0.4", linewidth=0.6)
-        axes.axvline(j, color="0.4", linewidth=0.6)
-        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1.5, clip_on=False))
+        axes.plot([-0.5, j, j], [i, i, -0.5], color="0.4", linewidth=0.8)
+        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.5))
         axes.set(box_aspect=1, xlabel="key j", ylabel="query i")
         axes.set_xticks([j], [f"{j} {labels[j]}"])
         axes.set_yticks([i], [f"{i} {labels[i]}"], rotation=90, va="center")
@@ -203,7 +201,7 @@ class CompositionExplorer(Explorer):
             image = plots.matrix(axes, each, limit, diverging=True)
             axes.set_box_aspect(1)
             axes.set_title({"all": f"C{self.pair} − I", "base": "base − I"}.get(name, name), fontsize=7.5)
-            color = style.PALETTE["vermilion"] if name == self.term else "0.6"
+            color = style.PALETTE["vermilion"] if name == self.term else "0.8"
             axes.spines[:].set(visible=True, color=color, linewidth=1.6)
         panels[3].set(ylabel="gives", xlabel="receives")
         figure.colorbar(image, ax=list(panels))
@@ -226,8 +224,8 @@ class CompositionExplorer(Explorer):
         plots.flows(middle, matrix, self.threshold)
 
 
-def _calls(model: nn.Module, tokens: Int[np.ndarray, " T"], count: int) -> list[Call]:
-    """One run of the model: calls of `pre` in all layers, then of `post`."""
+def _calls(model: nn.Module, tokens: Int[np.ndarray, " T"], count: int) -> list[list[Call]]:
+    """One run of the model: calls of `pre`, of `post` and of `softmax`, by layer."""
     import torch
 
     from marginalia.record import evaluating, record
@@ -235,9 +233,9 @@ def _calls(model: nn.Module, tokens: Int[np.ndarray, " T"], count: int) -> list[
     tokens = torch.as_tensor(tokens).reshape(1, -1)
     if tokens.shape[1] != count:
         raise ValueError(f"labels: expected one for each of {tokens.shape[1]} tokens, not {count}")
-    with evaluating(model), record(model, ("*attention.pre", "*attention.post")) as seen:
+    with evaluating(model), record(model, [f"*attention.{p}" for p in ("pre", "post", "softmax")]) as seen:
         model(tokens)
-    return [call for (call,) in seen.values()]
+    return np.reshape([call for (call,) in seen.values()], (3, -1)).tolist()
 
 
 def _vectors(terms: CompositionTerms, tokens: int, rank: int, heads: int) -> Float[np.ndarray, "T 4*R+2 H"]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import time
 from itertools import product
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
+from torch import Tensor, nn
 
 from marginalia import plots
+from marginalia.heads import VARIANTS, DCMHAttention
 from marginalia.heads.inspection import (
     HeadWeights,
     composition_scores,
@@ -19,9 +28,202 @@ from marginalia.heads.inspection import (
     random_baseline,
 )
 from marginalia.plots import NEUTRAL, panels
-from marginalia.record import Call, evaluating
+from marginalia.record import Call, evaluating, record
 from marginalia.store import read_table
-from marginalia.style import CYCLE, PALETTE, WIDTH
+from marginalia.style import CYCLE, DIVERGING, PALETTE, WIDTH
+
+BRANCH_COLORS = {  # what the query token decides is blue, what the key token decides vermilion
+    "base": NEUTRAL,
+    "query low rank": PALETTE["blue"],
+    "query gate": PALETTE["blue"],
+    "key low rank": PALETTE["vermilion"],
+    "key gate": PALETTE["vermilion"],
+}
+
+
+def example() -> tuple[DCMHAttention, Float[Tensor, "1 T D"]]:
+    """An untrained causal layer of 4 heads and width 32, and six tokens for it.
+
+    Its composition weights are drawn larger than at the start of a training, so that all branches show.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layer = DCMHAttention(32, 4, causal=True)
+        nn.init.normal_(layer.wqkv.weight, std=0.25)
+        for side in (layer.pre.query, layer.pre.key, layer.post.query, layer.post.key):
+            nn.init.normal_(side.W_2, std=0.05)
+            nn.init.normal_(side.W_g, std=0.12)
+        return layer.eval(), torch.randn(1, 6, 32)
+
+
+def architecture(
+    layer: DCMHAttention | None = None, x: Float[Tensor, "1 T D"] | None = None, i: int = 5, j: int = 3
+) -> tuple[Figure, dict[str, pd.DataFrame]]:
+    """Figure 2: (a) a layer with its two compositions, (b) the branches of the first one for a pair.
+
+    All of it is what goes through `layer` for tokens x, by default those of `example`; token i asks, j is
+    attended to. Returns (figure, data): data["maps"] with columns head, i, j, S, S′ (composed), P, P′;
+    data["branches"] with a row for each branch and for their sum S′, a column a head.
+    """
+    if layer is None or x is None:
+        layer, x = example()
+    with evaluating(layer), record(layer, ["pre", "post"]) as seen:
+        layer(x)
+    (pre,), (post,) = seen["pre"], seen["post"]
+    maps = {"S": pre.inputs["A"], "S′": pre.output, "P": post.inputs["A"], "P′": post.output}
+    maps = {name: one[0].numpy() for name, one in maps.items()}  # (H, T, S)
+    terms, A = pre.inputs["terms"], pre.inputs["A"][0, :, i, j]
+    parts = {name: (A @ C[0]).numpy() for name, C in terms.branches(i, j).items()}
+    between = [  # what a branch holds before it writes to the heads: all scores, R numbers, or a gate a head
+        ("$A_{ij}$", A, "× base"),
+        ("$A_{ij} w_{q1}$", terms.w_q1[0, i] @ A, "× $w_{q2}$"),
+        ("$w_{qg}$", terms.w_qg[0, i], "× $A_{ij}$"),
+        ("$A_{ij} w_{k1}$", terms.w_k1[0, j] @ A, "× $w_{k2}$"),
+        ("$w_{kg}$", terms.w_kg[0, j], "× $A_{ij}$"),
+    ]
+
+    figure = plt.figure(figsize=(WIDTH["page"], 5.5), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.4))
+    bold = {"x": 0.01, "ha": "left", "fontsize": 9, "weight": "bold"}
+    top.suptitle("(a) scores of all heads on their way to composed weights", **bold)
+    bottom.suptitle(
+        f"(b) first Compose, framed pair (i = {i}, j = {j}): five branches, {len(A)} heads", **bold
+    )
+    _layer(top.subplots(1, 7, width_ratios=(1, 0.5, 1, 0.5, 1, 0.5, 1)), maps, i, j)
+    upper, lower = bottom.subplots(2, 6)
+    reach = 1.1 * max(np.abs(each).max() for each in (A.numpy(), *parts.values(), maps["S′"][:, i, j]))
+    for above, below, name, (label, values, then) in zip(upper, lower, parts, between, strict=False):
+        color, limit = BRANCH_COLORS[name], 1 if "gate" in name else reach if name == "base" else None
+        _bars(above, values.numpy(), color, limit)
+        _bars(below, parts[name], color, reach)
+        above.set_title(name.replace(" ", "\n", 1), fontsize=8)
+        above.set_xlabel(label, fontsize=8)
+        below.set_title(then, fontsize=8, loc="center")
+    plots.matrix(upper[5], terms.matrix(i, j)[0].numpy(), diverging=True)
+    upper[5].set_title("all in one:\n$C(i, j)$", fontsize=8)
+    upper[5].set_xlabel("from row\nto column", fontsize=7)
+    _bars(lower[5], maps["S′"][:, i, j], "black", reach)
+    lower[5].set_title("$A\u2032_{ij}$", fontsize=8, loc="center")
+    plots.joined(lower, "++++=", 1.14)
+
+    heads, queries, keys = maps["S"].shape
+    places = pd.MultiIndex.from_product([range(heads), range(queries), range(keys)], names=["head", "i", "j"])
+    table = pd.DataFrame({name: one.ravel() for name, one in maps.items()}, places).reset_index()
+    branches = pd.DataFrame(parts | {"S′": maps["S′"][:, i, j]}).T.rename_axis("branch")
+    return figure, {"maps": table, "branches": branches}
+
+
+def _layer(row: np.ndarray, maps: dict[str, np.ndarray], i: int, j: int) -> None:
+    """Maps (H, T, S) by name into axes 0, 2, 4, 6, the steps between them into 1, 3, 5."""
+    titles = {"S": "scores S", "S′": "composed S′", "P": "weights P", "P′": "composed P′"}
+    for axes, (name, title) in zip(row[::2], titles.items(), strict=True):
+        heads, queries, keys = maps[name].shape
+        limit = max(np.abs(each).max() for other, each in maps.items() if other[0] == name[0])
+        wide = math.ceil(math.sqrt(heads))
+        size = (wide * (keys + 1) - 1, -(-heads // wide) * (queries + 1) - 1)
+        for head, one in enumerate(maps[name]):
+            y, x = head // wide * (queries + 1), head % wide * (keys + 1)
+            axes.imshow(one, DIVERGING, vmin=-limit, vmax=limit, extent=(x, x + keys, y + queries, y))
+            for place, color in (((x, y), keys, queries), "0.75"), (((x + j, y + i), 1, 1), "black"):
+                axes.add_patch(Rectangle(*place, fill=False, ec=color, lw=1, clip_on=False))
+        plots.bare(axes, size)
+        axes.spines[:].set_visible(False)
+        axes.set_title(title, fontsize=8)
+        axes.set_xlabel(f"colours to ±{limit:.2g}", fontsize=7)
+    for axes, text in zip(row[1::2], ("Compose", "mask,\nsoftmax", "Compose"), strict=True):
+        axes.axis("off")
+        look = {"transform": axes.transAxes, "ha": "center", "va": "center", "fontsize": 7.5}
+        color = PALETTE["purple"] if text == "Compose" else NEUTRAL
+        axes.text(0.5, 0.5, text, bbox={"boxstyle": "round,pad=0.4", "fc": "white", "ec": color}, **look)
+        if text == "Compose":
+            arrow = {"arrowstyle": "-|>", "color": color}
+            axes.annotate("$x_i, x_j$", (0.5, 0.4), (0.5, 0.12), "axes fraction", arrowprops=arrow, **look)
+
+
+def _bars(axes: Axes, values: np.ndarray, color: str, limit: float | None) -> None:
+    """A bar a head (or a rank), from 1; limit: of the axis, both ways; None: that of the values."""
+    axes.bar(range(1, len(values) + 1), values, color=color, width=0.7, lw=0)
+    axes.axhline(0, color="0.5", lw=0.8)
+    limit = 1.1 * np.abs(values).max() if limit is None else limit
+    axes.set(ylim=(-limit, limit), xticks=range(1, len(values) + 1) if len(values) < 9 else [])
+    axes.tick_params(labelsize=7, pad=1)
+    axes.locator_params(axis="y", nbins=3)
+    axes.grid(axis="x", visible=False)
+
+
+SHAPES = {  # name -> width D, heads H; from the registry, of published checkpoints, of models trained here
+    "405M": (1024, 16),
+    "1.4B": (2048, 32),
+    "DCFormer-2.8B": (2560, 32),
+    "DCPythia-6.9B": (4096, 32),
+    "language model, here": (128, 8),
+    "retrieval, here": (32, 4),
+}
+
+
+def costs(shape: tuple[int, int, int] | None = None) -> tuple[Figure, pd.DataFrame]:
+    """What two compositions of rank 2 add to a layer of 12 D² parameters: shares, by formula.
+
+    Left: parameters against the width of a head; right: additions and multiplications a token of a forward
+    pass, against the number of keys S. shape: D, H and tokens T of a model of yours. Returns (figure, data):
+    model, D, H, D_h and the shares `parameters`, `cache` (factors of the key side beside keys and values) and
+    `cache_dense` (two H x H matrices in their place), then `operations_S` at 512, 2048, 8192 (and T) keys.
+    """
+    shapes = SHAPES | ({"yours": shape[:2]} if shape else {})
+    keys = sorted({512, 2048, 8192, *(shape[2:] if shape else ())})
+    D, H = np.array(list(shapes.values())).T
+    added = 20 * D * H + 64 * H**2
+
+    def operations(S):  # the weights of the composition are made, then applied to S keys
+        return (2 * added + 40 * H * S) / (24 * D**2 + 4 * D * S)
+
+    table = pd.DataFrame({"model": list(shapes), "D": D, "H": H, "D_h": D // H})
+    table = table.assign(parameters=added / (12 * D**2), cache=10 * H / (2 * D), cache_dense=H**2 / D)
+    table = table.assign(**{f"operations_{S}": operations(S) for S in keys})
+
+    figure, (left, right) = panels(2, 2, 2.9)
+    grid, S = np.geomspace(6, 160), np.geomspace(128, 16384)
+    left.plot(grid, 5 / (3 * grid), color=NEUTRAL, lw=1, label="5 / (3 $D_h$), without 64 H²")
+    for k, row in table.iterrows():
+        color = "black" if row["model"] == "yours" else CYCLE[k]
+        left.plot(row["D_h"], row["parameters"], "o", color=color)
+        right.plot(S, [operations(one)[k] for one in S], color=color, label=row["model"])
+    for axes, label, top in ((left, "width of a head, $D_h$", 0.5), (right, "keys S", 2)):
+        axes.set(xscale="log", yscale="log", xlabel=label, ylim=(0.01, top), yticks=[0.01, 0.03, 0.1, 0.3])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+        axes.minorticks_off()
+    left.set(ylabel="parameters added to a layer")
+    left.set_xticks([8, 16, 64, 128], [8, 16, 64, 128])
+    left.legend(loc="upper right")
+    right.set(ylabel="operations added to a layer", yticks=[0.01, 0.1, 1])
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure, table
+
+
+def speed() -> tuple[Figure, pd.DataFrame]:
+    """How many times longer than plain heads compositions take on this machine: one attention, forward.
+
+    D = 512, H = 8, one sequence, no causal mask; the best of four runs made in turn. Returns (figure, data)
+    with columns tokens, heads (a name of `VARIANTS`), milliseconds and ratio.
+    """
+    names = ("MHA", "talking heads", "query-wise", "DCMHA")
+    layers, rows = {name: DCMHAttention(512, 8, VARIANTS[name]) for name in names}, []
+    for tokens in (256, 512, 1024):
+        x, best = torch.randn(1, tokens, 512), dict.fromkeys(layers, math.inf)
+        for _ in range(4):
+            for name, layer in layers.items():
+                started = time.perf_counter()
+                with torch.no_grad():
+                    layer(x)
+                best[name] = min(best[name], 1000 * (time.perf_counter() - started))
+        rows += [(tokens, name, one, one / best["MHA"]) for name, one in best.items()]
+    table = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds", "ratio"])
+    figure, (axes,) = panels(1, 1, 2.4)
+    for name in names:
+        axes.plot("tokens", "ratio", "o-", data=table[table["heads"] == name], label=name)
+    axes.set(xticks=[256, 512, 1024], ylim=(0, None), xlabel="tokens T = S", ylabel="time / plain heads")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure, table
 
 
 def training_speed() -> tuple[Figure, pd.DataFrame]:
@@ -327,7 +529,6 @@ def heads_of(name: str, text: str) -> tuple[Figure, pd.DataFrame, pd.DataFrame]:
     random tokens that come twice take the place of the text. Returns figure and data of
     `composition_score_maps`, and scores indexed by layer and head.
     """
-    import torch
     from transformers import AutoModel, AutoTokenizer
 
     model = AutoModel.from_pretrained(name, attn_implementation="eager")

@@ -23,5 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "projection_kernel",
         ],
         "reactions": ["load_reaction_model"],
+        "language": ["load_language"],
+        "loading": ["load_dcformer"],
     },
 )

@@ -61,7 +61,7 @@ class CompositionView {
     this.facts = model.get("facts");
     [this.layers, this.heads, this.tokens] = this.facts.shape;
     this.data = { ...this.facts };
-    for (const name of ["maps", "bases", "vectors"]) this.data[name] = floatsOf(model.get(name));
+    for (const name of ["maps", "masks", "bases", "vectors"]) this.data[name] = floatsOf(model.get(name));
     this.names = Object.keys(model.get("given"));
     this.over = null; // the pair under the pointer
     this.pointed = null; // the heads under the pointer, { n, m }; -1: any
@@ -266,6 +266,8 @@ class CompositionView {
 
   travel(by) {
     if (this.history.can(by)) this.change(this.history.step(by));
+    // a button that is disabled now would keep the keys
+    if (document.activeElement?.disabled) this.mapStage.canvas.focus({ preventScroll: true });
   }
 
   reset() { this.change(this.model.get("given")); }

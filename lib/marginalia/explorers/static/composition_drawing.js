@@ -117,7 +117,7 @@ export function drawTerms(context, { frames, pictures, terms, heads, limit, chos
 
 // ---- flows --------------------------------------------------------------------------------------------
 
-const NUMBER = 46; // pixels for a number beside its bar
+const NUMBER = 50; // pixels for a number beside its bar
 
 // Where bars, heads and flows lie: numbers, bars and heads that give, flows, heads that receive, bars, numbers.
 export function flowFrame(width, heads) {
@@ -159,10 +159,9 @@ export function drawFlows(context, { frame, flows, before, after, full, titles, 
   const all = [...before, ...after, ...full, 0];
   const scale = { low: Math.min(...all), high: Math.max(...all) };
   const bars = { frame, scale, yOf, theme };
-  drawBars(context, { ...bars, x: NUMBER, values: before, full: before, number: NUMBER - 6, align: "right",
-    head: left - 9, lit: lit?.n });
-  drawBars(context, { ...bars, x: right + 20, values: after, full, number: width - NUMBER + 6, align: "left",
-    head: right + 9, lit: lit?.m });
+  drawBars(context, { ...bars, x: NUMBER, values: before, full: before, number: NUMBER - 4, head: left - 9,
+    lit: lit?.n });
+  drawBars(context, { ...bars, x: right + 20, values: after, full, number: width, head: right + 9, lit: lit?.m });
   const title = { size: 11, weight: 600, colour: theme.ink };
   write(context, titles[0], 0, 9, title);
   write(context, titles[1], (left + right) / 2, 9, { ...title, weight: 400, align: "center" });
@@ -170,7 +169,7 @@ export function drawFlows(context, { frame, flows, before, after, full, titles, 
 }
 
 // A bar for each head from zero, with its number; a tick where all terms together end.
-function drawBars(context, { frame, x, values, full, scale, number, align, head, yOf, lit, theme }) {
+function drawBars(context, { frame, x, values, full, scale, number, head, yOf, lit, theme }) {
   const { row, bar, top } = frame;
   const xOf = (value) => x + ((value - scale.low) / (scale.high - scale.low || 1)) * bar;
   const tall = Math.min(row * 0.6, 14);
@@ -182,7 +181,7 @@ function drawBars(context, { frame, x, values, full, scale, number, align, head,
     context.fillStyle = theme.ink;
     if (full !== values) context.fillRect(xOf(full[n]) - 1, y - tall / 2 - 1, 2, tall + 2);
     const style = { size: 11, colour: theme.ink, weight: n === lit ? 700 : 400 };
-    write(context, digits(value), number, y, { ...style, align });
+    write(context, digits(value), number, y, { ...style, align: "right" });
     write(context, String(n), head, y, { ...style, align: "center" });
   });
   context.fillStyle = theme.muted;

@@ -54,7 +54,7 @@ export const through = (before, matrix) =>
   before.map((_, m) => before.reduce((sum, value, n) => sum + value * matrix[n * before.length + m], 0));
 
 // The map of a head (-1: mean of all) before composition, after it, or their difference, of which the mean is
-// that of its size. NaN where the mask forbids a pair: no head has a weight there.
+// that of its size. NaN where the mask forbids a pair.
 export function mapOf(data, choice) {
   const { shape: [, heads, tokens] } = data;
   const { head, map } = choice;
@@ -76,8 +76,8 @@ export function mapOf(data, choice) {
   return { values, limit: largestOf(there), signed: there.some((value) => value < 0) };
 }
 
-export const isAllowed = (data, { layer }, i, j) =>
-  headsAt(data, { layer, where: "post" }, i, j).some((weight) => weight !== 0);
+export const isAllowed = ({ shape: [, , tokens], masks }, { layer }, i, j) =>
+  masks[(layer * tokens + i) * tokens + j] > 0;
 
 export const normOf = (matrix) => Math.hypot(...matrix);
 
