@@ -64,7 +64,7 @@ def count_lines(text, counts):
     return counts
 '''
 OURS = DCFORMER is None and TEXT is None
-model = load_language("language-dcmha-random-1") if DCFORMER is None else heads.load_dcformer(DCFORMER)
+model = load_language("language-dcmha-random-1") if DCFORMER is None else heads.load_dcformer(DCFORMER).float()
 tokenizer = load_tokenizer() if DCFORMER is None else Tokenizer.from_file(f"{DCFORMER}/tokenizer.json")
 ids = tokenizer.encode(TEXT or EXAMPLE).ids[:127]
 labels = ["<bos>", *(tokenizer.decode([one]) for one in ids)]
@@ -117,7 +117,7 @@ copies = [(i, j) for i in range(T) for j in range(1, i) if tokens[0, j - 1] == t
 pairs = torch.tensor(copies or [(i, j) for i in range(T) for j in range(i)])  # (P, 2) of query and key
 weights = calls[L - 1, "post"].inputs["A"][0][:, pairs[:, 0], pairs[:, 1]]  # (H, P)
 i, j = pairs[weights.mean(0).argmax()].tolist()
-print(f"query {i} {labels[i]!r}, key {j} {labels[j]!r}, which follows {labels[j - 1]!r}")
+print(f"query {i} {labels[i]!r}, key {j} {labels[j]!r},", f"which follows {labels[j - 1]!r}" if copies else "as no token comes twice")
 figure, data = dcmha.composition_of_pair(calls[L - 1, "pre"], calls[L - 1, "post"], i, j)
 figures.save(figure, "extra/composition-of-a-pair", data)
 before, after, last = (each[0, :, i, j] for each in (calls[L - 1, "pre"].inputs["A"], calls[L - 1, "pre"].output, calls[L - 1, "post"].output))
@@ -127,7 +127,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.dcmha.composition_of_pair`](../lib/marginalia/figures/dcmha.py).
 #
-# **Notice.** The upper rows are $C - I$ of this pair in the last layer and the terms that it is the sum of, each row on its own colour scale; below, the numbers of all heads before and after, with what flows between them (red: gives, blue: takes away; flows under 30 % of the largest are left out). The colon of `split("\n"):` attends to the line break that followed the first `):`, where a function's body begins. C − I is dense: most of its 64 entries are above .1 in size. Before composition no score is above 2.5; after it all eight have risen, head 2's from −1.5 to 12, mostly on what heads 1 and 4 give and on the *negative* entry with which head 2 turns its own sign. After the softmax, post-compose gathers the weight in head 6 (.86 to 3.3) and makes it negative in heads 0, 2, 4 and 7.
+# **Notice.** The upper rows are $C - I$ of this pair in the last layer and the terms that it is the sum of, each row on its own colour scale; below, the numbers of all heads before and after, with what flows between them (red: gives, blue: takes away; flows under 30 % of the largest are left out). With the built-in text, the colon of `split("\n"):` attends to the line break that followed the first `):`, where a function's body begins. C − I is dense: most of its 64 entries are above .1 in size. Before composition no score is above 2.5; after it all eight have risen, head 2's from −1.5 to 12, mostly on what heads 1 and 4 give and on the *negative* entry with which head 2 turns its own sign. After the softmax, post-compose gathers the weight in head 6 (.86 to 3.3) and makes it negative in heads 0, 2, 4 and 7.
 #
 # **Maps before and after.** The same layer as whole maps: from raw scores ($\operatorname{softmax}$ without pre-compose), after pre-compose (the weights), and after post-compose. Composed weights may be negative and do not add up to 1: a row is shown divided by its sum of sizes, $\sum_j |P'_{ij}|$. That sum, the *gain*, is printed.
 
@@ -156,7 +156,7 @@ assert not OURS or score["after pre"] > 3 * score["raw"]
 figure
 
 # %% [markdown]
-# **Notice.** The four heads with most weight at the pair above, in columns; query downwards, key to the right. Raw maps wash over the past. After pre-compose heads 1 and 6 pick out single tokens nearby, and heads 2 and 4 single tokens along oblique lines: what followed copies. Post-compose gives these lines to all four heads, with either sign.
+# **Notice.** The four heads with most weight at the pair above, in columns; query downwards, key to the right. With the built-in text, raw maps wash over the past. After pre-compose heads 1 and 6 pick out single tokens nearby, and heads 2 and 4 single tokens along oblique lines: what followed copies. Post-compose gives these lines to all four heads, with either sign.
 #
 # **Static and dynamic.** How much of C − I is the same for all pairs? Split it into its mean over all pairs and the rest; the *shared* part is $\lVert \overline{C - I} \rVert^2 / \overline{\lVert C - I \rVert^2}$. At 100 % one fixed matrix would do: talking heads.
 #
@@ -371,7 +371,7 @@ display(table, needed.round(2), rank_agreement(up["q_composition"], -up["accurac
 #
 # ## 7. The explorer
 #
-# The picture below is section 2 in one view, for the pair that composition changes most: the map with the pair, C − I in its terms, and the flows. In JupyterLab it is interactive: choose another pair by a click or the arrow keys, another layer (L), scores or weights (P), a term (T), a head (H). Tokens are shown on hover, and it works at once in the browser.
+# The picture below is section 2 in one view: the map of the last layer with the pair of section 2, C − I in its terms, and the flows. In JupyterLab it is interactive: choose another pair by a click or the arrow keys, another layer (L), scores or weights (P), a term (T), a head (H). Tokens are shown on hover, and it works at once in the browser.
 
 # %%
 if MODEL is None:
@@ -383,7 +383,8 @@ else:
         print(f"{name}: {', '.join(f'{layer}.{head} {value:.2f}' for (layer, head), value in scores[name].nlargest(5).items())}")
 
 # %%
-CompositionExplorer(model, tokens, labels)
+room = min(T, int((6e6 / (8 * L * H)) ** 0.5))  # tokens for whose maps there is room in a page
+CompositionExplorer(model, tokens[:, :room], labels[:room], **({"pair": (i, j)} if i < room else {}))
 
 # %% [markdown]
 # ## Here and in the paper
@@ -408,7 +409,7 @@ CompositionExplorer(model, tokens, labels)
 
 # %%
 answer = None  # exercise 1
-check(answer, 0.8, hints={1.2: "Is row n the giver? Sum over rows.", 0.2 * -1: "What head 0 gives is missing.", 1.8: "C already holds the identity."})
+check(answer, 0.8, hints={-2.2: "Row n gives, column m receives.", -0.2: "What head 0 gives is missing, or the identity, which C holds, is added again.", 1: "What head 1 keeps is missing."})
 answer = None  # exercise 2
 check(answer, 0.5, hints={1: "The mean is I / 2, not I.", 0.25: "Divide by the mean squared norm, not by the largest."})
 interaction = None  # exercise 3
