@@ -371,7 +371,7 @@ display(table, needed.round(2), rank_agreement(up["q_composition"], -up["accurac
 #
 # ## 7. The explorer
 #
-# The picture below is section 2 in one view: the map of the last layer with the pair of section 2, C − I in its terms, and the flows. In JupyterLab it is interactive: choose another pair by a click or the arrow keys, another layer (L), scores or weights (P), a term (T), a head (H). Tokens are shown on hover, and it works at once in the browser.
+# The picture below is section 2 in one view: the map of the last layer with the pair of section 2, C − I in its terms, and the flows (here the entries of C − I; in section 2, times the number of the head that gives). In JupyterLab it is interactive: choose another pair by a click or the arrow keys, another layer (L), scores or weights (P), a term (T), a head (H). Tokens are shown on hover, and it works at once in the browser.
 
 # %%
 if MODEL is None:
