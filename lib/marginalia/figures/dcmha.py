@@ -429,7 +429,9 @@ def vision() -> tuple[Figure, pd.DataFrame]:
 # --- Ours: what the heads of trained models do (notebook 42)
 
 KINDS = {"mha": "MHA", "dcmha": "DCMHA", "slow": "DCMHA, lower rate"}  # in names of runs -> in figures
-KIND_COLORS = VARIANT_COLORS | {"DCMHA, lower rate": PALETTE["green"]}
+KIND_COLORS = {name: VARIANT_COLORS[name] for name in ("MHA", "DCMHA")} | {
+    "DCMHA, lower rate": PALETTE["green"]
+}
 REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repeats"}
 
 
