@@ -146,7 +146,9 @@ def test_heads_of_a_model_without_tokenizer(tmp_path, capsys):
     )
     BertModel(config).save_pretrained(tmp_path)
     _, largest, scores = dcmha.heads_of(str(tmp_path), "some text")
-    assert "random tokens" in capsys.readouterr().out
+    assert "Random tokens" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no model is there"):
+        dcmha.heads_of(str(tmp_path / "none"), "some text")
     assert len(largest) == 3 * 3 * 3 and scores.shape == (6, 4) and scores.notna().all(axis=None)
     assert (scores["like others"] <= 1 + 1e-6).all()
 

@@ -635,7 +635,7 @@ def composition_score_maps(weights: HeadWeights) -> tuple[Figure, pd.DataFrame]:
     for panel, kind in zip(axes, "qkv", strict=True):
         scores = composition_scores(weights, kind)[:-1, :, 1:] / random_baseline(width)
         scores = scores.flatten(2).flatten(0, 1).numpy()  # of the layers 0 to L - 2 with 1 to L - 1
-        figure.colorbar(plots.matrix(panel, scores), ax=panel, location="bottom")
+        figure.colorbar(plots.matrix(panel, scores), ax=panel, location="bottom", label="times random")
         panel.set(title=f"{kind.upper()}-composition", xlabel="head 2 reads", box_aspect=1)
         step = heads * max(1, layers // 6)
         panel.set_xticks(range(0, scores.shape[1], step), names[heads::step])
@@ -656,13 +656,14 @@ def score_predictions() -> tuple[Figure, pd.DataFrame]:
     titles = {"held_out": "held-out text", "random": "random tokens, second time"}
     figure, axes = panels(2, 2, 3.4, sharey=True)
     order = [f"{kind}-{name}" for name in ("composition", "kernel") for kind in "qkv"]
+    colors = PALETTE["grey"], PALETTE["orange"], PALETTE["purple"]  # not those of kinds of heads
     for panel, (text, title) in zip(axes, titles.items(), strict=True):
         for k, (repeats, seed) in enumerate(product(REPEATS.values(), range(3))):
             own = table[(table[["text", "repeats", "seed"]] == [text, repeats, seed]).all(axis=1)]
-            plots.intervals(panel, own, "rho", "score", CYCLE[k // 3], (k - 4) * 0.085, order=order)
+            plots.intervals(panel, own, "rho", "score", colors[k // 3], (k - 4) * 0.085, order=order)
         panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction", title=title)
     marks = {
-        name: {"color": color, "marker": "o"} for name, color in zip(REPEATS.values(), CYCLE, strict=False)
+        name: {"color": color, "marker": "o"} for name, color in zip(REPEATS.values(), colors, strict=True)
     }
     plots.legend(figure, marks)
     return figure, table
@@ -706,19 +707,23 @@ def heads_of(name: str, text: str) -> tuple[Figure, pd.DataFrame, pd.DataFrame]:
     """The heads of a reader's Hugging Face model: composition scores, patterns and how alike maps are.
 
     name: folder or hub name of a family that `heads.inspection` reads. Without a tokenizer beside the model,
-    random tokens that come twice take the place of the text. Returns figure and data of
-    `composition_score_maps`, and scores indexed by layer and head.
+    or with fewer than 8 different tokens in the text, random tokens that come twice take its place.
+    ValueError where no model is found. Returns figure and data of `composition_score_maps`, and scores
+    indexed by layer and head.
     """
     from transformers import AutoModel, AutoTokenizer
 
-    model = AutoModel.from_pretrained(name, attn_implementation="eager")
+    try:
+        model = AutoModel.from_pretrained(name, attn_implementation="eager")
+    except OSError as error:
+        raise ValueError(f"{name}: no model is there, neither a folder nor a name on the hub") from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=128)["input_ids"]
         if ids.unique().numel() < 8:
-            raise ValueError("a tokenizer without a vocabulary")
+            raise ValueError("the text has fewer than 8 different tokens")
     except (OSError, ValueError) as error:
-        print(f"No tokenizer beside the model ({error}): random tokens that come twice are taken.")
+        print(f"Random tokens that come twice are taken ({error}).")
         ids = torch.randint(5, model.config.vocab_size, (4, 32)).repeat(1, 2)
     with evaluating(model):
         attention = model(ids, output_attentions=True).attentions  # L of (B, H, T, T)
