@@ -6,8 +6,8 @@
 # Paper: DCMHA / DCFormer (ICML 2024, arXiv 2405.08553), its Figure 2. Of the paper, only the abstract and this figure could be read; formulas are those of the figure and of the authors' code. About half a minute to run on two CPU cores, 25 minutes to read.
 #
 # **中文摘要。** 普通的多头注意力里，每个头的“看哪里”（QK）和“搬什么”（OV）是绑死的，头与头之间不交换信息。DCMHA 把一对词元 $(i, j)$ 的 H 个注意力分数看成一个向量，乘上一个随 $i$ 和 $j$ 变化的 H×H 矩阵，softmax 前后各做一次。
-# 为了便宜，这个矩阵分两级分解：先沿行（查询）和列（键）拆开，再各自拆成低秩加对角（门控）。本笔记先手工重组两个头，再用十几行代码写出论文的 Compose，与库的结果核对，并用真实张量画出论文图 2；
-# 接着以双精度验证：softmax 前的组合等于更宽的 QK，softmax 后的组合等于更宽的 OV。最后给出参数量与计算量公式、它表达不了什么、常见的坑，以及怎样用于交叉注意力和 ViT。
+# 为了节省参数和计算，这个矩阵分两级分解：先拆成行（查询）和列（键）两部分，再各自拆成低秩加对角（门控）。本笔记先手工重组两个头，再用十几行代码写出论文的 Compose，与库的结果核对，并用真实张量画出论文图 2；
+# 接着以双精度验证：矩阵固定时，softmax 前的组合等于更宽的 QK，softmax 后的组合等于更宽的 OV。此外还有：它表达不了什么、两个常见错误、参数量与计算量的公式，以及怎样用于交叉注意力和 ViT。
 #
 # ## What you will see
 #
@@ -124,7 +124,7 @@ figures.save(figure, "extra/composing-two-heads", answers)
 figure
 
 # %% [markdown]
-# **Notice.** A row of the outer matrices is one record, with its vector $A_{ij}$; a column is one head. With $f = 1$ the matrix $C$ is the exchange of the two heads: head "shape" now gets the weights that head "colour" had found, and tells *circle*, the shape of the red record. Both tokens have the same weights, so no matrix that is the same for all tokens could serve both: that is why $C$ has to depend on the token. The exchange is the identity plus a matrix of rank one.
+# **Notice.** A row of the outer matrices is one record, with its vector $A_{ij}$; a column is one head. With $f = 1$ the matrix $C$ is the exchange of the two heads: head "shape" now gets the weights that head "colour" had found, and tells *circle*, the shape of the red record. Both tokens have the same weights, so no matrix that is the same for all tokens could serve both: here $C$ has to depend on the token. The exchange is the identity plus a matrix of rank one.
 #
 # ## 3. Compose
 #
@@ -269,15 +269,15 @@ circuits = {"QK, plain": W_QK[0], "QK, composed": wider_QK[0], "OV, plain": W_OV
 spectra = pd.DataFrame({name: torch.linalg.svdvals(W).numpy() for name, W in circuits.items()}, range(1, 33))
 assert (spectra > 1e-10).sum().tolist() == [8, 32, 8, 32]
 figure, axes = plots.panels(2, 2, 2.2)
-for ax, name, marker in zip(np.repeat(axes, 2), spectra, ("o", ".") * 2, strict=True):
-    ax.plot(spectra[name].where(spectra[name] > 1e-10), marker, mfc="none", ls="", label=name)
+for ax, name, marker, kind in zip(np.repeat(axes, 2), spectra, ("o", ".") * 2, ("MHA", "talking heads") * 2, strict=True):
+    ax.plot(spectra[name].where(spectra[name] > 1e-10), marker, mfc="none", ls="", label=name, color=dcmha.VARIANT_COLORS[kind])
     ax.set(yscale="log", ylim=(1e-7, 1), xlabel="number", ylabel="singular value, head 1")
     ax.legend()
 figures.save(figure, "extra/expanded-circuits", spectra)
 figure
 
 # %% [markdown]
-# **Notice.** All 32: rank 8 has become rank 32, the width of the model. The values after the eighth are small, because $W_b$ is as small as at the start of a training. A plain head of width 8 compares tokens in eight directions at most, a composed one in all. In DCMHA C differs from pair to pair, so the same holds with another sum for each pair.
+# **Notice.** All 32: rank 8 has become rank 32, the width of the model. The values after the eighth are smaller; $W_b$ is that of the start of a training, small beside I. A plain head of width 8 compares tokens in eight directions at most, a composed one in all. In DCMHA C differs from pair to pair, so the same holds with another sum for each pair.
 #
 # ## 7. Two mistakes
 #
@@ -325,9 +325,9 @@ display(data.round(3), figure)
 # %% [markdown]
 # Drawn by [`figures.dcmha.costs`](../lib/marginalia/figures/dcmha.py); every number is a count.
 #
-# **Notice.** 1.3 % in DCPythia-6.9B, 2.7 % with heads of 64, but 12 % in the language model of notebook 42 and 29 % in the retrieval model of notebook 43: small widths exaggerate the cost. That is why every comparison here is with a *twin*: plain heads, and feed-forward networks that are wider by as many parameters (`TransformerConfig.plain_twin`). In operations the twin remains cheaper, by $40HS$ a token. Nothing measured at such widths says how much computing DCMHA saves.
+# **Notice.** DCMHA adds 1.3 % of parameters to a layer of DCPythia-6.9B, 2.7 % where heads are 64 wide, but 12.5 % in the language model of notebook 42 and 29 % in the retrieval model of notebook 43: small widths exaggerate the cost. That is why notebooks 42 and 43 compare with a *twin*: plain heads, and feed-forward networks that are wider by as many parameters (`TransformerConfig.plain_twin`). In operations the twin remains cheaper, by $40HS$ a token. Nothing measured at such widths says how much computing DCMHA saves.
 #
-# Operations are not time. The scores of all heads are read and written again, and kernels that never write them (flash attention) do not fit. One layer on this machine, and what the first author noted of large models on TPUs:
+# Time grows more than operations: the scores of all heads are read and written again, and kernels that never write them (flash attention) do not fit. One layer on this machine, and what the first author noted of large models on TPUs:
 
 # %%
 figure, data = dcmha.speed()
@@ -340,7 +340,7 @@ display(data.pivot(index="tokens", columns="heads", values="ratio").round(2), fi
 # %% [markdown]
 # Drawn by [`figures.dcmha.speed` and `figures.dcmha.training_speed`](../lib/marginalia/figures/dcmha.py).
 #
-# **Notice.** The lower figure quotes whole models, in which attention is a part; the upper one times an attention alone. In the committed run most of the added time is the key side's: a query-wise layer is much nearer to plain heads. Times vary from run to run; `make bench` measures more carefully.
+# **Notice.** The lower figure quotes whole models, in which attention is a part; the upper one times an attention alone. In the committed run most of DCMHA's added time is the key side's: a query-wise layer is much nearer to plain heads. Times vary from run to run; `make bench` measures more carefully.
 #
 # ## 9. Cross-attention, a ViT, a cache
 #
@@ -416,9 +416,9 @@ widgets.interactive(panel, where=["scores", "weights"], i=(0, T - 1), j=(0, T - 
 # | | here | paper and authors' code |
 # |---|---|---|
 # | Compose, its five branches, where it stands | as in Figure 2, equal to a dozen lines to float precision | Figure 2 |
-# | wider QK and OV | rank 8 → 32, differences below 1e-12 | theorems that could not be read |
+# | wider QK and OV | rank 8 → 32, differences below 1e-12 | could not be read |
 # | parameters | $20DH + 64H^2$, counted | shapes in the authors' code |
-# | gain | none claimed from this notebook: its layer is not trained | abstract: as good as transformers with 1.7 to 2.0 times the computing |
+# | gain | none claimed from this notebook: its layer is not trained | abstract: the performance of models with 1.7 to 2.0 times the compute |
 # | speed | one layer on a CPU | .76 to .88 of the training steps a second, comments of the first author; the paper's table could not be read |
 # | cache | factors | finished matrices |
 #
@@ -461,9 +461,9 @@ check_function(matrix, cases)
 #
 # ## Summary
 #
-# DCMHA multiplies the vector of all heads' scores, and later of their weights, by a matrix for each pair of tokens: the identity, plus a low rank and a diagonal from the query, plus the same from the key. With it a token can put the QK of one head before the OV of another. A fixed matrix makes heads wider, up to the rank of the model's width; products of query and key, and more than rank 2R beside the gates, are out of reach. Parameters are 5 / (3 $D_h$) of a layer, little at published widths and much at ours; time grows more. Masks come after the first Compose, and composed weights are not probabilities.
+# DCMHA multiplies the vector of all heads' scores, and later of their weights, by a matrix for each pair of tokens: the identity, plus a low rank and a diagonal from the query, plus the same from the key. With it a token can put the QK of one head before the OV of another. A fixed matrix makes heads wider, up to the rank of the model's width; products of query and key, and more than rank 2R beside the gates, are out of reach. Parameters are about 5 / (3 $D_h$) of a layer, little at published widths and much at ours; time grows more. Masks come after the first Compose, and composed weights are not probabilities.
 #
-# **Next:** [42_head_composition](42_head_composition.ipynb) looks into trained models, [43_retrieval_and_tasks](43_retrieval_and_tasks.ipynb) trains the example of section 2.
+# **Next:** [42_head_composition](42_head_composition.ipynb) looks into trained models, [43_retrieval_and_tasks](43_retrieval_and_tasks.ipynb) trains a task like the example of section 2.
 #
 # **References**
 #
