@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Retrieval and tasks
 #
-# **A question names what to look by and what to read. Can heads that share work answer it where plain heads of the same size cannot, and what have they learned when they do?**
+# **A question names what to look by and what to read. Do heads that share work learn to answer it where plain heads of the same size do not, and what have they learned then?**
 #
-# Paper: DCMHA / DCFormer (*Improving Transformers with Dynamically Composable Multi-Head Attention*, ICML 2024); its motivation figure, its ablation table, its synthetic tasks and its vision section, redone at a scale of seconds. The paper's own values in these could not be read, so that none is printed. About one minute to run on two CPU cores, twenty-five minutes to read.
+# Paper: DCMHA / DCFormer (*Improving Transformers with Dynamically Composable Multi-Head Attention*, ICML 2024); its motivation, ablation, synthetic tasks and vision, redone at a scale of seconds. The paper's own values could not be read, so that none is printed. About one minute to run on two CPU cores, twenty-five minutes to read.
 #
-# **中文摘要。** 普通注意力头把"看哪里"（QK）和"读什么"（OV）绑在一起；DCMHA 让每个查询重新组合这些头。本笔记用一个很小的任务把这一点单独拿出来：问题给出按哪个属性 a 查找、读取哪个属性 b。三个参数量相同的单层模型（MHA、talking heads、DCMHA）当场训练：DCMHA 的损失在每个随机种子、每种设置下都低于 MHA，但差距的大小取决于设置。接着打开学到的 C(i, j)：softmax 之后的组合矩阵几乎只取决于 b，把它换成另一个问题的，模型就回答另一个属性。最后说明哪里没有差距：词语任务和手写数字 ViT 上，在我们的规模下 DCMHA 并不更好。
+# **中文摘要。** 普通注意力头把“看哪里”（QK）和“读什么”（OV）绑在一起；DCMHA 让每个查询重新组合这些头。本笔记用一个很小的任务单独检验这一点：问题给出按哪个属性 a 查找、读取哪个属性 b。三个参数量相近的单层模型（MHA、talking heads、DCMHA）当场训练；在测过的每个随机种子、每种设置下，DCMHA 的损失都低于 MHA，但差距的大小取决于设置。接着看学到的 C(i, j)：softmax 之后的组合矩阵主要取决于 b，把它换成另一个问题的组合矩阵，模型就会回答另一个属性（一个随机种子）。最后说明哪里没有差距：在我们的规模下，DCMHA 在词语任务和手写数字 ViT 上并不更好。
 #
 # ## What you will see
 #
@@ -101,11 +101,11 @@ assert composed == 1 and abs(plain - (1 / 4 + 3 / 4 / 8)) < 0.03
 print(f"right by hand: plain {plain:.3f}, composed {composed:.3f}")
 
 # %% [markdown]
-# **Notice.** Plain heads made in this way answer with $v$ itself: right if $a = b$ (a quarter of the questions) or by luck. Composed, the same four heads answer everything. The matrix has to change with the question, which that of talking heads cannot; what they make of it all the same is measured below. All this is about one layer and four heads: a deeper plain model, or one with a head for each pair $(a, b)$, can do it too.
+# **Notice.** Plain heads made in this way answer with $v$ itself: right if $a = b$ (a quarter of the questions) or by luck. Composed, the same four heads answer everything. The matrix has to change with the question, which that of talking heads cannot. All this is about one layer and four heads: a deeper plain model, or one with a head for each pair $(a, b)$, can do it too.
 #
 # ## 2. Three models before your eyes
 #
-# **Claim.** Trained models of one size behave in the same way. One block: attention (width 32, 4 heads of 8), a feed-forward network, norms, a linear readout to eight values. What DCMHA spends on composing, the others get as a wider feed-forward network. AdamW, 1,000 steps of 256 fresh questions, rate 3e-3 with a warm-up of 50 steps and a cosine to a tenth, clip 1.
+# **Claim.** Trained models of one size behave like those made by hand. One block: attention (width 32, 4 heads of 8), a feed-forward network, norms, a linear readout to eight values. What DCMHA spends on composing, the others get as a wider feed-forward network. AdamW, 1,000 steps of 256 fresh questions, rate 3e-3 with a warm-up of 50 steps and a cosine to a tenth, clip 1.
 #
 # **Predict.** Where does the loss of each end? A guess among eight values costs $\ln 8 = 2.08$ nats.
 
@@ -134,7 +134,7 @@ figures.save(figure, "extra/dcmha-retrieval-live", curves)
 ends = curves[curves["step"] == curves["step"].max()].set_index(["variant", "seed"])
 wide = ends["test_loss"].unstack("variant")
 assert (wide["DCMHA"] < wide[["MHA", "talking heads"]].min(axis=1)).all()  # in every seed that was trained
-assert ends.loc["MHA", "same"].min() > 0.9 > 0.7 > ends.loc["MHA", "different"].max()
+assert ends.loc["MHA", "same"].min() > 0.9 and ends.loc["MHA", "different"].max() < 0.5 and ends.loc["DCMHA", "accuracy"].min() > 0.99
 display(ends[["test_loss", "accuracy", "same", "different"]].round(5), figure)
 
 # %% [markdown]
@@ -154,7 +154,8 @@ assert loss.shape == (5, 10) and loss.notna().all(axis=None)
 assert (loss["DCMHA"] < loss["MHA"]).all() and (loss["DCMHA"] < loss["talking heads"]).all()
 worst = table.groupby("variant")["accuracy"].min()
 solved = ["DCMHA", "DCMHA + static", "query-wise", "post only", "low rank only"]
-assert worst[solved].min() > 0.99 and worst.drop(solved).max() < 0.7 and loss["gates only"].min() > 1
+assert worst[solved].min() > 0.99 and worst.drop(solved).max() < 0.7
+assert loss["gates only"].mean() > loss["MHA"].mean() and table.query("variant == 'gates only'")["accuracy"].max() < 0.6
 by_variant, cost = table.groupby("variant", sort=False), read_table("measured/composition/retrieval_milliseconds.csv")
 summary = by_variant[["test_loss", "accuracy", "same", "different"]].mean()
 summary["worst seed"], summary["best seed"] = worst, by_variant["accuracy"].max()
@@ -162,13 +163,13 @@ summary["ms"] = cost.groupby("variant")["milliseconds"].min()  # forward and bac
 display(summary.round(3), figure)
 
 # %% [markdown]
-# **Notice.** Five variants answer practically everything in every seed: DCMHA with and without a static part, query-wise only, post only, low rank only. *Scaling* heads is not enough: gates only stays where MHA is. For three variants the seed decides: pre only .62 to 1.00, key-wise .52 to 1.00, talking heads .34 to .88; a single run would have told any story about them.
+# **Notice.** A dot is a seed, a short bar the mean. Five variants answer practically everything in every seed: DCMHA with and without a static part, query-wise, post only, low rank only. *Scaling* heads is not enough: gates only ends at .38 to .54, MHA at .45 to .59. For three variants the seed decides: pre only .62 to 1.00, key-wise .52 to .99, talking heads .34 to .88.
 #
-# DCMHA is below MHA and talking heads in loss in every seed. It takes about twice the processor time of MHA (column `ms`), query-wise only about one and a half times.
+# DCMHA is below MHA and talking heads in loss in every seed. It takes about twice the processor time of MHA (column `ms`), query-wise about one and a half times.
 #
 # ## 4. Ten set-ups
 #
-# **Claim.** The order is stable; the size of the gap depends on how the model is set up: whether questions have an embedding table of their own, the standard deviation of the embeddings, the norm, how linear layers begin.
+# **Claim.** The order is stable; the size of the gap depends on how the model is set up: whether questions have an embedding table of their own (separate) or share that of the records, the standard deviation of the embeddings, the norm, how linear layers begin. Two seeds each.
 #
 # **Predict.** Which change helps the plain model most?
 
@@ -176,13 +177,16 @@ display(summary.round(3), figure)
 figure, table = dcmha.setups()
 figures.save(figure, "extra/dcmha-setups", table)
 pairs = table.pivot(index=["setup", "seed"], columns="variant", values="test_loss")
+plain = table[table["variant"] == "MHA"].groupby("setup")["accuracy"].mean()
+xavier = plain.index.str.endswith("Xavier")
+assert xavier.sum() == 2 and plain[xavier].min() > plain[~xavier].max()
 assert len(pairs) == 20 and pairs.notna().all(axis=None) and (pairs["DCMHA"] < pairs["MHA"]).all()
 print(f"DCMHA ends below MHA in loss in {(pairs['DCMHA'] < pairs['MHA']).sum()} of {len(pairs)} pairs of runs")
 display(table.groupby("variant")[["accuracy", "different"]].agg(["min", "max"]).round(2))
 figure
 
 # %% [markdown]
-# **Notice.** DCMHA ends below MHA in every pair of runs with the same seed and set-up. But MHA's accuracy moves from .54 to .94 with things that have nothing to do with heads: on average it is highest where linear layers begin as Xavier's rule has them. DCMHA has one run at .86 (large embeddings and LayerNorm). So the *order* can be claimed, the size of the gap cannot.
+# **Notice.** DCMHA ends below MHA in every pair of runs with the same seed and set-up. But MHA's accuracy moves from .54 to .94 with things that have nothing to do with heads: it is highest in the two set-ups whose linear layers begin by Xavier's rule. DCMHA has one run at .86 (std 1, LayerNorm). So the *order* can be claimed, the size of the gap cannot.
 #
 # ## 5. What the composition does for each question
 #
@@ -215,9 +219,9 @@ assert (pre["share_a_v"] > pre["share_b"]).all() and (post["share_b"] > post["sh
 display(by_place[["share_a_v", "share_b"]].agg(["min", "max"]).round(2))
 
 # %% [markdown]
-# **Notice.** The table above has this model, the one below the range over five trained models. The composition of *weights* follows what is to be read in all five (two thirds to four fifths of its variance; what is looked for has a seventh at most). The composition of *scores* follows what is looked for more than what is read in all five, but how much more differs between seeds: the work is not always shared out in the same way.
+# **Notice.** The first table has the model trained above, the second the range over five trained models. The composition of *weights* follows what is to be read in all five (.68 to .79 of its variance; what is looked for has .14 at most). The composition of *scores* follows what is looked for more than what is read in all five, but how much more differs between seeds (.45 to .86 against .03 to .30).
 #
-# **The motivation figure**, drawn from the model that was just trained. A panel a kind of question: mean of $C$ of the weights, from head (rows) to head (columns). The bars below say how strongly the OV circuit of each head reads each attribute: the norm of what it makes of the attribute's eight values.
+# **The motivation figure**, drawn from the model that was trained above. A panel a kind of question: mean of $C$ of the weights, from head (rows) to head (columns). The bars below say how strongly the OV circuit of each head reads each attribute: the norm of what it makes of the attribute's eight values.
 #
 # **Predict.** Do the panels of a row look alike, or those of a column?
 
@@ -232,9 +236,9 @@ assert correlation > 0.5 and post["correlation"].min() > 0.5
 figure
 
 # %% [markdown]
-# **Notice.** Panels of a *column* look alike: what is read decides, what is looked for hardly matters. The columns in which $C$ is dark are those of the heads with the highest bars: the weights are handed to the heads that can read what is wanted. Two attributes may share two heads, and are then told apart by sign, because a weight may be negative. Which head reads what is an accident of the seed.
+# **Notice.** Panels of a *column* of the figure look alike; what is looked for changes little, except that $C$ tends to be fainter where $a = b$. The columns of $C$ with the strongest colours are those of the heads with the highest bars: the weights are handed to the heads that can read what is wanted. Two attributes may share two heads, and are then told apart by sign. Which head reads what depends on the seed.
 #
-# **Does it matter?** A description is not yet a cause. So we answer question $(a, v, b)$ with the composition of weights taken from $(a, v, b')$, everything else as it was: tokens, scores, softmax, residual, feed-forward network. If post-composition decides what is read, the answer becomes attribute $b'$.
+# **Does it matter?** We answer question $(a, v, b)$ with the composition of weights taken from $(a, v, b')$, everything else as it was: tokens, scores, softmax, residual, feed-forward network. If post-composition decides what is read, the answer becomes attribute $b'$.
 
 # %%
 other = asked._replace(wanted=(asked.wanted + 1) % 4)  # b'
@@ -254,7 +258,7 @@ assert outcome["post"]["now b'"] > 0.9 and outcome["pre"]["still b"] > 0.9
 pd.DataFrame(outcome).T.rename_axis("composition taken from (a, v, b')").round(3)
 
 # %% [markdown]
-# **Notice.** With the composition of weights of another question, the model answers that question's attribute, nearly always; with its composition of scores it goes on answering its own. So in this model (one seed) the second composition is what decides what is read. The reverse is less clear-cut: what is looked for is decided by queries and keys *and* the first composition together.
+# **Notice.** With the composition of weights of another question, the model answers that question's attribute in 99 % of cases; with that question's composition of scores it goes on answering its own. So in this model (one seed) the composition of weights decides what is read. What decides what is looked for was not tested in this way.
 #
 # ## 6. Word tasks
 #
@@ -277,8 +281,12 @@ if MODEL:
 
     tokenizer, language = AutoTokenizer.from_pretrained(MODEL), AutoModelForCausalLM.from_pretrained(MODEL)
 
+    room = getattr(language.config, "max_position_embeddings", math.inf)
+
     def encode(text):
         found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+        if not 0 < len(found["input_ids"]) <= room:
+            raise ValueError(f"MODEL: its tokenizer makes {len(found['input_ids'])} tokens of a text, it takes 1 to {room}")
         return found["input_ids"], found["offset_mapping"]
 
     right = [(text.family, hit) for text in texts for hit in answered(lambda t: language(t).logits, text, encode)]
@@ -287,17 +295,17 @@ else:
     print("No MODEL named: nothing is scored on these texts here.")
 
 # %% [markdown]
-# **Small models on our word tasks.** Two layers, width 64, 8 heads, as many parameters each, 600 steps of 32 texts of two lines, answers only (the recipe has the details). **Predict.** Which is ahead?
+# **Small models on our word tasks.** Two layers, width 64, 8 heads, as many parameters each, 600 steps of 32 texts of two lines, loss on the answers only, two seeds. **Predict.** Which is ahead?
 
 # %%
 figure, table = dcmha.synthetic_tasks()
 figures.save(figure, "dcmha/synthetic-tasks", table)
 runs = table.groupby(["variant", "seed"])["accuracy"].mean().unstack("seed")
-assert runs.notna().all(axis=None) and runs.max(axis=None) < 0.4 and runs.mean(axis=1).diff().abs().max() < 0.05
+assert runs.shape == (2, 2) and runs.max(axis=None) < 1 / 3 and runs.mean(axis=1).diff().abs().max() < 0.05
 display(runs.round(3), figure)
 
 # %% [markdown]
-# **Notice.** No gap: on pairs that training did not have, both models are below a third in all (.28 to .31 a seed), the level of picking one of three candidates, and neither is clearly ahead. Six hundred steps teach a small model what an answer looks like, and not yet which of the three it is. The authors score *pretrained* models on their tasks; nothing here speaks for or against that.
+# **Notice.** No gap: on pairs that training did not have, neither model is clearly ahead, and both end *below* the third that picking any of the three candidates gives (.28 and .31 MHA, .28 twice DCMHA, 1,000 questions a seed). Trainings of this length do not learn the task, so they cannot tell the two apart. The authors score *pretrained* models on their tasks; nothing here speaks for or against that.
 #
 # ## 7. A vision transformer
 #
@@ -314,11 +322,12 @@ assert logits.shape == (5, 10) and weights.shape == (5, 4, 16, 16) and (weights.
 figure, table = dcmha.vision()
 figures.save(figure, "dcmha/vision", table)
 scores = table.pivot(index="seed", columns="variant", values="accuracy")
-assert scores.shape == (5, 3) and not (scores["DCMHA"] > scores["MHA"]).all()
+assert scores.shape == (5, 3) and scores["DCMHA"].mean() < scores["MHA"].mean()
+assert scores["DCMHA"].max() > scores["MHA"].min()
 display(scores.agg(["mean", "min", "max"]).round(3), figure)
 
 # %% [markdown]
-# **Notice.** No gain either: over five seeds DCMHA is not better than MHA of the same size on 597 test digits (its mean is lower, and the ranges overlap). One digit is 0.17 %.
+# **Notice.** No gain either: over five seeds DCMHA has .954 on average (.935 to .968) and MHA .962 (.951 to .970) of the 597 test digits, so that the ranges overlap. One digit is .0017.
 #
 # ## 8. Evidence with seeds, of others
 #
@@ -329,17 +338,17 @@ with_, without = (3.2783, 0.0013), (3.2823, 0.0009)  # mean, standard deviation
 error = math.sqrt((with_[1] ** 2 + without[1] ** 2) / 10)
 gain = without[0] - with_[0]
 print(f"difference {gain:.4f} nats, {gain / error:.0f} standard errors, {gain / without[0]:.2%} of the loss")
-assert gain / error > 5
+assert gain / error > 5 and 3 < gain / max(with_[1], without[1]) < gain / min(with_[1], without[1]) < 5
 
 # %% [markdown]
-# **Notice.** Small and certain: the difference is far larger than the spread between seeds, and a tenth of a percent of the loss. It costs time in every step, which a speed-run counts.
+# **Notice.** If ± is the standard deviation, the difference is three to four times the spread between seeds, and a tenth of a percent of the loss. The composition takes time in every step, which a speed-run counts.
 #
 # ## Here and in the paper
 #
 # | | here | in the paper | why they differ |
 # |---|---|---|---|
 # | motivation | a learned composition in a task made for it | could not be read | a task in which pairing looking and reading is all that matters |
-# | ablation | ten variants, one layer of width 32, five seeds | language modelling; could not be read | scale, task |
+# | ablation | ten variants, one layer of width 32, five seeds | could not be read | scale, task |
 # | synthetic tasks | own words, two-layer models from scratch | the authors' texts, pretrained models | theirs measures what pretraining has taught |
 # | vision | digits of 8 × 8, 25,000 parameters | ImageNet; could not be read | scale |
 #
@@ -382,7 +391,7 @@ check_function(hand_over, {
 #
 # ## Summary
 #
-# Where a task needs looking and reading to be paired anew for each question, one layer of composed heads learns it and a plain layer of the same size does not: DCMHA ends below MHA in loss in every seed and in all ten set-ups, by an amount that depends on the set-up. The learned composition of weights depends on what is to be read, and replacing it changes the answer. In word tasks and on digits, at our scale, DCMHA is not ahead. A task made for a mechanism shows that the mechanism works; it does not say how much it is worth elsewhere.
+# Where a task needs looking and reading to be paired anew for each question, one layer of composed heads learns it in 1,000 steps and a plain layer of the same size only in part: DCMHA ends below MHA in loss in all five seeds and in all ten set-ups, by an amount that depends on the set-up. The learned composition of weights depends on what is to be read, and replacing it changes the answer (one seed). In word tasks and on digits, at our scale, DCMHA is not ahead. The task was made for this mechanism, so the gap says nothing about other tasks.
 #
 # **Next:** [41_composing_heads](41_composing_heads.ipynb) has the mechanism, [42_head_composition](42_head_composition.ipynb) looks into a language model.
 #
