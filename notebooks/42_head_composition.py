@@ -7,7 +7,7 @@
 #
 # **中文摘要。** [41](41_composing_heads.ipynb) 讲的是公式，本笔记看训练好的模型。先用十行代码写出一对词元的组合矩阵 C(i, j) 以及“哪个头给哪个头多少”，再用它看一个读 Python 代码的小语言模型：softmax 前的组合在后两层大半是所有词元对共有的固定部分，softmax 后的组合更依赖词元；各个头的原始分数彼此非常相似，组合之后才分开。
 # 然后如实列出等参数模型的结果：按这里的训练方法，DCMHA 的损失在九组对照中全部高于普通多头注意力，归纳头（induction）只在九个模型中的一个里形成，而且只出现在组合之后，原始分数里几乎看不到；把组合部分的学习率降到三分之一，也只有形成了归纳的两次训练领先。所以这里不能声称任何计算倍数。
-# 接着对普通模型问同样的问题：只看权重的组合分数能否预测两个头真正的相互作用？最后用一个真正训练过的化学反应模型当裁判，它的 5 号头会做原子映射：哪些工具能找到它？你也可以换成自己的 Hugging Face 模型或 DCFormer。
+# 接着对普通模型问同样的问题：只看权重的组合分数能否预测两个头真正的相互作用？最后用一个别人训练并公开的化学反应模型当裁判，已知它的 5 号头会做原子映射：哪些工具能找到它？你也可以换成自己的 Hugging Face 模型或 DCFormer。
 #
 # ## What you will see
 #
@@ -241,9 +241,9 @@ figure
 # %% [markdown]
 # Drawn by [`figures.dcmha.head_patterns`](../lib/marginalia/figures/dcmha.py).
 #
-# **Notice.** Plain heads: induction on random tokens in all six trainings with repeats (.80 to .84 and .39 to .40), weak in the three without. DCMHA: in one of nine, where it is .94 after pre-compose and .04 in the raw scores. The previous-token pattern is in all nine DCMHA models (.48 to .82 after pre-compose), more than twice as strong as in the raw scores. A tool that sees only queries and keys misses these patterns.
+# **Notice.** Plain heads: induction on random tokens in all six trainings with repeats (.80 to .84 and .39 to .40), weak in the three without. DCMHA: in one of nine, where it is .94 after pre-compose and .04 in the raw scores. The previous-token pattern is in all nine DCMHA models (.48 to .82 after pre-compose), more than twice as strong as in the raw scores. A tool that looks at queries and keys alone finds little of these patterns.
 #
-# **Loss.** All 27 trainings: nine of plain heads, nine of DCMHA, and nine of DCMHA whose compositions learned at a third of the rate, the best of four by the mean of the last table below (1,000 steps, one other seed). These nine were broken off at step 2,400, and no weights were kept.
+# **Loss.** All 27 trainings: nine of plain heads, nine of DCMHA, and nine of DCMHA whose compositions learned at a third of the rate, the best of four in the last table below (mean of two kinds of text, 1,000 steps, one other seed). These nine were broken off at step 2,400, and no weights were kept.
 #
 # **Predict.** The paper's abstract reports the performance of models with 1.7 to 2.0 times the compute. What do you expect of DCMHA with 0.9 M parameters?
 
@@ -310,7 +310,7 @@ display(data.head(6).round(2), figure)
 # %% [markdown]
 # **Notice.** The four largest scores (each panel has its own scale) are K-compositions of heads 6 and 2 of layer 1 with heads 5 and 6 of layer 2. In this model (one seed) these are the two best previous-token heads (.81, .62) and the two induction heads (.82, .84): the known circuit of induction, in which the key of the second head is what the first one brought from the token before.
 #
-# **Do such scores predict interaction?** The *interaction* of two heads is what ablating both costs, minus what each costs alone: 0 where neither depends on the other. The cell above has it live for a pair that stands out and for one that does not. For all 192 pairs of nine models, the figure has the rank correlation of each score with the size of the interaction, *within* pairs of layers (scores and interactions both grow with depth, which would look like prediction).
+# **Do such scores predict interaction?** The *interaction* of two heads is what ablating both costs, minus what each costs alone: 0 where neither depends on the other. The cell above has it live for a pair that stands out and for one that does not. For all 192 pairs of nine models, the figure has the rank correlation of each score with the size of the interaction, *within* pairs of layers (so that a common trend with depth cannot look like prediction).
 #
 # **Predict.** Which of the six scores predicts best, and how well?
 
@@ -327,7 +327,7 @@ display(figure, largest.round(4))
 # %% [markdown]
 # **Notice.** Do scores of weights predict interaction? Over all pairs **no**: no score has a rank correlation above .27 in any of nine models. 44 of 54 intervals hold 0 on text, 26 of 54 on random tokens, where both V scores go the *wrong* way in all nine (down to −.5). The projection kernel is hardly better (K on random tokens: .13 on average, against .03).
 #
-# At the very top **yes**, in all nine: the pair with the largest K-composition leads from one of the two best previous-token heads to one of the two best induction heads, and the pair with the largest interaction (116 to 3,500 times the median) is first or second of 192 by K-composition. So the largest K-composition is worth a look, but the score does not measure how much heads interact. Models of more than three layers were not measured.
+# At the very top **yes**, in all nine: the pair with the largest K-composition leads from one of the two best previous-token heads to one of the two best induction heads, and the pair with the largest interaction on random tokens (116 to 3,500 times the median) is first or second of 192 by K-composition. So the largest K-composition is worth a look, but the score does not measure how much heads interact. Models of more than three layers were not measured.
 #
 # ## 5. A head whose job is known
 #
