@@ -150,6 +150,13 @@ def test_chunks_change_nothing(monkeypatch, options, rows, name):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+def test_second_derivatives_in_chunks_are_refused(monkeypatch):
+    ours, x = layer(), torch.randn(B, T, D).double().requires_grad_()
+    monkeypatch.setitem(attention.CHUNK, "cpu", 1)
+    with pytest.raises(RuntimeError, match="no second derivatives in chunks"):
+        torch.autograd.grad(ours(x).sum(), x, create_graph=True)
+
+
 def test_what_is_recorded_comes_in_one_call(monkeypatch):
     ours, x = layer(causal=True), torch.randn(B, T, D).double()
     whole = recorded(ours, x)

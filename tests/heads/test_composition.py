@@ -92,6 +92,7 @@ def test_gradients(name, groups):
         return compose(A, CompositionTerms(*filled, groups))
 
     assert torch.autograd.gradcheck(function, (A, *given))
+    assert torch.autograd.gradgradcheck(function, (A, *given))
 
 
 def test_zero_weights_are_the_identity():

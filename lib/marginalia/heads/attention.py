@@ -183,8 +183,9 @@ class _Chunks(torch.autograd.Function):
         return _in_chunks(attend, chunks, *tensors)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
+        if torch.is_grad_enabled():  # create_graph
+            raise RuntimeError("DCMHAttention: no second derivatives in chunks; raise attention.CHUNK")
         tensors = ctx.saved_tensors
         grads = [None if x is None else torch.zeros_like(x) for x in tensors]
         for chunk in ctx.chunks:

@@ -199,8 +199,7 @@ class _Compose(torch.autograd.Function):
         return out.transpose(1, 2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx, grad):  # of operations that can be differentiated again
         A, row, w_1, w_2, gate = ctx.saved_tensors
         A, grad = A.transpose(1, 2), grad.transpose(1, 2)  # (B, T, H, S)
         to_A = grad.clone(memory_format=torch.contiguous_format) if row is None else row @ grad
