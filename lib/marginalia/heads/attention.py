@@ -18,13 +18,16 @@ Cache = dict[str, Tensor]  # of one layer: what later tokens need of earlier one
 
 
 class MaskedSoftmax(nn.Module):
-    """Softmax over the keys of a mask (True: may be attended to), in 32 bits at least."""
+    """Softmax over the keys of a mask (True: may be attended to), in 32 bits at least; 0 without any."""
 
     def forward(self, scores: Float[Tensor, "B H T S"], mask: Bool[Tensor, "*B T S"] | None) -> Tensor:
         if mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         exact = torch.promote_types(scores.dtype, torch.float32)
-        return scores.softmax(-1, dtype=exact).to(scores.dtype)
+        weights = scores.softmax(-1, dtype=exact).to(scores.dtype)
+        if mask is None or mask.ndim == 2:  # a causal mask alone leaves each token itself
+            return weights
+        return weights.masked_fill(~mask.any(-1, keepdim=True), 0)
 
 
 class DCMHAttention(nn.Module):
@@ -86,21 +89,38 @@ class DCMHAttention(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Attend from x to itself, or to `memory` (cross-attention; then there is no causal mask).
 
-        mask: True where a key may be attended to; any shape that broadcasts to (B, 1, T, S). cache: a dict,
-        empty at first, to which each call adds the keys of x; then x are the next tokens after those in it.
+        mask: True where a key may be attended to; any shape that broadcasts to (B, 1, T, S). A token without
+        any such key gets zero weights. cache, for causal attention: a dict, empty at first, to which each
+        call adds the keys of x; then x are the next tokens after those in it.
         """
         source = x if memory is None else memory
-        width = x.shape[-1]
-        w, b = self.wqkv.weight, self.wqkv.bias
-        q = linear(x, w[:width], None if b is None else b[:width]).unflatten(
-            -1, (self.heads, -1)
-        )  # (B, T, H, D_h)
-        k, v = (
-            linear(source, w[width:], None if b is None else b[width:])
-            .unflatten(-1, (2, self.heads, -1))
-            .unbind(2)
-        )  # (B, S, H, D_h)
-        before = 0 if cache is None or not cache else cache["k"].shape[1]
+        (width, H), before = (self.wo.in_features, self.heads), len(cache["k"][0]) if cache else 0
+        if not x.ndim == source.ndim == 3 or (len(x), width, width) != (
+            len(source),
+            x.shape[2],
+            source.shape[2],
+        ):
+            raise ValueError(
+                f"DCMHAttention: x is (B, T, {width}) and memory (B, S, {width}), not {tuple(x.shape)} and "
+                f"{tuple(source.shape)}"
+            )
+        if cache is not None and not (self.causal and memory is None):
+            raise ValueError("DCMHAttention: a cache needs causal=True and no memory")
+        if cache and len(cache["k"]) != len(x):
+            raise ValueError(f"DCMHAttention: x has {len(x)} sequences, the cache {len(cache['k'])}")
+        T, S = x.shape[1], before + source.shape[1]
+        if mask is not None:
+            if mask.dtype != torch.bool:
+                raise TypeError(f"DCMHAttention: mask is bool, True: may be attended to; not {mask.dtype}")
+            try:
+                mask = mask.expand(len(x), 1, T, S)
+            except RuntimeError as error:
+                raise ValueError(f"DCMHAttention: mask does not broadcast to (B, 1, T, S): {error}") from None
+
+        sizes = (width, 2 * width)
+        w, b = (None if p is None else p.split(sizes) for p in (self.wqkv.weight, self.wqkv.bias))
+        q = linear(x, w[0], b and b[0]).unflatten(-1, (H, -1))  # (B, T, H, D_h)
+        k, v = linear(source, w[1], b and b[1]).unflatten(-1, (2, H, -1)).unbind(2)  # (B, S, H, D_h)
         q = rotate(self.q_norm(q), before, self.rotary, self.rotary_base) * q.shape[-1] ** -0.5
         k = rotate(self.k_norm(k), before, self.rotary, self.rotary_base)
         pre, post = self.pre.terms(x, source), self.post.terms(x, source)
@@ -108,16 +128,16 @@ class DCMHAttention(nn.Module):
             k, v = extended(cache, k=k, v=v)
             pre, post = extended_terms(cache, "pre", pre), extended_terms(cache, "post", post)
 
-        causal, length = self.causal and memory is None, k.shape[1]
-        if mask is not None:
-            mask = mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1, q.shape[1], length)))
-        rows = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // (len(q) * self.heads * length))
-        if any(part._forward_hooks for part in (self.pre, self.softmax, self.post)):
-            rows = q.shape[1]
+        causal = self.causal and memory is None
+        rows = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // max(1, len(x) * H * S))
+        if any(
+            part._forward_hooks or part._forward_pre_hooks for part in (self.pre, self.softmax, self.post)
+        ):
+            rows = max(1, T)
         chunks = []
-        for first in range(0, q.shape[1], rows):
+        for first in range(0, max(1, T), rows):
             # of the keys, those that some row of the chunk may attend to
-            last = before + min(first + rows, q.shape[1]) if causal else length
+            last = before + min(first + rows, T) if causal else S
             start = max(0, before + first - self.window + 1) if causal and self.window else 0
             chunks.append((slice(first, first + rows), slice(start, last)))
 

@@ -174,7 +174,7 @@ def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tenso
     if row is not None:
         row = row.expand(len(A), A.shape[2], -1, -1)
     keys = (None if part is None else part.movedim(1, -1) for part in (w_k1, w_k2, w_kg))  # (B G, *, M, S)
-    return _Compose.apply(A, row, *keys).unflatten(0, (-1, groups)).flatten(1, 2)
+    return _Compose.apply(A, row, *keys).unflatten(0, (-1 if len(A) else 0, groups)).flatten(1, 2)
 
 
 def _blocks(base: Float[Tensor, "H H"], groups: int) -> Float[Tensor, "G M M"]:

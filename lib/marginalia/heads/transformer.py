@@ -127,6 +127,8 @@ class TinyTransformer(nn.Module):
         if padding is not None:
             length = tokens.shape[1] + (cache[0]["k"].shape[1] if cache and cache[0] else 0)
             mask = torch.arange(length, device=tokens.device) >= padding[:, None, None, None]  # (B, 1, 1, S)
-        for layer, part in zip(self.layers, cache or [None] * len(self.layers), strict=True):
+        for layer, part in zip(
+            self.layers, [None] * len(self.layers) if cache is None else cache, strict=True
+        ):
             x = layer(x, mask, part)
         return self.output(self.norm(x))
