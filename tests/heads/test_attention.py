@@ -278,6 +278,7 @@ def test_half_precision_runs():
     ("options", "told"),
     [
         ({"width": 30}, "width 30 cannot be divided by 4 heads"),
+        ({"heads": 0}, "width 32 cannot be divided by 0 heads"),
         ({"rotary": 9}, "rotary must be even and at most 8"),
         ({"window": 3}, "needs causal=True"),
         ({"causal": True, "window": 0}, "above 0"),
@@ -327,6 +328,23 @@ def test_a_cache_is_for_causal_attention():
         layer()(torch.randn(B, T, D).double(), cache={})
     with pytest.raises(ValueError):
         transformer()(tokens(B, 5), cache=[])  # and not: without a cache
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"vocab": 0}, "vocab, layers and ffn are 1 or more"),
+        ({"windows": ()}, "windows not empty"),
+        ({"norm": "RMS"}, "norm is rms or layer, not 'RMS'"),
+        ({"activation": "relu"}, "activation is gelu or swiglu, not 'relu'"),
+    ],
+)
+def test_transformers_that_cannot_be(options, told):
+    with pytest.raises(ValueError, match=told):
+        TransformerConfig(**({"vocab": 50} | options))
+    for numbers in ({"rank": 0}, {"groups": 0}):
+        with pytest.raises(ValueError, match="must be 1 or more"):
+            Composition(**numbers)
 
 
 def test_plain_twin_has_as_many_parameters():

@@ -61,9 +61,9 @@ class DCMHAttention(nn.Module):
         out_bias: bool = False,
     ) -> None:
         super().__init__()
-        size = width // heads  # D_h
-        if width % heads:
+        if min(width, heads) < 1 or width % heads:
             raise ValueError(f"DCMHAttention: width {width} cannot be divided by {heads} heads")
+        size = width // heads  # D_h
         if not (0 <= rotary <= size and rotary % 2 == 0):
             raise ValueError(
                 f"DCMHAttention: rotary must be even and at most {size} (width of a head), not {rotary}"

@@ -40,6 +40,10 @@ class Composition:
     rank: int = 2  # R
     groups: int = 1  # heads are composed within groups of neighbours
 
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.groups < 1:
+            raise ValueError(f"Composition: rank {self.rank} and groups {self.groups} must be 1 or more")
+
 
 VARIANTS = {  # names of notebooks and measured tables
     "MHA": Composition(pre=False, post=False),

@@ -13,6 +13,8 @@ from torch.nn.functional import gelu, silu
 from .attention import Cache, DCMHAttention
 from .composition import VARIANTS, Compose, Composition
 
+NORMS = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -35,6 +37,13 @@ class TransformerConfig:
     bias_qkv: bool = True
     bias: bool = False  # on attention's output and in the feed-forward networks
     parallel: bool = False  # x + attention(x) + ffn(x), as Pythia, and not one after the other
+
+    def __post_init__(self) -> None:
+        if min(self.vocab, self.layers, self.ffn) < 1 or not self.windows:
+            raise ValueError("TransformerConfig: vocab, layers and ffn are 1 or more, and windows not empty")
+        for name, choices in (("norm", NORMS), ("activation", ("gelu", "swiglu"))):
+            if (given := getattr(self, name)) not in choices:
+                raise ValueError(f"TransformerConfig: {name} is {' or '.join(choices)}, not {given!r}")
 
     def plain_twin(self) -> TransformerConfig:
         """Plain heads with as many parameters, spent on wider feed-forward networks."""
@@ -67,7 +76,7 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig, window: int | None = None) -> None:
         super().__init__()
-        norm = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
+        norm = NORMS[config.norm]
         self.attention_norm = norm(config.width, eps=config.eps)
         self.attention = DCMHAttention(
             config.width,
@@ -104,8 +113,7 @@ class TinyTransformer(nn.Module):
         windows = (config.windows[layer % len(config.windows)] for layer in range(config.layers))
         self.embedding = nn.Embedding(config.vocab, config.width)
         self.layers = nn.ModuleList(Block(config, window) for window in windows)
-        norm = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
-        self.norm = norm(config.width, eps=config.eps)
+        self.norm = NORMS[config.norm](config.width, eps=config.eps)
         self.output = nn.Linear(config.width, config.vocab, bias=False)
 
     def new_cache(self) -> list[Cache]:
