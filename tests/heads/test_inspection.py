@@ -188,6 +188,7 @@ def test_norms_are_folded_only_where_asked(monkeypatch):
 def test_a_model_that_cannot_be_read():
     for model in (
         nn.Linear(2, 2),
+        nn.Sequential(ours()),  # without a config
         transformers.T5Model(transformers.T5Config(d_model=8, d_kv=4, num_layers=1, d_ff=8)),
     ):
         with pytest.raises(TypeError, match="can be read; these can: TinyTransformer, gpt2, llama"):
@@ -413,6 +414,8 @@ def test_effects_and_interactions_are_differences_of_losses():
         both = loss(model) - base
     assert torch.allclose(effects[0, 1], one, rtol=0, atol=1e-5)
     assert torch.allclose(found[0], both - one - effects[2, 3], rtol=0, atol=1e-5)
+    numbers = ablation_effects(model, lambda model: loss(model).mean().item(), "zero")
+    assert torch.allclose(numbers, ablation_effects(model, loss, "zero").mean(-1), rtol=0, atol=1e-5)
 
 
 def test_heads_that_do_not_meet_do_not_interact():
@@ -465,6 +468,9 @@ def test_no_attribution_where_norms_stand_in_the_stream():
     for model in (build("bert"), build("gpt2").transformer):  # and none without logits
         with pytest.raises(TypeError, match=f"norms stand before .* not {type(model).__name__}"):
             logit_attribution(model, sample(), *sample(3, 2).T)
+    tokens = sample()
+    with pytest.raises(ValueError, match="one token for each of the B sequences"):
+        logit_attribution(build("ours"), tokens, tokens[:1, 0], tokens[:, 1])
 
 
 def test_terms_of_half_precision_are_added_in_full():

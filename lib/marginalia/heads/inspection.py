@@ -61,7 +61,7 @@ def _layout(model: nn.Module) -> _Layout:
     kind = getattr(config, "model_type", "TinyTransformer")
     family, named = FAMILIES.get(kind), dict(model.named_modules())
     blocks = [n for n in named if family and f"{n}.{family.attention}.{family.qkv.split()[0]}" in named]
-    if not blocks:
+    if not blocks or config is None:
         raise TypeError(
             f"inspection: {type(model).__name__} is not a model whose heads can be read; "
             f"these can: {', '.join(FAMILIES)}"
@@ -219,7 +219,8 @@ def pattern_scores(A: Float[Tensor, "B H T S"], tokens: Int[Tensor, "B T"]) -> d
 
     "previous token": the token before. "duplicate token": earlier ones that equal the query's.
     "induction": those that follow such an earlier one. The mean over queries that have such a key; NaN
-    where none has. Raises ValueError unless A is (B, H, T, T) for tokens (B, T).
+    where none has. Padding counts as any token: give sequences without. Raises ValueError unless A is
+    (B, H, T, T) for tokens (B, T).
     """
     B, T = tokens.shape
     if A.shape[0] != B or A.shape[2:] != (T, T):
@@ -299,7 +300,7 @@ Loss = Callable[[nn.Module], Float[Tensor, " *N"]]
 
 
 def _effect(model: nn.Module, loss: Loss, how: How) -> Callable[..., Tensor]:
-    before = loss(model)
+    before = torch.as_tensor(loss(model))
 
     def effect(*heads: Head) -> Tensor:
         with ablate(model, heads, how):
@@ -360,6 +361,8 @@ def logit_attribution(
     For language models with a norm before each part; raises TypeError for others, BERT say. A head's term
     says nothing of what it does through later layers.
     """
+    if not correct.shape == wrong.shape == tokens.shape[:1]:
+        raise ValueError("logit_attribution: correct and wrong are one token for each of the B sequences")
     family, blocks, outs, H = _layout(model)
     unembedding = model.output if hasattr(model, "output") else model.get_output_embeddings()
     if not family.final or unembedding is None:

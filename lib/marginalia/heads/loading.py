@@ -57,7 +57,9 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     for kind in (".safetensors", ".bin"):
         paths = sorted(folder.glob(f"*model*{kind}"))
         if index := next(folder.glob(f"*{kind}.index.json"), None):
-            paths = [folder / name for name in dict.fromkeys(_read(index)["weight_map"].values())]
+            if not isinstance(files := _read(index).get("weight_map"), dict):
+                raise ValueError(f"{index} has no weight_map from keys to files")
+            paths = [folder / str(name) for name in dict.fromkeys(files.values())]
         if paths:
             return {key: tensor for path in paths for key, tensor in _read(path).items()}
     raise ValueError(f"{folder} has no weights: no model*.safetensors and no pytorch_model*.bin")
@@ -69,11 +71,15 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             if file.read(40).startswith(b"version https://git-lfs"):
                 raise ValueError("it is a git-lfs pointer, get the file itself with `git lfs pull`")
-        if path.suffix == ".json":
-            return json.loads(path.read_text())
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        is_json = path.suffix == ".json"
+        found = (
+            json.loads(path.read_text()) if is_json else torch.load(path, "cpu", weights_only=True, mmap=True)
+        )
+        if not isinstance(found, dict) or not (is_json or all(isinstance(x, Tensor) for x in found.values())):
+            raise ValueError("it is no dict" if is_json else "it is no dict of tensors")
+        return found
     except (OSError, EOFError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read; is it complete? {error}") from None
 
@@ -127,15 +133,23 @@ def _shape(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> T
             raise ValueError(f"{where}: {name} is {config[name]} in config.json; here it can only be {value}")
     if (kind := config.get("window_type")) not in (None, *WINDOWS):
         raise ValueError(f"{where}: window_type {kind!r} is none of {', '.join(WINDOWS)}")
+    qk_norm = "layers.0.attention.q_norm.scale" in tensors
+    if config.get("use_qk_norm", qk_norm) != qk_norm:
+        raise ValueError(f"{where}: use_qk_norm is {not qk_norm} in config.json, the keys say {qk_norm}")
     try:
-        numbers = [config[name] for name in ("vocab_size", "dim", "n_head", "n_layer", "intermediate_size")]
+        names = ("vocab_size", "dim", "n_head", "n_layer", "intermediate_size")
+        numbers = [config[name] for name in names]
+        if not all(isinstance(number, int) and number > 0 for number in numbers):
+            raise ValueError(
+                f"{where}: {', '.join(names)} in config.json must be whole numbers, not {numbers}"
+            )
         return TransformerConfig(
             *numbers,
             windows=WINDOWS[kind] if kind else (config["window_size"], None),
             eps=config["norm_eps"],
             rotary=int(numbers[1] // numbers[2] * config.get("rotary_pct", 1)),
             rotary_base=config.get("rope_base", 10000.0),
-            qk_norm="layers.0.attention.q_norm.scale" in tensors,
+            qk_norm=qk_norm,
             **LAYOUTS[layout],
         )
     except KeyError as error:
