@@ -308,9 +308,9 @@ def filled(batch: int = B) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("error", "told", "inputs", "options"),
     [
-        (ValueError, r"x is \(B, T, 32\) .* not \(9, 32\)", [(T, D)], {}),
-        (ValueError, r"x is \(B, T, 32\)", [(B, T, D + 1)], {}),
-        (ValueError, r"memory \(B, S, 32\)", [(B, T, D), (1, S, D)], {}),
+        (ValueError, r"x \(9, 32\) and memory \(9, 32\) must be \(B, T, 32\)", [(T, D)], {}),
+        (ValueError, r"x \(2, 9, 33\) .* must be \(B, T, 32\)", [(B, T, D + 1)], {}),
+        (ValueError, r"memory \(1, 6, 32\) must be", [(B, T, D), (1, S, D)], {}),
         (TypeError, "mask is bool", [(B, T, D)], {"mask": torch.ones(T, T)}),
         (ValueError, "mask does not broadcast", [(H, T, D)], {"mask": torch.ones(H, T, T).bool()}),
         (ValueError, "needs causal=True and no memory", [(B, T, D), (B, S, D)], {"cache": {}}),
