@@ -16,21 +16,18 @@ from torch import nn
 from marginalia.heads import VARIANTS, TinyTransformer, TransformerConfig
 from marginalia.heads.inspection import (
     HeadWeights,
+    _layout,
     ablate,
     ablation_effects,
     composition_scores,
-    copying_scores,
     effective_rank,
-    head_outputs,
     head_similarity,
     head_weights,
-    linear_cka,
     logit_attribution,
     pairwise_ablation,
     pattern_scores,
     projection_kernel,
     random_baseline,
-    stable_rank,
 )
 from marginalia.record import record
 
@@ -114,6 +111,16 @@ def columns(out: nn.Module, head: int) -> torch.Tensor:
     """The part of an output projection that a head writes with, (D_h, D); a view that can be set."""
     weight = out.weight if type(out).__name__ == "Conv1D" else out.weight.T
     return weight[head * D_H : (head + 1) * D_H]
+
+
+def head_outputs(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """z of every head (L, B, T, H, D_h): its weighted values, before W_O."""
+    names = _layout(model).outs
+    with torch.no_grad(), record(model, set(names)) as seen:
+        model(tokens)
+    calls = {name: iter(each) for name, each in seen.items()}
+    z = [next(iter(next(calls[name]).inputs.values())) for name in names]
+    return torch.stack(z).unflatten(-1, (H, -1))
 
 
 # --- weights
@@ -232,7 +239,6 @@ def test_scores_do_not_depend_on_the_basis_inside_a_head(weights, kind):
     plain = HeadWeights(q, k, v, o)
     for way in (composition_scores, projection_kernel):
         assert torch.allclose(way(turned, kind), way(plain, kind), rtol=1e-8, equal_nan=True)
-    assert torch.allclose(copying_scores(turned), copying_scores(plain), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", "qkv")
@@ -264,45 +270,26 @@ def test_bad_kind(weights):
             way(weights, "o")
 
 
-def test_copying_scores_are_those_of_dense_products(weights):
-    values = np.linalg.eigvals((weights.W_V @ weights.W_O)[1, 2].double().numpy())
-    expected = values.sum().real / np.abs(values).sum()
-    assert copying_scores(weights)[1, 2].item() == pytest.approx(expected, abs=1e-4)
-    V = torch.randn(1, 1, D, D_H, generator=torch.Generator().manual_seed(0))
-    copy, erase = (HeadWeights(V, V, V, sign * V.mT) for sign in (1, -1))
-    assert copying_scores(copy).item() == pytest.approx(1, abs=1e-5)
-    assert copying_scores(erase).item() == pytest.approx(-1, abs=1e-5)
-
-
-def test_ranks():
+def test_effective_rank():
     matrices = torch.randn(5, 6, 4, generator=torch.Generator().manual_seed(0))
     values = np.linalg.svd(matrices.numpy(), compute_uv=False)
     shares = values / values.sum(1, keepdims=True)
     assert np.allclose(effective_rank(matrices), np.exp(-(shares * np.log(shares)).sum(1)), rtol=1e-5)
-    assert np.allclose(stable_rank(matrices), np.square(values).sum(1) / values[:, 0] ** 2, rtol=1e-5)
     two = matrices[:, :, :2] @ matrices[:, :2, :]
-    assert (effective_rank(two) <= 2 + 1e-4).all() and (stable_rank(two) <= 2 + 1e-4).all()
-    for rank in (effective_rank, stable_rank):
-        assert rank(torch.eye(7)).item() == pytest.approx(7, rel=1e-5) and rank(torch.zeros(3, 3)).item() == 0
+    assert (effective_rank(two) <= 2 + 1e-4).all()
+    assert effective_rank(torch.eye(7)).item() == pytest.approx(7, rel=1e-5)
+    assert effective_rank(torch.zeros(3, 3)).item() == 0
 
 
 # --- similarity and patterns
 
 
-def test_similarity_of_maps_and_outputs():
+def test_similarity_of_maps():
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(2, 3, 4, 5, generator=generator)
     flat = [maps[:, h].flatten().numpy() for h in range(3)]
     cosine = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in flat] for a in flat]
     assert np.allclose(head_similarity(maps), cosine, rtol=0, atol=1e-6)
-
-    z = torch.randn(50, 3, 4, generator=generator)
-    z[:, 2] = 3 * z[:, 0] @ torch.linalg.qr(torch.randn(4, 4, generator=generator)).Q + 1
-    found = linear_cka(z)
-    x, y = ((z[:, h] - z[:, h].mean(0)).numpy() for h in (0, 1))
-    norm = np.linalg.norm
-    assert found[0, 1].item() == pytest.approx(norm(x.T @ y) ** 2 / norm(x.T @ x) / norm(y.T @ y), rel=1e-4)
-    assert found[0, 2].item() == pytest.approx(1, abs=1e-5)  # a rotation, a scale and a shift change nothing
 
 
 def test_patterns_of_heads_made_by_hand():

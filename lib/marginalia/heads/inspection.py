@@ -175,12 +175,6 @@ def projection_kernel(weights: HeadWeights, kind: Kind) -> Float[Tensor, "L H L 
     return _pairs(written, torch.linalg.qr(_sides(weights, kind)[0]).Q) ** 2
 
 
-def copying_scores(weights: HeadWeights) -> Float[Tensor, "L H"]:
-    """Sum of W_OV's eigenvalues over the sum of their moduli, -1 to 1; 1: what is read is written again."""
-    values = torch.linalg.eigvals(weights.W_O @ weights.W_V)  # those of W_V W_O that are not zero
-    return values.real.sum(-1) / values.abs().sum(-1)
-
-
 def effective_rank(matrix: Float[Tensor, "*B N M"]) -> Float[Tensor, " *B"]:
     """exp of the entropy of the singular values over their sum: N for the identity, 0 for a zero matrix.
 
@@ -193,25 +187,11 @@ def effective_rank(matrix: Float[Tensor, "*B N M"]) -> Float[Tensor, " *B"]:
     return torch.special.entr(shares).sum(-1).exp() * (total > 0)
 
 
-def stable_rank(matrix: Float[Tensor, "*B N M"]) -> Float[Tensor, " *B"]:
-    """||M||_F^2 / sigma_1^2, at most the rank; 0 for a zero matrix."""
-    squares = torch.linalg.svdvals(matrix).square()
-    return squares.sum(-1) / squares[..., 0].clamp_min(torch.finfo(squares.dtype).tiny)
-
-
 def head_similarity(maps: Float[Tensor, "B H T S"]) -> Float[Tensor, "H H"]:
     """Cosine of the flattened attention maps of two heads, over all samples, of one layer or of many."""
     flat = maps.transpose(0, 1).flatten(1)  # (H, B T S)
     flat = flat / flat.norm(dim=1, keepdim=True)
     return flat @ flat.T
-
-
-def linear_cka(outputs: Float[Tensor, "N H D"]) -> Float[Tensor, "H H"]:
-    """Linear centred kernel alignment of two heads' outputs over N tokens, 0 to 1 (Kornblith et al. 2019)."""
-    centred = outputs - outputs.mean(0)
-    heads = centred.transpose(0, 1)  # (H, N, D)
-    cross = torch.stack([torch.linalg.matrix_norm(one.T @ heads).square() for one in heads])  # (H, H)
-    return cross / (cross.diag().sqrt()[:, None] * cross.diag().sqrt())
 
 
 def pattern_scores(A: Float[Tensor, "B H T S"], tokens: Int[Tensor, "B T"]) -> dict[str, Float[Tensor, " H"]]:
@@ -236,16 +216,6 @@ def pattern_scores(A: Float[Tensor, "B H T S"], tokens: Int[Tensor, "B T"]) -> d
     }
     masses = {name: (A * wanted[:, None]).sum((0, 2, 3)) for name, wanted in keys.items()}  # (H,)
     return {name: mass / keys[name].any(-1).sum() for name, mass in masses.items()}
-
-
-def head_outputs(model: nn.Module, *args, **kwargs) -> Float[Tensor, "L B T H D_h"]:
-    """z of every head in one pass `model(*args, **kwargs)`: its weighted values, before W_O."""
-    _, _, outs, H = _layout(model)
-    with evaluating(model), record(model, set(outs)) as seen:
-        model(*args, **kwargs)
-    calls = {name: iter(each) for name, each in seen.items()}
-    z = torch.stack([_first(next(calls[name]).inputs) for name in outs])  # (L, B, T, H D_h)
-    return z.unflatten(-1, (H, -1))
 
 
 def _first(values: dict[str, Tensor]) -> Tensor:
