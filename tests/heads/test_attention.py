@@ -326,6 +326,9 @@ def test_a_cache_is_for_causal_attention():
     """Where all tokens see each other, the first ones would have to be computed again."""
     with pytest.raises(ValueError, match="needs causal=True"):
         layer()(torch.randn(B, T, D).double(), cache={})
+    x = torch.randn(B, T, D).double()
+    with pytest.raises(ValueError, match="no memory"):
+        layer(causal=True)(x, x, cache={})
     with pytest.raises(ValueError):
         transformer()(tokens(B, 5), cache=[])  # and not: without a cache
 

@@ -95,7 +95,7 @@ class DCMHAttention(nn.Module):
         """
         source, H = x if memory is None else memory, self.heads
         before = cache["k"].shape[1] if cache else 0
-        mask = self._fitting(x, source, mask, cache, before)
+        mask = self._fitting(x, memory, mask, cache, before)
         T, S = x.shape[1], before + source.shape[1]
 
         sizes = (x.shape[2], 2 * x.shape[2])
@@ -137,14 +137,14 @@ class DCMHAttention(nn.Module):
         return self.wo(run(attend, chunks, q, k, v, *pre[:7], *post[:7]).flatten(2))
 
     def _fitting(
-        self, x: Tensor, source: Tensor, mask: Tensor | None, cache: Cache | None, before: int
+        self, x: Tensor, memory: Tensor | None, mask: Tensor | None, cache: Cache | None, before: int
     ) -> Bool[Tensor, "B 1 T S"] | None:
         """The mask in full, where all inputs fit to each other."""
-        B, D = len(x), self.wo.in_features
+        B, D, source = len(x), self.wo.in_features, x if memory is None else memory
         if not (x.ndim == source.ndim == 3 and len(source) == B and x.shape[2] == source.shape[2] == D):
             shapes = f"x {tuple(x.shape)} and memory {tuple(source.shape)}"
             raise ValueError(f"DCMHAttention: {shapes} must be (B, T, {D}) and (B, S, {D})")
-        if cache is not None and not (self.causal and source is x):
+        if cache is not None and not (self.causal and memory is None):
             raise ValueError("DCMHAttention: a cache needs causal=True and no memory")
         if cache and len(cache["k"]) != B:
             raise ValueError(f"DCMHAttention: x has {B} sequences, the cache {len(cache['k'])}")

@@ -19,10 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, rms_norm
 
-BRANCHES = ("base", "query low rank", "query gate", "key low rank", "key gate")
-FIELDS = dict(
-    zip(BRANCHES, (("base",), ("w_q1", "w_q2"), ("w_qg",), ("w_k1", "w_k2"), ("w_kg",)), strict=True)
-)
+FIELDS = {"base": ("base",), "query low rank": ("w_q1", "w_q2"), "query gate": ("w_qg",)}
+FIELDS |= {"key low rank": ("w_k1", "w_k2"), "key gate": ("w_kg",)}
+BRANCHES = tuple(FIELDS)
 MOST_NUMBERS = 2**28  # that `CompositionTerms.dense` makes: a gigabyte of float32
 
 
@@ -161,23 +160,16 @@ def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tenso
 
     w_q1, w_q2, w_qg, w_k1, w_k2, w_kg = map(folded, terms[1:7])
     A = A.unflatten(1, (groups, -1)).flatten(0, 1)  # (B G, M, T, S)
-    to_all = (
-        None if terms.base is None else _blocks(terms.base, groups).repeat(len(A) // groups, 1, 1)[:, None]
-    )
-    if to_all is None and (w_q1 is not None or w_qg is not None):
-        to_all = torch.eye(heads // groups, device=A.device, dtype=A.dtype)
-    row = to_all if w_q1 is None else to_all + w_q1.mT @ w_q2  # (B G, T, M, M)
+    row = torch.eye(heads // groups).to(A)
+    if terms.base is not None:  # its diagonal blocks
+        blocks = terms.base.unflatten(1, (groups, -1)).unflatten(0, (groups, -1)).diagonal(dim1=0, dim2=2)
+        row = blocks.movedim(-1, 0).repeat(len(A) // groups, 1, 1)[:, None]  # (B G, 1, M, M)
+    row = row if w_q1 is None else row + w_q1.mT @ w_q2  # (B G, T, M, M)
     row = row if w_qg is None else row + torch.diag_embed(w_qg)
-    if row is not None:
-        row = row.to(A.dtype).expand(len(A), A.shape[2], -1, -1)  # autocast mixes types
+    row = row.to(A.dtype).expand(len(A), A.shape[2], -1, -1)  # autocast mixes types
+    row = None if terms.base is w_q1 is w_qg is None else row
     keys = (None if part is None else part.movedim(1, -1) for part in (w_k1, w_k2, w_kg))  # (B G, *, M, S)
     return _Compose.apply(A, row, *keys).unflatten(0, (-1 if len(A) else 0, groups)).flatten(1, 2)
-
-
-def _blocks(base: Float[Tensor, "H H"], groups: int) -> Float[Tensor, "G M M"]:
-    """The diagonal blocks of a matrix."""
-    size = len(base) // groups
-    return torch.stack([base[k : k + size, k : k + size] for k in range(0, len(base), size)])
 
 
 class _Compose(torch.autograd.Function):
@@ -201,7 +193,7 @@ class _Compose(torch.autograd.Function):
         A, grad = A.transpose(1, 2), grad.transpose(1, 2)  # (B, T, H, S)
         to_A = grad.clone(memory_format=torch.contiguous_format) if row is None else row @ grad
         to_row = None if row is None else A @ grad.mT
-        to_1, to_2 = ([] for _ in range(2))
+        to_1, to_2 = [], []
         for r in range(0 if w_1 is None else w_1.shape[1]):
             read = (A * w_1[:, None, r]).sum(2, keepdim=True)
             to_read = (grad * w_2[:, None, r]).sum(2, keepdim=True)
