@@ -22,6 +22,7 @@ from torch.nn.functional import gelu, rms_norm
 FIELDS = {"base": ("base",), "query low rank": ("w_q1", "w_q2"), "query gate": ("w_qg",)}
 FIELDS |= {"key low rank": ("w_k1", "w_k2"), "key gate": ("w_kg",)}
 BRANCHES = tuple(FIELDS)
+Tokens = int | Int[Tensor, "*P"]
 MOST_NUMBERS = 2**28  # that `CompositionTerms.dense` makes: a gigabyte of float32
 
 
@@ -79,7 +80,7 @@ class CompositionTerms(NamedTuple):
         return not any(isinstance(part, Tensor) for part in self)
 
     def branches(
-        self, i: int | Int[Tensor, "*P"], j: int | Int[Tensor, "*P"], heads: int | None = None
+        self, i: Tokens, j: Tokens, heads: int | None = None
     ) -> dict[str, Float[Tensor, "B *P H H"]]:
         """The five terms of C(i, j), by `BRANCHES`; rows give, columns receive. They add up to C.
 
@@ -101,9 +102,7 @@ class CompositionTerms(NamedTuple):
             found[f"{side} gate"] = none if gate is None else torch.diag_embed(gate[:, at])
         return found
 
-    def matrix(
-        self, i: int | Int[Tensor, "*P"], j: int | Int[Tensor, "*P"], heads: int | None = None
-    ) -> Float[Tensor, "B *P H H"]:
+    def matrix(self, i: Tokens, j: Tokens, heads: int | None = None) -> Float[Tensor, "B *P H H"]:
         """C(i, j) of one pair or of P pairs; arguments as for `branches`."""
         return sum(self.branches(i, j, heads).values())
 

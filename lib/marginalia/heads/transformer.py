@@ -47,10 +47,8 @@ class TransformerConfig:
 
     def plain_twin(self) -> TransformerConfig:
         """Plain heads with as many parameters, spent on wider feed-forward networks."""
-        pair = (
-            Compose(self.width, self.heads, self.composition, self.composition.pre),
-            Compose(self.width, self.heads, self.composition, self.composition.post),
-        )
+        places = (self.composition.pre, self.composition.post)
+        pair = (Compose(self.width, self.heads, self.composition, on) for on in places)
         more = sum(p.numel() for each in pair for p in each.parameters())
         per_unit = self.width * (3 if self.activation == "swiglu" else 2) + self.bias
         return replace(self, composition=VARIANTS["MHA"], ffn=self.ffn + round(more / per_unit))
@@ -61,11 +59,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.w1 = nn.Linear(config.width, config.ffn, bias=config.bias)
-        self.w3 = (
-            nn.Linear(config.width, config.ffn, bias=config.bias) if config.activation == "swiglu" else None
-        )
-        self.w2 = nn.Linear(config.ffn, config.width, bias=config.bias)
+        D, hidden, bias = config.width, config.ffn, config.bias
+        self.w1 = nn.Linear(D, hidden, bias)
+        self.w3 = nn.Linear(D, hidden, bias) if config.activation == "swiglu" else None
+        self.w2 = nn.Linear(hidden, D, bias)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         return self.w2(gelu(self.w1(x)) if self.w3 is None else silu(self.w1(x)) * self.w3(x))
@@ -78,18 +75,9 @@ class Block(nn.Module):
         super().__init__()
         norm = NORMS[config.norm]
         self.attention_norm = norm(config.width, eps=config.eps)
-        self.attention = DCMHAttention(
-            config.width,
-            config.heads,
-            config.composition,
-            causal=config.causal,
-            window=window,
-            rotary=config.rotary,
-            rotary_base=config.rotary_base,
-            qk_norm=config.qk_norm,
-            bias=config.bias_qkv,
-            out_bias=config.bias,
-        )
+        options = {name: getattr(config, name) for name in ("causal", "rotary", "rotary_base", "qk_norm")}
+        options |= {"window": window, "bias": config.bias_qkv, "out_bias": config.bias}
+        self.attention = DCMHAttention(config.width, config.heads, config.composition, **options)
         self.ffn_norm = norm(config.width, eps=config.eps)
         self.ffn = FeedForward(config)
         self.parallel = config.parallel
