@@ -19,11 +19,8 @@ from torch import Tensor
 from .composition import VARIANTS
 from .transformer import TinyTransformer, TransformerConfig
 
-WINDOWS = {  # by window_type: of layer l, entry l mod length; the code of the models fixes 256
-    "LG": (256, None),
-    "LGLL": (256, None, 256, 256),
-    "LGL6": (256, None, 256, 256, 256, 256, 256, 256),
-}
+# By window_type: of layer l, entry l mod length; the code of the models fixes 256
+WINDOWS = {"LG": (256, None), "LGLL": (256, None, 256, 256), "LGL6": (256, None, *6 * (256,))}
 LAYOUTS = {  # what they have and config.json does not say
     "dcformer": {"norm": "rms", "activation": "swiglu", "bias_qkv": False},
     "dcpythia": {"norm": "layer", "activation": "gelu", "bias": True, "parallel": True},
@@ -73,12 +70,12 @@ def _read(path: Path) -> dict[str, Any]:
                 raise ValueError("it is a git-lfs pointer, get the file itself with `git lfs pull`")
         if path.suffix == ".safetensors":
             return load_file(path)
-        is_json = path.suffix == ".json"
-        found = (
-            json.loads(path.read_text()) if is_json else torch.load(path, "cpu", weights_only=True, mmap=True)
-        )
-        if not isinstance(found, dict) or not (is_json or all(isinstance(x, Tensor) for x in found.values())):
-            raise ValueError("it is no dict" if is_json else "it is no dict of tensors")
+        if path.suffix == ".json":
+            found, held = json.loads(path.read_text()), object
+        else:
+            found, held = torch.load(path, map_location="cpu", weights_only=True, mmap=True), Tensor
+        if not (isinstance(found, dict) and all(isinstance(value, held) for value in found.values())):
+            raise ValueError(f"it is no dict of {held.__name__}s")
         return found
     except (OSError, EOFError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read; is it complete? {error}") from None
@@ -133,23 +130,18 @@ def _shape(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> T
             raise ValueError(f"{where}: {name} is {config[name]} in config.json; here it can only be {value}")
     if (kind := config.get("window_type")) not in (None, *WINDOWS):
         raise ValueError(f"{where}: window_type {kind!r} is none of {', '.join(WINDOWS)}")
-    qk_norm = "layers.0.attention.q_norm.scale" in tensors
-    if config.get("use_qk_norm", qk_norm) != qk_norm:
-        raise ValueError(f"{where}: use_qk_norm is {not qk_norm} in config.json, the keys say {qk_norm}")
     try:
         names = ("vocab_size", "dim", "n_head", "n_layer", "intermediate_size")
         numbers = [config[name] for name in names]
         if not all(isinstance(number, int) and number > 0 for number in numbers):
-            raise ValueError(
-                f"{where}: {', '.join(names)} in config.json must be whole numbers, not {numbers}"
-            )
+            raise ValueError(f"{where}: {', '.join(names)} must be whole numbers above 0, not {numbers}")
         return TransformerConfig(
             *numbers,
             windows=WINDOWS[kind] if kind else (config["window_size"], None),
             eps=config["norm_eps"],
             rotary=int(numbers[1] // numbers[2] * config.get("rotary_pct", 1)),
             rotary_base=config.get("rope_base", 10000.0),
-            qk_norm=qk_norm,
+            qk_norm="layers.0.attention.q_norm.scale" in tensors,
             **LAYOUTS[layout],
         )
     except KeyError as error:
@@ -173,9 +165,9 @@ def _composition(
     for name in ("pre_proj.w", "post_proj.w"):
         w = part.get(name, same[None])
         part[name] = torch.zeros_like(w) if w[0].equal(same) else w
-    copied = (
-        dict(zip(("dw1", "dd"), part["dw_m"].split((4 * K, 4 * H), 1), strict=True)) if "dw_m" in part else {}
-    )
+    copied = {}
+    if "dw_m" in part:
+        copied["dw1"], copied["dd"] = part["dw_m"].split((4 * K, 4 * H), 1)
     if "qkw_m" in part:
         copied["qkw"] = part["qkw_m"]
     if "sw" in part:
