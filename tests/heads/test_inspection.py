@@ -183,13 +183,12 @@ def test_weights_give_scores_and_outputs_of_ours(norm, monkeypatch):
     assert torch.allclose(z, head_outputs(model, sample())[1], rtol=0, atol=1e-5)
 
 
-def test_norms_are_folded_only_where_asked(monkeypatch):
+def test_norms_are_folded():
     model = build("gpt2")
-    raw, folded = head_weights(model, fold=False), head_weights(model)
-    c_attn = model.transformer.h[2].attn.c_attn.weight
-    assert torch.equal(raw.W_K[2, 1], c_attn[:, D + D_H : D + 2 * D_H])
-    assert torch.equal(raw.W_O, folded.W_O) and not folded.W_O.requires_grad and not folded.W_Q.requires_grad
-    assert folded.W_K.sum(2).abs().max() < 1e-4 < raw.W_K.sum(2).abs().max()  # a LayerNorm passes no mean on
+    folded, block = head_weights(model), model.transformer.h[2]
+    raw = block.attn.c_attn.weight[:, D + D_H : D + 2 * D_H] * block.ln_1.weight[:, None]
+    assert torch.allclose(folded.W_K[2, 1], raw - raw.mean(0), atol=1e-6) and not folded.W_K.requires_grad
+    assert folded.W_K.sum(2).abs().max() < 1e-4 < raw.sum(0).abs().max()  # a LayerNorm passes no mean on
 
 
 def test_a_model_that_cannot_be_read():
@@ -316,7 +315,7 @@ def test_patterns_of_heads_made_by_hand():
 
 
 def layers_of(model: nn.Module) -> int:
-    return len(head_weights(model, fold=False).W_O)
+    return len(head_weights(model).W_O)
 
 
 def test_zero_is_the_weights_set_to_zero_by_hand(model):
@@ -352,7 +351,7 @@ def test_each_layer_of_albert_is_ablated_by_itself():
 def test_mean_and_resample(model):
     tokens = sample()
     z = head_outputs(model, tokens)[0]  # (B, T, H, D_h)
-    layer_out, W_O = outs(model)[0], head_weights(model, fold=False).W_O[0]
+    layer_out, W_O = outs(model)[0], head_weights(model).W_O[0]
     seen = []
     for how in ("mean", "resample"):
         with ablate(model, [(0, 2)], how):

@@ -84,14 +84,14 @@ class HeadWeights:
     W_O: Float[Tensor, "L H D_h D"]
 
 
-def head_weights(model: nn.Module, fold: bool = True) -> HeadWeights:
+def head_weights(model: nn.Module) -> HeadWeights:
     """The weights of all heads by layer and head, in float32.
 
-    fold: take the norm before attention into W_Q, W_K and W_V, which composition scores ask for: the scale of
+    The norm before attention is taken into W_Q, W_K and W_V, which composition scores ask for: the scale of
     an RMSNorm, and of a LayerNorm also its centring. What a norm divides by, rotary positions, a norm on
     queries and keys and composition of heads are not in it. BERT's and ALBERT's norms stand in the residual
-    stream: there is nothing to fold. Heads that share keys and values (Llama) each get a copy; so do ALBERT's
-    layers. Raises TypeError for other models.
+    stream: there is nothing to take in. Heads that share keys and values (Llama) each get a copy; so do
+    ALBERT's layers. Raises TypeError for other models.
     """
     family, blocks, _, H = _layout(model)
 
@@ -112,7 +112,7 @@ def head_weights(model: nn.Module, fold: bool = True) -> HeadWeights:
             read = read[0].unflatten(1, (H, 3, D_h)).unbind(2)
         else:  # all q, then all k, all v
             read = read[0].unflatten(1, (3, H, D_h)).unbind(1)
-        if fold and family.norm:
+        if family.norm:
             norm = block.get_submodule(family.norm)
             read = [each * norm.weight.detach().float()[:, None, None] for each in read]
             if isinstance(norm, nn.LayerNorm):
