@@ -44,7 +44,7 @@ Tables = dict[str, BoxTable]
 
 
 def _record(record) -> dict[str, object]:
-    """The fields of an ExcessCorrelation that are one number, and its interval as low and high."""
+    """The fields of an ExcessCorrelation or a PairSimilarity but arrays, its interval as low and high."""
     fields = {k: v for k, v in vars(record).items() if k not in ("interval", "per_image")}
     return fields | dict(zip(("low", "high"), record.interval, strict=True))
 
@@ -157,9 +157,7 @@ def similarity(tables: Tables) -> Iterator[dict]:
     for name, table in tables.items():
         for null in ("free", "count", "category"):
             for found in pair_similarity(table, null, FEWER, seed=SEED):
-                fields = {k: v for k, v in vars(found).items() if k != "interval"}
-                low, high = found.interval
-                yield {"dataset": name, "null": null} | fields | {"low": low, "high": high}
+                yield {"dataset": name, "null": null} | _record(found)
 
 
 def overlap(tables: Tables) -> Iterator[dict]:

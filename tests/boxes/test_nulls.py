@@ -281,7 +281,7 @@ def test_pair_similarity_by_two_loops(rng):
                     offsets = np.log(abs(x[i] - x[j]) / w[i] + 1), np.log(abs(y[i] - y[j]) / h[i] + 1)
                     total += [*offsets, abs(np.log(w[i] / w[j])), abs(np.log(h[i] / h[j]))]
                     pairs += 1
-    found = pair_similarity(table, shuffles=4, bootstrap=50)
+    found = pair_similarity(table, shuffles=4)
     assert tuple(f.feature for f in found) == FEATURES
     np.testing.assert_allclose([f.within for f in found], total / pairs)
     assert {f.pairs for f in found} == {pairs}

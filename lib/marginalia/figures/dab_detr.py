@@ -84,9 +84,7 @@ def positional_queries(model: detection.Detector, pixels: Tensor) -> Float[Tenso
     return encoding[0]
 
 
-def modulated_attention(
-    anchors: Sequence[tuple[float, float]] = ((0.2, 0.2), (0.6, 0.2), (0.2, 0.6), (0.0667, 0.2)),
-) -> tuple[Figure, pd.DataFrame]:
+def modulated_attention() -> tuple[Figure, pd.DataFrame]:
     """Figure 6: attention of one reference point for anchors of several sizes (w, h), before projections.
 
     The factors are w_ref / w on x and h_ref / h on y, where w_ref = h_ref = 0.2; a trained model predicts
@@ -94,6 +92,7 @@ def modulated_attention(
     std_x, std_y (standard deviation of the map, normalised to the side).
     """
     # the spatial query of each anchor, then its map with keys that are not projected either
+    anchors = (0.2, 0.2), (0.6, 0.2), (0.2, 0.6), (0.0667, 0.2)
     sizes = torch.tensor(anchors, dtype=torch.float64)  # (Q, 2)
     wished = torch.full_like(sizes, 0.2)
     middle = positional_encoding(torch.full_like(sizes, 0.5), MODEL_WIDTH, 20.0)

@@ -277,8 +277,7 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
         rows.append(("missed", len(missed), np.bincount(missed).argmax()))
     figure, _ = images(pair, {f"{kind}: {number}": image for kind, number, image in rows}, threshold, 5)
     for panel, d in zip(figure.axes, chosen.values(), strict=False):
-        size = pair.ground_truth.sizes[sure.image[d]]
-        boxes_on(panel, sure.xywh[[d]], size, **NAMED)
+        boxes_on(panel, sure.xywh[[d]], pair.ground_truth.sizes[sure.image[d]], **NAMED)
     pair_legend(figure, {"the error": NAMED})
     data = pd.DataFrame(rows, columns=["kind", "number", "image_id"])
     return figure, data.assign(image_id=[pair.ground_truth.image_ids[image] for image in data["image_id"]])
