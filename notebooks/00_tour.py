@@ -207,8 +207,8 @@ figure
 # - *DCMHA.* Head 2 attends to the second token and gives strongly to heads 1 and 3; after mixing, these two attend to it as well. Red is positive,
 #   blue negative: mixed weights may be negative, and a row no longer sums to 1.
 #
-# The notebooks on Conditional DETR, on Relation DETR's correlation and on TopKD are here; those on DCMHA are **planned**, as is the rest of
-# Relation DETR. Until they are there, these panels are what the project has to show for those ideas.
+# The notebooks on Conditional DETR, on Relation DETR's correlation, on TopKD and on DCMHA are here; the rest of Relation DETR is **planned**. Until
+# it is there, its panels are what the project has to show for that idea.
 
 # %% [markdown]
 # ## 2. The reading notes, line by line
@@ -287,9 +287,9 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | $w(u)$是权重函数，$g_u(z)$是高斯函数 <br> *$w$ is the weight, $g_u$ a Gaussian* | right, with a limit | The weight has to vanish at persistence 0, or images are not stable; TopKD's does so in dimension 0 only. gudhi samples the Gaussian at nodes, persim integrates it over pixels. | [32](32_persistence_images.ipynb) |
 # | 准确计算每批的 PD 和 PI 需要大量的计算量 <br> *exact diagrams and images of each batch cost much* | **corrected** | Not for 64 points in dimension 0: timed the way TopKD does it, 1.1 ms for a diagram with its image, beside 32 to 50 ms for a training step in the authors' logs. It holds for loops and large clouds. | [34](34_topological_distillation.ipynb) |
 # | TopKD 使用 RipsNet 近似 PI <br> *RipsNet approximates the image* | right, with a limit | One network, trained on the *teacher's* features and frozen, serves the student too. On batches of digits, which are alike, it explains at most 3 % of the variance after 2,000 steps (five seeds), and 11 % after 4,000 (one fit), no more than the size of the clouds does. | [33](33_ripsnet.ipynb), [34](34_topological_distillation.ipynb) |
-# | 通过动态组合注意力头来提高模型的表达能力 <br> *heads composed dynamically make the model more expressive* | right | The mixing is linear in the heads' scores of a token pair, once before and once after the softmax. The abstract claims what plain models reach with 1.7 to 2 times the compute. | section 1; planned: 4x |
-# | Compose 的计算相当于对 W 进行两级分解，以减少参数和提高计算效率 <br> *Compose amounts to a two-level decomposition of W, for fewer parameters and speed* | right, with a limit | Cheaper than a free $H \times H$ matrix for each pair, slower than plain attention: .76 to .88 of the training steps a second in the first author's own comments. | section 4; planned: 4x |
-# | 先沿着行和列进行分解，再低秩和对角分解 <br> *first along rows and columns, then low rank and diagonal* | right, with a limit | Rows and columns of the grid of tokens, not of the $H \times H$ matrix. It is a sum, and the line leaves out its first term, the identity. Each of the two parts has rank 2 plus a diagonal. | section 1; planned: 4x |
+# | 通过动态组合注意力头来提高模型的表达能力 <br> *heads composed dynamically make the model more expressive* | right | The mixing is linear in the heads' scores of a token pair, once before and once after the softmax. The abstract claims what plain models reach with 1.7 to 2 times the compute. Here one composed layer answers questions that a plain one of equal size cannot; small language models gain nothing that holds over seeds. | section 1; [41](41_composing_heads.ipynb), [42](42_head_composition.ipynb), [43](43_retrieval_and_tasks.ipynb) |
+# | Compose 的计算相当于对 W 进行两级分解，以减少参数和提高计算效率 <br> *Compose amounts to a two-level decomposition of W, for fewer parameters and speed* | right, with a limit | Cheaper than a free $H \times H$ matrix for each pair, slower than plain attention: .76 to .88 of the training steps a second in the first author's own comments. | section 4; [41](41_composing_heads.ipynb) |
+# | 先沿着行和列进行分解，再低秩和对角分解 <br> *first along rows and columns, then low rank and diagonal* | right, with a limit | Rows and columns of the grid of tokens, not of the $H \times H$ matrix. It is a sum, and the line leaves out its first term, the identity. Each of the two parts has rank 2 plus a diagonal. | section 1; [41](41_composing_heads.ipynb) |
 # | To do 1. query分组 <br> *query grouping* | to do | Not answered yet. | planned: 23 |
 # | To do 2. 工业缺陷检测数据集？ <br> *industrial defect data sets?* | answered | Which exist, on which terms, and what their boxes look like. | [24](24_defect_datasets.ipynb) |
 # | To do 3. high_map images of coco <br> *images of COCO with a high mAP* | the method; the images need your files | mAP belongs to a data set; an image has an AP, with traps of its own. No image of COCO is shown, since none is here: give the notebook your COCO files and detections. | [25](25_high_ap_images.ipynb) |
@@ -338,16 +338,15 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | [34_topological_distillation](34_topological_distillation.ipynb): students over seeds, the control with delta = 0 | 10 | 20 |
 # | questions | 5 | 5 |
 #
-# **DCMHA** (notebooks 4x *planned*)
+# **DCMHA**
 #
 # | | 60 min | 90 min |
 # |---|---|---|
 # | this page: its column in the drawing, its lines in section 2 | 5 | 5 |
-# | the paper: abstract. What is claimed, against what? | 5 | 5 |
-# | the paper: Figure 2. Name its five branches, give each a shape | 20 | 25 |
-# | its cell in section 1: set `gates` to 0, then `write`. Which assert stops it, and why? | 10 | 15 |
-# | the authors' code, `modeling_dcformer.py`: find the five branches | 15 | 20 |
-# | section 4 below: sizes and speed | – | 15 |
+# | the paper: abstract and Figure 2. Name its five branches | 5 | 10 |
+# | [41_composing_heads](41_composing_heads.ipynb): the same branches as code, and what they cost | 20 | 25 |
+# | [43_retrieval_and_tasks](43_retrieval_and_tasks.ipynb): train the effect, live | 15 | 20 |
+# | [42_head_composition](42_head_composition.ipynb): a language model, and a head whose job is known | 10 | 25 |
 # | questions | 5 | 5 |
 
 # %% [markdown]

@@ -6,12 +6,18 @@ import re
 
 import pytest
 
-from marginalia.explorers import AttentionExplorer, BoxExplorer, RipsExplorer
+from marginalia.explorers import AttentionExplorer, BoxExplorer, CompositionExplorer, RipsExplorer
 from marginalia.explorers.base import STATIC, joined
 
 
 @pytest.mark.parametrize(
-    "explorer, name", [(BoxExplorer, "box"), (AttentionExplorer, "attention"), (RipsExplorer, "rips")]
+    "explorer, name",
+    [
+        (BoxExplorer, "box"),
+        (AttentionExplorer, "attention"),
+        (RipsExplorer, "rips"),
+        (CompositionExplorer, "composition"),
+    ],
 )
 def test_parts_name_only_what_comes_before_and_nothing_is_imported(explorer, name):
     parts, names = ("canvas.js", f"{name}_maths.js", f"{name}_drawing.js", f"{name}.js"), set()

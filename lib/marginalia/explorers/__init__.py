@@ -6,6 +6,7 @@ The views work in JupyterLab and, saved as a page by `save_html`, without a kern
 from .attention import AttentionExplorer
 from .base import Explorer
 from .box import BoxExplorer
+from .composition import CompositionExplorer
 from .rips import RipsExplorer
 
-__all__ = ["AttentionExplorer", "BoxExplorer", "Explorer", "RipsExplorer"]
+__all__ = ["AttentionExplorer", "BoxExplorer", "CompositionExplorer", "Explorer", "RipsExplorer"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from torch.utils.checkpoint import checkpoint
 
 from .composition import VARIANTS, Compose, Composition, CompositionTerms
 
 # Scores of all heads that are held at a time; more are computed in chunks of rows, and again when gradients
 # are, unless `record` looks on: it gets all of them in one call.
-CHUNK = {"cpu": 2**21, "cuda": 2**28}
+CHUNK = {"cpu": 2**19, "cuda": 2**26}
 Cache = dict[str, Tensor]  # of one layer: what later tokens need of earlier ones, (B, S, ...) each
 
 
@@ -107,47 +108,94 @@ class DCMHAttention(nn.Module):
             k, v = extended(cache, k=k, v=v)
             pre, post = extended_terms(cache, "pre", pre), extended_terms(cache, "post", post)
 
-        q, k, v = (each.transpose(1, 2) for each in (q, k, v))  # (B, H, T or S, D_h)
-        causal = self.causal and memory is None
+        causal, length = self.causal and memory is None, k.shape[1]
         if mask is not None:
-            mask = mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1, q.shape[2], k.shape[2])))
-        rows = max(1, CHUNK[x.device.type] // (len(q) * self.heads * k.shape[2]))
+            mask = mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1, q.shape[1], length)))
+        rows = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // (len(q) * self.heads * length))
         if any(part._forward_hooks for part in (self.pre, self.softmax, self.post)):
-            rows = q.shape[2]
-        parts = []
-        for first in range(0, q.shape[2], rows):
-            chosen = slice(first, first + rows)
+            rows = q.shape[1]
+        chunks = []
+        for first in range(0, q.shape[1], rows):
             # of the keys, those that some row of the chunk may attend to
-            last = before + min(first + rows, q.shape[2]) if causal else k.shape[2]
+            last = before + min(first + rows, q.shape[1]) if causal else length
             start = max(0, before + first - self.window + 1) if causal and self.window else 0
-            keys = slice(start, last)
-            allowed = None if mask is None else mask[..., chosen, keys]
-            given = (q[:, :, chosen], k[:, :, keys], v[:, :, keys], pre.rows(chosen).keys(keys))
-            given = *given, post.rows(chosen).keys(keys), allowed, before + first - start if causal else None
-            again = rows < q.shape[2] and torch.is_grad_enabled()
-            parts.append(
-                checkpoint(self._attend, *given, use_reentrant=False) if again else self._attend(*given)
-            )
-        return self.wo(torch.cat(parts, 2).transpose(1, 2).flatten(2))
+            chunks.append((slice(first, first + rows), slice(start, last)))
+
+        def attend(
+            rows: slice, keys: slice, q: Tensor, k: Tensor, v: Tensor, *terms: Tensor | None
+        ) -> Tensor:
+            first = before + rows.start - keys.start if causal else None
+            allowed = None if mask is None else mask[..., rows, keys]
+            both = (CompositionTerms(*part, self.pre.groups) for part in (terms[:7], terms[7:]))
+            return self._attend(q, k, v, *both, allowed, first)
+
+        run = _Chunks.apply if len(chunks) > 1 else _in_chunks  # one chunk is left to autograd
+        return self.wo(run(attend, chunks, q, k, v, *pre[:7], *post[:7]).flatten(2))
 
     def _attend(
         self,
-        q: Float[Tensor, "B H T D_h"],
-        k: Float[Tensor, "B H S D_h"],
-        v: Float[Tensor, "B H S D_h"],
+        q: Float[Tensor, "B T H D_h"],
+        k: Float[Tensor, "B S H D_h"],
+        v: Float[Tensor, "B S H D_h"],
         pre: CompositionTerms,
         post: CompositionTerms,
         mask: Bool[Tensor, "*broadcast"] | None,
         first: int | None,
-    ) -> Float[Tensor, "B H T D_h"]:
+    ) -> Float[Tensor, "B T H D_h"]:
         """Some rows; first: place of their first token among the keys where attention is causal."""
+        q, k, v = (each.transpose(1, 2) for each in (q, k, v))  # (B, H, T or S, D_h)
         scores = self.pre(q @ k.mT, pre)  # (B, H, T, S), not masked before they are composed
         if first is not None:
             i = torch.arange(first, first + q.shape[2], device=q.device)[:, None]
             j = torch.arange(k.shape[2], device=q.device)
             seen = (j <= i) & (i - j < (self.window or len(j) + 1))
             mask = seen if mask is None else mask & seen
-        return self.post(self.softmax(scores, mask), post) @ v
+        return (self.post(self.softmax(scores, mask), post) @ v).transpose(1, 2)
+
+
+# Which part of q, k, v and the terms of pre and post (fields of CompositionTerms) a chunk takes.
+SIDES = ("rows", "keys", "keys", *2 * ("all", *3 * ("rows",), *3 * ("keys",)))
+
+
+def _parts(rows: slice, keys: slice, *tensors: Tensor | None) -> list[Tensor | None]:
+    """Views of the tensors for one chunk; all are (B, T or S, ...) but the base."""
+    part = {"rows": rows, "keys": keys, "all": slice(None)}
+    return [None if x is None else x[:, part[side]] for side, x in zip(SIDES, tensors, strict=True)]
+
+
+def _in_chunks(
+    attend: Callable[..., Tensor], chunks: list[tuple[slice, slice]], *tensors: Tensor | None
+) -> Tensor:
+    return torch.cat([attend(*chunk, *_parts(*chunk, *tensors)) for chunk in chunks], 1)
+
+
+class _Chunks(torch.autograd.Function):
+    """Attention in chunks of rows, of which nothing is kept: the backward pass computes each again.
+
+    As a checkpoint around each chunk, but gradients are added in place to the parts of keys and values that
+    a chunk saw; autograd would make a tensor of full length for each.
+    """
+
+    @staticmethod
+    def forward(ctx, attend, chunks, *tensors):
+        ctx.attend, ctx.chunks = attend, chunks
+        ctx.save_for_backward(*tensors)
+        return _in_chunks(attend, chunks, *tensors)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        tensors = ctx.saved_tensors
+        grads = [None if x is None else torch.zeros_like(x) for x in tensors]
+        for chunk in ctx.chunks:
+            parts = [None if x is None else x.detach().requires_grad_() for x in _parts(*chunk, *tensors)]
+            with torch.enable_grad():
+                out = ctx.attend(*chunk, *parts)
+            parts = [x for x in parts if x is not None]
+            into = [x for x in _parts(*chunk, *grads) if x is not None]
+            for to, new in zip(into, torch.autograd.grad(out, parts, grad[:, chunk[0]]), strict=True):
+                to += new
+        return None, None, *grads
 
 
 def rotate(

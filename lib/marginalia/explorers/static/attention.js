@@ -1,7 +1,8 @@
 // Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined.
 
-import { append, around, button, createRoot, createStage, listen, setText } from "./canvas.js";
-import { KINDS, against, boxAt, bytesOf, cellAt, floatsOf, gridOf, mapOf, peakOf, productAt,
+import { append, around, button, createRoot, createStage, floatsOf, listen, renderWith,
+  setText } from "./canvas.js";
+import { KINDS, against, boxAt, bytesOf, cellAt, gridOf, mapOf, peakOf, productAt,
   short, within } from "./attention_maths.js";
 import { drawHeads, drawProduct, drawScale, drawScene, frameAt, framesOf, heatOf,
   tintOf } from "./attention_drawing.js";
@@ -99,12 +100,7 @@ class AttentionView {
 
   buildMaps(right, signal) {
     this.title = append(right, "div", "m-title");
-    const image = (label, options) => {
-      const stage = createStage(right, { label, signal, ...options });
-      stage.canvas.tabIndex = -1; // its keys are those of the image
-      stage.canvas.setAttribute("role", "img");
-      return stage;
-    };
+    const image = (label, options) => createStage(right, { label, signal, role: "img", ...options });
     this.thumbs = image("Maps of all heads; a click chooses one", {
       height: (width) => this.headFrames(width).height,
       draw: (context, place) => this.drawHeads(context, place),
@@ -154,14 +150,14 @@ class AttentionView {
 
   // The maps of what is chosen and their images; made again only when the choice changed.
   get shown() {
-    const { choice, kind, h, w, data } = this;
+    const { choice, kind, w, data } = this;
     const key = JSON.stringify([choice, kind]);
     if (this.known?.key !== key) {
       const heads = Array.from({ length: this.heads }, (_, head) => mapOf(data, kind, { ...choice, head }));
       const parts = KINDS.map((name) => mapOf(data, name, choice));
-      const heats = (maps) => maps.map((map) => heatOf(map, h, w));
+      const heats = (maps) => maps.map((map) => heatOf(map, w));
       this.known = { key, heads, parts, headHeats: heats(heads), partHeats: heats(parts),
-        tint: tintOf(heads[choice.head], h, w), peak: peakOf(parts[KINDS.indexOf(kind)]) };
+        tint: tintOf(heads[choice.head], w), peak: peakOf(parts[KINDS.indexOf(kind)]) };
     }
     return this.known;
   }
@@ -305,10 +301,6 @@ class AttentionView {
   }
 }
 
-export function render({ model, el }) {
-  const ending = new AbortController();
-  new AttentionView(model, el, ending.signal);
-  return () => ending.abort();
-}
+export const render = renderWith(AttentionView);
 
 export default { render };

@@ -1,6 +1,6 @@
 // What the attention explorer draws: boxes and a map on their image, all heads, and the product.
 
-import { css, sequential, shorten, write } from "./canvas.js";
+import { fillRamp, pixelsOf, sequential, shorten, write } from "./canvas.js";
 import { KINDS, against, short } from "./attention_maths.js";
 
 const CHOSEN = "#ff8c1a";
@@ -13,19 +13,8 @@ const FULL = 215; // opacity of the tint where the map peaks, of 255
 const MAGNITUDE = Array.from({ length: 256 }, (_, level) => [...sequential(level / 255), 255]);
 const OPACITY = Array.from({ length: 256 }, (_, level) => [...TINT, Math.round((level * FULL) / 255)]);
 
-// A map as a small canvas with one pixel a cell.
-function imageOf(levels, h, w, shades) {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [w, h];
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(w, h);
-  levels.forEach((level, cell) => image.data.set(shades[level], 4 * cell));
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
-
-export const heatOf = (map, h, w) => imageOf(map.levels, h, w, MAGNITUDE);
-export const tintOf = (map, h, w) => imageOf(map.levels, h, w, OPACITY);
+export const heatOf = (map, w) => pixelsOf(map.levels, w, (level) => MAGNITUDE[level]);
+export const tintOf = (map, w) => pixelsOf(map.levels, w, (level) => OPACITY[level]);
 
 // Cells are shown as they are: smoothing them would move a peak.
 function drawCells(context, image, { x, y, wide, tall }) {
@@ -219,10 +208,7 @@ export function drawScale(context, { width, theme }) {
   const words = { size: 11, colour: theme.muted };
   write(context, "0", EDGE, 8, words);
   const long = Math.min(120, width / 4);
-  const gradient = context.createLinearGradient(EDGE + 12, 0, EDGE + 12 + long, 0);
-  for (let stop = 0; stop <= 8; stop += 1) gradient.addColorStop(stop / 8, css(sequential(stop / 8)));
-  context.fillStyle = gradient;
-  context.fillRect(EDGE + 12, 3, long, 10);
+  fillRamp(context, sequential, EDGE + 12, 3, long, 10);
   const start = EDGE + long + 18;
   const told = "own peak, told as a multiple of the uniform weight";
   writeFitting(context, [told, "own peak, told in uniform weights"], start, 8, width - start, theme.muted);

@@ -5,11 +5,6 @@ export const KINDS = ["content", "spatial", "combined"];
 // The bytes of a message, without a copy.
 export const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
-// As 32-bit floats; a copy, because they may not start at a multiple of four.
-export function floatsOf(view) {
-  return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-}
-
 // Where a map lies in the arrays: (layer, head, row) of [L, H, Q, h, w]. A row is a query's place by score.
 export const unitOf = ([, heads, rows], { layer, head, row }) => (layer * heads + head) * rows + row;
 

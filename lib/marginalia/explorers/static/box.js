@@ -1,6 +1,7 @@
 // Boxes on an image, their Pearson correlations, and the band of MC of random boxes of the same sizes.
 
-import { append, around, arrowOf, clamp, createRoot, createStage, listen, setText } from "./canvas.js";
+import { append, around, arrowOf, clamp, createRoot, createStage, listen, renderWith,
+  setText } from "./canvas.js";
 import { fresh, measure, moved, resized } from "./box_maths.js";
 import { CURSORS, drawAxis, drawMatrix, drawPicture, handlePlaces, matrixView } from "./box_drawing.js";
 
@@ -74,10 +75,8 @@ class BoxView {
     this.spoken.setAttribute("role", "status");
     this.mc = append(right, "span", "m-mc");
     this.band = append(right, "span", "m-band m-muted");
-    this.axis = createStage(right, { label: "MC on an axis from 0 to 1", signal, height: () => 76,
+    this.axis = createStage(right, { label: "MC on an axis from 0 to 1", signal, height: () => 76, role: "img",
       draw: (context, place) => drawAxis(context, { ...place, numbers: this.numbers }) });
-    this.axis.canvas.tabIndex = -1;
-    this.axis.canvas.setAttribute("role", "img");
     append(right, "div", "m-title m-muted", "Correlation of every two boxes");
     this.matrix = createStage(right, { label: "Correlation matrix; arrow keys choose a pair", signal,
       height: (width) => Math.min(width - 40, 320),
@@ -306,10 +305,6 @@ class BoxView {
   }
 }
 
-export function render({ model, el }) {
-  const ending = new AbortController();
-  new BoxView(model, el, ending.signal);
-  return () => ending.abort();
-}
+export const render = renderWith(BoxView);
 
 export default { render };

@@ -1,6 +1,6 @@
 // What the box explorer draws: boxes on their image, the matrix of correlations, MC on its axis.
 
-import { clamp, css, diverging, inkOn, shorten, write } from "./canvas.js";
+import { clamp, css, diverging, fillRamp, inkOn, shorten, write } from "./canvas.js";
 import { lowerBound } from "./box_maths.js";
 
 // ---- image ------------------------------------------------------------------------------------------
@@ -134,12 +134,7 @@ function drawNames(context, { names, view: { cell, left, top }, lit, theme }) {
 }
 
 function drawScale(context, x, y, tall, theme) {
-  const gradient = context.createLinearGradient(0, y, 0, y + tall);
-  for (let stop = 0; stop <= 10; stop += 1) {
-    gradient.addColorStop(stop / 10, css(diverging(1 - stop / 5, theme.dark)));
-  }
-  context.fillStyle = gradient;
-  context.fillRect(x, y, 10, tall);
+  fillRamp(context, (t) => diverging(2 * t - 1, theme.dark), x, y, 10, tall);
   const middle = tall > 30 ? [[0.5, "0"]] : [];
   for (const [part, string] of [[0, "1"], ...middle, [1, "−1"]]) {
     write(context, string, x + 14, y + clamp(part * tall, 6, tall - 6), { size: 11, colour: theme.muted });

@@ -6,6 +6,14 @@
 export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 export const around = (value, count) => ((value % count) + count) % count;
 
+// Three digits that count.
+export const digits = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
+
+// A message's bytes as 32-bit floats; a copy, because they may not start at a multiple of four.
+export function floatsOf(view) {
+  return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
 // ---- work that is done once ---------------------------------------------------------------------------
 
 // The function, but with the same arguments as the last time it gives the same result again.
@@ -174,6 +182,13 @@ export function listen(model, heard, signal) {
   }
 }
 
+// The function that draws a model into a page with this class, whose listeners end with a signal.
+export const renderWith = (View) => ({ model, el }) => {
+  const ending = new AbortController();
+  new View(model, el, ending.signal);
+  return () => ending.abort();
+};
+
 // ---- undo ---------------------------------------------------------------------------------------------
 
 // The states that something was in, one after the other, and which of them it is in now.
@@ -247,11 +262,13 @@ export const arrowOf = (key) => ARROWS[key];
 //            tap(p): let go where it went down, and nothing was dragged }
 //            with p = { x, y, touch } in CSS pixels of the canvas
 //   keys(event) -> true when the key was used
+//   role "img": the canvas has no keys of its own, and Tab goes past it
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
-export function createStage(parent, { label, signal, height, draw, pointer = {}, keys = () => false }) {
+export function createStage(parent, { label, signal, height, draw, pointer = {}, keys = () => false,
+  role = "application" }) {
   const canvas = append(parent, "canvas");
-  canvas.tabIndex = 0;
-  canvas.setAttribute("role", "application");
+  canvas.tabIndex = role === "img" ? -1 : 0;
+  canvas.setAttribute("role", role);
   canvas.setAttribute("aria-label", label);
   const context = canvas.getContext("2d");
 
@@ -334,6 +351,28 @@ function hearPointer(canvas, pointer, signal) {
   on("pointerleave", () => held || pointer.leave?.());
   // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
   on("touchstart", (event) => held && event.preventDefault(), { passive: false });
+}
+
+// ---- colours on a canvas ------------------------------------------------------------------------------
+
+// Colours from t = 0 to t = 1, to the right or upwards.
+export function fillRamp(context, colourAt, x, y, wide, tall) {
+  const [bottom, right] = wide > tall ? [y, x + wide] : [y + tall, x];
+  const gradient = context.createLinearGradient(x, bottom, right, y);
+  for (let stop = 0; stop <= 40; stop += 1) gradient.addColorStop(stop / 40, css(colourAt(stop / 40)));
+  context.fillStyle = gradient;
+  context.fillRect(x, y, wide, tall);
+}
+
+// A small canvas with one pixel a value: `shade` gives red, green, blue and opacity, or an empty list.
+export function pixelsOf(values, columns, shade) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [columns, values.length / columns];
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  values.forEach((value, at) => image.data.set(shade(value), 4 * at));
+  context.putImageData(image, 0, 0);
+  return canvas;
 }
 
 // ---- text ---------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 // Points in the plane, the balls, edges and triangles that grow around them, and the bars of their topology.
 
-import { History, append, around, arrowOf, button, copyText, createRoot, createStage, listen, remember,
-  savePicture, setText, undoKey } from "./canvas.js";
+import { History, append, around, arrowOf, button, copyText, createRoot, createStage, digits, listen, remember,
+  renderWith, savePicture, setText, undoKey } from "./canvas.js";
 import { MOST, MOST_POINTS, asPython, complexAt, imageOf, measure, placed } from "./rips_maths.js";
-import { barAt, cloudView, diagramView, digits, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage,
+import { barAt, cloudView, diagramView, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage,
   imageView, plotView } from "./rips_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
@@ -131,13 +131,8 @@ class RipsView {
       draw: (context, place) => this.drawBarcode(context, place),
       pointer: over((p) => barAt(this.barView, this.known.bars, p)), keys: (event) => this.barKey(event) });
     const pair = append(right, "div", "m-pair");
-    const image = (label, draw, pointer) => {
-      const stage = createStage(append(pair, "div"), { label, signal, draw, pointer,
-        height: (width) => Math.min(width + 20, 270) });
-      stage.canvas.tabIndex = -1; // its bars are those of the barcode
-      stage.canvas.setAttribute("role", "img");
-      return stage;
-    };
+    const image = (label, draw, pointer) => createStage(append(pair, "div"), { label, signal, draw, pointer,
+      role: "img", height: (width) => Math.min(width + 20, 270) });
     this.diagram = image("Persistence diagram", (context, place) => this.drawDiagram(context, place),
       over((p) => dotAt(this.dotView, this.known.bars, p)));
     this.image = image("Persistence image", (context, place) => this.drawImage(context, place), {});
@@ -425,10 +420,6 @@ class RipsView {
   }
 }
 
-export function render({ model, el }) {
-  const ending = new AbortController();
-  new RipsView(model, el, ending.signal);
-  return () => ending.abort();
-}
+export const render = renderWith(RipsView);
 
 export default { render };

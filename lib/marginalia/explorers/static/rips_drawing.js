@@ -1,11 +1,9 @@
 // What the Rips explorer draws: the cloud with its complex, the barcode, the diagram and the image.
 
-import { clamp, css, sequential, write } from "./canvas.js";
+import { clamp, css, digits, sequential, write } from "./canvas.js";
 
 const FRAME = { left: 8, right: 10, top: 8, bottom: 34 };
 const RADIUS = 4.5; // of a point, pixels
-
-export const digits = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
 
 // Dimension 0 and dimension 1, as in the figures.
 export const colourOf = (theme, dimension) => [theme.mark, theme.accent][dimension];
