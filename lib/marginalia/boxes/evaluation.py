@@ -54,14 +54,10 @@ def evaluate(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
     precision = run.eval["precision"]  # (T, R, K, A, M): IoU, recall, category, area, detections kept
     recall = run.eval["recall"]  # (T, K, A, M)
     # each figure is a mean over some of these axes
-    figures = {
-        "AP": precision[:, :, :, 0, 2],
-        "AP50": precision[0, :, :, 0, 2],
-        "AP75": precision[5, :, :, 0, 2],
-    }
-    figures |= {f"AP_{name}": precision[:, :, :, a, 2] for a, name in enumerate(AREAS) if a}
-    figures |= {f"AR{most}": recall[:, :, 0, m] for m, most in enumerate(kept)}
-    figures |= {f"AR_{name}": recall[:, :, a, 2] for a, name in enumerate(AREAS) if a}
+    figures = {"AP": precision[..., 0, 2], "AP50": precision[0, ..., 0, 2], "AP75": precision[5, ..., 0, 2]}
+    figures |= {f"AP_{name}": precision[..., a, 2] for a, name in enumerate(AREAS) if a}
+    figures |= {f"AR{most}": recall[..., 0, m] for m, most in enumerate(kept)}
+    figures |= {f"AR_{name}": recall[..., a, 2] for a, name in enumerate(AREAS) if a}
     return pd.Series({name: _mean_defined(values) for name, values in figures.items()}, name="COCO")
 
 
