@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "composition": ["BRANCHES", "VARIANTS", "Compose", "Composition", "CompositionTerms", "compose"],
         "attention": ["DCMHAttention"],
         "transformer": ["TinyTransformer", "TransformerConfig"],
+        "tasks": ["Retriever", "answered", "questions", "read_tasks", "train_retriever", "word_tasks"],
         "inspection": [
             "ablate",
             "ablation_effects",
