@@ -113,24 +113,28 @@ def without(model: TinyTransformer, loss, name: str, branches: tuple[str, ...]) 
 
 
 def spectra(model: TinyTransformer, sequences: dict[str, Tensor]) -> Iterator[dict]:
-    """Singular values of the mean C over pairs: the token before, what followed the first time."""
+    """Singular values of the mean C over pairs, and how much of C - I that mean is.
+
+    Pairs: the token before, all, what followed the first time, others in the same sequences.
+    """
     if not model.config.composition.pre:
         return
     for text in TEXTS:
         with evaluating(model), record(model, ["*.pre", "*.post"]) as seen:
             model(sequences[text][:, :-1])
         i = torch.arange(HALF, LENGTH)
-        pairs = {
-            "held_out": {"the token before": i - 1},
-            "random": {"induction": i - HALF + 1, "other": i - HALF // 2},
+        pairs = {  # "all": every 13th of those that the mask allows
+            "held_out": {"the token before": (i, i - 1), "all": torch.tril_indices(LENGTH, LENGTH)[:, ::13]},
+            "random": {"induction": (i, i - HALF + 1), "other": (i, i - HALF // 2)},
         }
-        for (name, calls), (pair, j) in product(seen.items(), pairs[text].items()):
+        for (name, calls), (pair, (i, j)) in product(seen.items(), pairs[text].items()):
             C = calls[0].inputs["terms"].matrix(i, j)  # (B, P, H, H)
             values = torch.linalg.svdvals(C.mean((0, 1)))
             row = {"layer": int(name.split(".")[1]), "where": name.split(".")[-1], "pairs": pair}
             row |= {f"sigma_{k}": value for k, value in enumerate(values.tolist(), 1)}
             change = C - torch.eye(C.shape[-1])
-            yield row | {"effective_rank": effective_rank(change).mean().item()}
+            static = change.mean((0, 1)).square().sum() / change.square().sum((-2, -1)).mean()
+            yield row | {"effective_rank": effective_rank(change).mean(), "static": static}
 
 
 def interactions(model: TinyTransformer, sequences: dict[str, Tensor]) -> Iterator[dict]:
@@ -171,7 +175,8 @@ effect: gain of loss (nats a token) on held-out text, or on the second time of r
 output is replaced by zero or by its mean, or when branches of a composition are left out (all: C is I).
 """,
     "spectra": """\
-Singular values of C, mean over pairs of 12 sequences; effective_rank: of C - I of single pairs, their mean.
+Singular values of C, mean over pairs; effective_rank: of C - I of single pairs, their mean; static: squared
+norm of the mean C - I over the mean squared norm of C - I, 1 where all pairs have the same.
 """,
     "interactions": """\
 Scores of the weights of two heads, norms folded in, and interaction: effect on the loss of replacing both by

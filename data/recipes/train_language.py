@@ -22,9 +22,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ from jobs import Job, end_with_parent, run_jobs
 from marginalia import store, training
 from marginalia.heads import TinyTransformer, TransformerConfig
 from marginalia.heads.language import FOLDER, LENGTH, repeated, token_losses, windows
-from marginalia.record import record
+from marginalia.record import evaluating, record
 
 VOCABULARY = 1024
 # Tests, tables, what is not installed everywhere, and what is written when Python is built.
@@ -203,9 +205,7 @@ def train(run: Run) -> None:
                 row |= {name: losses.mean(), "previous": weights.diagonal(-1, -2, -1).mean(-1).max()}
             else:
                 row |= {f"{name}_first": losses[:, :half].mean(), f"{name}_again": losses[:, half:].mean()}
-                to_next = weights[..., half:, :].diagonal(
-                    1, -2, -1
-                )  # from the second time to what followed the first
+                to_next = weights[..., half:, :].diagonal(1, -2, -1)  # to what followed the first time
                 row |= {f"{name}_induction": to_next.mean(-1).max()}
         return row
 
@@ -238,11 +238,41 @@ settings: {json.dumps(about | {"options": asdict(replace(OPTIONS, seed=run.seed)
     training.save(model, run.weights, {"what": "language model of Python code"} | about | {"last": rows[-1]})
 
 
+def compare_rates() -> None:
+    """Held-out loss by the rate of the compositions, 1,000 steps on a seed of its own: language_rates.csv."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    (text, held_out), options = tokens(), replace(OPTIONS, steps=1000, seed=3, every=1000)
+    held_out, rows = probes(held_out)["held_out"].to(device), []
+    for rate, repeats in product((1e-2, 3e-3, 1e-3, 3e-4), ("none", "random")):
+        run = Run("dcmha", repeats, options.seed)
+        model = build(run).to(device)
+        training.fit(
+            model,
+            lambda sequences, model=model: (token_losses(model, sequences).mean(), {}),
+            batches(run, text, device),
+            options,
+            optimizers=partial(optimizers, composition_rate=rate),
+            rate=lambda index, options: training.cosine_rate(index, options, end=0.05),
+        )
+        with evaluating(model):
+            loss = token_losses(model, held_out).mean().item()
+        rows.append(
+            {"composition_rate": rate, "repeats": repeats, "seed": run.seed, "held_out": round(loss, 4)}
+        )
+        print(rows[-1], flush=True)
+    about = "Held-out loss, nats a token, of DCMHA after 1,000 steps (cosine of that length); one seed.\n"
+    about += f"Written by: python data/recipes/train_language.py --rates (on {device})"
+    head = "".join(f"# {line}\n" for line in about.splitlines())
+    path = store.root() / "measured" / "composition" / "language_rates.csv"
+    path.write_text(head + pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+
+
 def main() -> None:
     """All runs whose weights are missing, a few at a time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=["*"], help="patterns of names (all)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (2)")
+    parser.add_argument("--rates", action="store_true", help="compare rates of the compositions instead")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = [run for run in RUNS if any(fnmatchcase(run.name, name) for name in options.names)]
@@ -250,6 +280,8 @@ def main() -> None:
         parser.error(
             f"no run {options.names[0]!r}; {store.near(options.names[0], [run.name for run in RUNS])}"
         )
+    if options.rates:
+        return compare_rates()
     if options.one:
         end_with_parent()
         return train(chosen[0])

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 
 from .style import CYCLE, DIVERGING, PALETTE, SEQUENTIAL, WIDTH
@@ -164,6 +166,21 @@ def matrix(
         color = "white" if strong == diverging else "black"
         axes.text(j, i, number, ha="center", va="center", fontsize=7.5, color=color)
     return shown
+
+
+def flows(axes: Axes, values: Float[np.ndarray, "R C"], threshold: float = 0.3) -> None:
+    """Bands from row n on the left to column m on the right, for entries of at least `threshold` the largest.
+
+    Width: size. Red gives, blue takes away. y points downwards, as row numbers do.
+    """
+    axes.set_axis_off()
+    largest = np.abs(values).max()
+    for n, m in np.argwhere((np.abs(values) >= threshold * largest) & (values != 0)):
+        curve = Path([(0, n), (1 / 3, n), (2 / 3, m), (1, m)], [Path.MOVETO] + [Path.CURVE4] * 3)
+        color = colormaps[DIVERGING](0.9 if values[n, m] > 0 else 0.1)
+        wide = 5 * abs(values[n, m]) / largest
+        axes.add_patch(PathPatch(curve, fill=False, linewidth=wide, color=color, alpha=0.8))
+    axes.set(xlim=(0, 1), ylim=(max(values.shape) - 0.5, -0.5))
 
 
 def intervals(

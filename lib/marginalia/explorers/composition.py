@@ -10,8 +10,7 @@ import numpy as np
 import traitlets
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path
+from matplotlib.patches import Rectangle
 
 from marginalia import plots, style
 
@@ -221,14 +220,8 @@ class CompositionExplorer(Explorer):
             axes.set_title(name, fontsize=7.5)
             axes.grid(axis="y", visible=False)
         left.set(ylim=(len(before) - 0.5, -0.5), ylabel="head", yticks=heads)
-        largest = abs(matrix).max()
-        middle.set_title(f"flows: largest {largest:.2g}", fontsize=7.5, loc="center")
-        middle.set_axis_off()
-        for n, m in np.argwhere((abs(matrix) >= self.threshold * largest) & (matrix != 0)):
-            curve = Path([(0, n), (1 / 3, n), (2 / 3, m), (1, m)], [Path.MOVETO] + [Path.CURVE4] * 3)
-            color = mpl.colormaps[style.DIVERGING](0.9 if matrix[n, m] > 0 else 0.1)
-            wide = 5 * abs(matrix[n, m]) / largest
-            middle.add_patch(PathPatch(curve, fill=False, linewidth=wide, color=color, alpha=0.8))
+        middle.set_title(f"flows: largest {abs(matrix).max():.2g}", fontsize=7.5, loc="center")
+        plots.flows(middle, matrix, self.threshold)
 
 
 def _calls(model: nn.Module, tokens: Int[np.ndarray, " T"], count: int) -> list[list[Call]]:

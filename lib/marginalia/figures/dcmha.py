@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -20,13 +21,24 @@ from torch import Tensor, nn
 
 from marginalia import plots, training
 from marginalia.heads import VARIANTS, DCMHAttention
+from marginalia.heads.inspection import (
+    HeadWeights,
+    composition_scores,
+    head_similarity,
+    head_weights,
+    pattern_scores,
+    random_baseline,
+)
 from marginalia.heads.tasks import ATTRIBUTES, HEADS, VALUES, Questions, Retriever, questions
 from marginalia.heads.tasks import WIDTH as TOKEN_WIDTH
 from marginalia.plots import DASHED, NEUTRAL, panels
-from marginalia.record import evaluating, record
+from marginalia.record import Call, evaluating, record
 from marginalia.store import data_path, read_table
 from marginalia.style import CYCLE, DIVERGING, PALETTE, WIDTH
 
+# Plain, static and dynamic; parts of DCMHA are sky
+VARIANT_COLORS = dict.fromkeys(VARIANTS, PALETTE["sky"])
+VARIANT_COLORS |= {"MHA": PALETTE["vermilion"], "talking heads": PALETTE["purple"], "DCMHA": PALETTE["blue"]}
 BRANCH_COLORS = {  # what the query token decides is blue, what the key token decides vermilion
     "base": NEUTRAL,
     "query low rank": PALETTE["blue"],
@@ -215,7 +227,8 @@ def speed() -> tuple[Figure, pd.DataFrame]:
     table = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds", "ratio"])
     figure, (axes,) = panels(1, 1, 2.4)
     for name in names:
-        axes.plot("tokens", "ratio", "o-", data=table[table["heads"] == name], label=name)
+        one = table[table["heads"] == name]
+        axes.plot("tokens", "ratio", "o-", color=VARIANT_COLORS[name], data=one, label=name)
     axes.set(xticks=[256, 512, 1024], ylim=(0, None), xlabel="tokens T = S", ylabel="time / plain heads")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure, table
@@ -244,10 +257,6 @@ def training_speed() -> tuple[Figure, pd.DataFrame]:
 
 
 # --- Small models trained here: mix-and-match retrieval, word tasks, digits
-
-# Plain, static and dynamic; parts of DCMHA are sky
-VARIANT_COLORS = dict.fromkeys(VARIANTS, PALETTE["sky"])
-VARIANT_COLORS |= {"MHA": PALETTE["vermilion"], "talking heads": PALETTE["purple"], "DCMHA": PALETTE["blue"]}
 
 
 def _every_seed(
@@ -415,3 +424,335 @@ def vision() -> tuple[Figure, pd.DataFrame]:
     _every_seed(axes, table, "accuracy", "variant", table["variant"].unique())
     axes.set(xlabel="test accuracy of 597 digits")
     return figure, table
+
+
+# --- Ours: what the heads of trained models do (notebook 42)
+
+KINDS = {"mha": "MHA", "dcmha": "DCMHA", "slow": "DCMHA, lower rate"}  # in names of runs -> in figures
+KIND_COLORS = {name: VARIANT_COLORS[name] for name in ("MHA", "DCMHA")} | {
+    "DCMHA, lower rate": PALETTE["green"]
+}
+REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repeats"}
+
+
+def language_table(name: str) -> pd.DataFrame:
+    """A table measured on the language models, with `heads`, `repeats` and `seed` of each run."""
+    table = read_table(f"measured/composition/language_{name}.csv")
+    parts = table["run"].str.extract(r"language-(\w+)-(\w+)-(\d+)")
+    parts = {"heads": parts[0].map(KINDS), "repeats": parts[1].map(REPEATS), "seed": parts[2].astype(int)}
+    return table.assign(**parts)
+
+
+def language_runs() -> pd.DataFrame:
+    """The 27 trainings: losses and head scores every 100 steps, with `heads`, `repeats` and `seed`."""
+    tables = []
+    for (kind, heads), (repeat, repeats), seed in product(KINDS.items(), REPEATS.items(), range(3)):
+        one = read_table(f"measured/composition/language/language-{kind}-{repeat}-{seed}.csv")
+        tables.append(one.assign(heads=heads, repeats=repeats, seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, pd.DataFrame]:
+    """C(i, j) - I of one pair of tokens before and after the softmax, in its terms, and who gives to whom.
+
+    pre, post: calls of both compositions of a layer, as `record` has them; token i asks, j is attended to.
+    Returns (figure, data): where, giver, receiver, C - I as `entry` and what is given, A_n (C - I)_nm.
+    """
+    figure = plt.figure(figsize=(WIDTH["page"], 5.2), layout="constrained")
+    *above, below = figure.subfigures(3, 1, height_ratios=(1, 1, 1.5))
+    bars, tables = below.subplots(1, 7, width_ratios=(1, 1, 1, 0.25, 1, 1, 1)), []
+    bars[3].set_axis_off()
+    given = {"scores (pre)": pre, "weights (post)": post}
+    for part, places, (name, call) in zip(above, (bars[:3], bars[4:]), given.items(), strict=True):
+        A, A_composed = (each[0, :, i, j].numpy() for each in (call.inputs["A"], call.output))
+        branches = {k: C[0].numpy() for k, C in call.inputs["terms"].branches(i, j, len(A)).items()}
+        branches["base"] = branches["base"] - np.eye(len(A))
+        terms = {"C − I": sum(branches.values())} | {k: C for k, C in branches.items() if C.any()}
+        limit = max(np.abs(each).max() for each in terms.values())
+        panels = part.subplots(1, 5)
+        for axes, (title, term) in zip(panels, terms.items(), strict=False):
+            shown = plots.matrix(axes, term, limit, diverging=True)
+            axes.set_box_aspect(1)
+            axes.set_title(title, fontsize=8)
+        for axes in panels[len(terms) :]:
+            axes.set_axis_off()
+        panels[0].set(ylabel=f"{name}\ngives", xlabel="receives")
+        part.colorbar(shown, ax=panels)
+
+        passed = A[:, None] * terms["C − I"]  # from head n to head m
+        reach = [min(0, *A, *A_composed), max(0, *A, *A_composed)]
+        for axes, values, title in zip(places[::2], (A, A_composed), ("before", "after"), strict=True):
+            axes.barh(range(len(A)), values, color="0.45", height=0.7)
+            axes.set(xlim=np.multiply(1.1, reach), ylim=(len(A) - 0.5, -0.5), yticks=range(len(A)))
+            axes.set_title(f"{name.split()[0]} {title}", fontsize=8)
+            axes.grid(axis="y", visible=False)
+        plots.flows(places[1], passed)
+        n, m = np.indices(passed.shape).reshape(2, -1)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "where": name,
+                    "giver": n,
+                    "receiver": m,
+                    "entry": terms["C − I"].ravel(),
+                    "given": passed.ravel(),
+                }
+            )
+        )
+    bars[0].set_ylabel("head")
+    return figure, pd.concat(tables, ignore_index=True)
+
+
+def head_diversity() -> tuple[Figure, pd.DataFrame]:
+    """How alike the heads of a layer are: mean cosine of their attention maps, before and after composition.
+
+    Of 18 language models of equal size on held-out text. Returns (figure, data), data with columns heads,
+    repeats, seed, layer, map and similarity.
+    """
+    table = language_table("heads")
+    keys = ["heads", "repeats", "seed", "layer", "map"]
+    table = table.groupby(keys, sort=False)["similarity"].mean().reset_index()
+    names = {"raw": "raw scores", "weights": "after pre", "composed": "after post"}
+    figure, axes = panels(3, 3, 2.4, sharey=True)
+    for layer, panel in enumerate(axes):
+        own = table[table["layer"] == layer]
+        for place, name in enumerate(names):
+            here = own[(own["heads"] == "DCMHA") & (own["map"] == name)]["similarity"]
+            panel.plot(np.full(len(here), place), here, "o", ms=4, alpha=0.6, color=KIND_COLORS["DCMHA"])
+        plain = own.query("heads == 'MHA' and map == 'weights'")["similarity"]
+        panel.plot(np.full(len(plain), 3), plain, "o", ms=4, alpha=0.6, color=KIND_COLORS["MHA"])
+        panel.set(title=f"layer {layer}", ylim=(0, 1), xlim=(-0.5, 3.5))
+        panel.set_xticks(range(4), ["raw\nscores", "after\npre", "after\npost", "plain\nheads"])
+        panel.axvline(2.5, color="0.8", lw=0.8)
+    axes[0].set_ylabel("mean cosine of two heads' maps")
+    return figure, table
+
+
+def head_patterns() -> tuple[Figure, pd.DataFrame]:
+    """The head with most attention to the token before, and to what followed the first time, in 18 models.
+
+    Maps of raw scores, after pre-compose, after post-compose. Returns (figure, data), data with columns
+    heads, repeats, seed, map, previous and induction (the highest of 24 heads).
+    """
+    keys = ["heads", "repeats", "seed", "map"]
+    table = language_table("heads").groupby(keys, sort=False)[["previous", "induction"]].max().reset_index()
+    table = table[(table["heads"] == "DCMHA") | (table["map"] == "weights")].reset_index(drop=True)
+    markers = {
+        "raw": ("v", "raw scores"),
+        "weights": ("o", "after pre: the weights"),
+        "composed": ("D", "after post"),
+    }
+    figure, axes = panels(2, 2, 2.9, sharey=True)
+    groups = [(heads, repeats) for heads in ("MHA", "DCMHA") for repeats in REPEATS.values()]
+    for panel, score in zip(axes, ("previous", "induction"), strict=True):
+        for place, (heads, repeats) in enumerate(groups):
+            for name, (marker, _) in markers.items():
+                own = table[(table[["heads", "repeats", "map"]] == [heads, repeats, name]).all(axis=1)]
+                where = place + (own["seed"] - 1) * 0.22
+                panel.plot(
+                    where,
+                    own[score],
+                    marker,
+                    ms=4.5,
+                    color=KIND_COLORS[heads],
+                    mfc="white" if name == "raw" else None,
+                    alpha=0.8,
+                )
+        panel.axvline(2.5, color="0.8", lw=0.8)
+        panel.set_xticks(range(6), [repeats.replace(" ", "\n") for _, repeats in groups])
+        panel.set(ylim=(0, 1))
+    axes[0].set(ylabel="attention of the best head", title="to the token before (text)")
+    axes[1].set_title("induction (random tokens, twice)")
+    look = {
+        name: {
+            "marker": marker,
+            "ls": "",
+            "color": KIND_COLORS["DCMHA"],
+            "mfc": "white" if key == "raw" else None,
+        }
+        for key, (marker, name) in markers.items()
+    }
+    plots.legend(figure, {"plain heads": {"marker": "o", "ls": "", "color": KIND_COLORS["MHA"]}} | look)
+    return figure, table
+
+
+def language_training() -> tuple[Figure, pd.DataFrame]:
+    """Loss on held-out text, and on random tokens that come a second time, over training; a line a seed.
+
+    Returns (figure, data), data with columns heads, repeats, seed, step, held_out and random_again.
+    """
+    keys = ["heads", "repeats", "seed", "step", "held_out", "random_again"]
+    table = language_runs()[keys]
+    figure, axes = panels(6, 3, 2.1, sharex=True)
+    for k, (metric, repeats) in enumerate(product(("held_out", "random_again"), REPEATS.values())):
+        for (heads, _), run in table[table["repeats"] == repeats].groupby(["heads", "seed"], sort=False):
+            axes[k].plot("step", metric, data=run, color=KIND_COLORS[heads], lw=1.1, alpha=0.8)
+        axes[k].set(ylim=(2.6, 4) if metric == "held_out" else (0, 11.5), title=repeats if k < 3 else "")
+    axes[0].set_ylabel("held-out text [nats]")
+    axes[3].set_ylabel("second time [nats]")
+    axes[4].set_xlabel("steps")
+    plots.legend(figure, {name: {"color": color} for name, color in KIND_COLORS.items()})
+    return figure, table
+
+
+def loss_differences(step: int) -> pd.DataFrame:
+    """Held-out loss at a step of the 27 trainings, those of a seed side by side; NaN where one has ended.
+
+    Indexed by repeats and seed; columns are kinds of heads, differences, and whether induction has formed.
+    """
+    runs = language_runs().query("step == @step").set_index(["repeats", "seed"])
+    table = runs.pivot(columns="heads", values="held_out").reindex(columns=list(KINDS.values()))
+    induction = runs.pivot(columns="heads", values="random_induction").reindex(columns=table.columns)
+    for heads in ("DCMHA", "DCMHA, lower rate"):
+        table[f"{heads} − MHA"] = table[heads] - table["MHA"]
+    return table.assign(**{"induction, lower rate": induction["DCMHA, lower rate"]})
+
+
+def what_is_lost() -> pd.DataFrame:
+    """By how much the loss of 18 models grows without their most important head, and without a composition.
+
+    Indexed by heads, repeats, seed and text; heads are replaced by zero, a composition by the identity.
+    """
+    table, keys = language_table("ablations"), ["heads", "repeats", "seed", "text"]
+    single = table[table["part"].str.endswith("zero")]
+    lost = single.groupby(keys)["effect"].max().to_frame("best head")
+    lost["best head of layer 2"] = single[single["layer"] == 2].groupby(keys)["effect"].max()
+    for layer, where in product(range(3), ("pre", "post")):
+        own = table[(table["part"] == f"{where}: all") & (table["layer"] == layer)]
+        lost[f"{where}, layer {layer}"] = own.set_index(keys)["effect"]
+    return lost
+
+
+def composition_score_maps(weights: HeadWeights) -> tuple[Figure, pd.DataFrame]:
+    """Q-, K- and V-composition scores of all pairs of heads, as multiples of what random heads have.
+
+    Returns (figure, data), data with columns kind, head 1 (writes), head 2 (reads) and over random, largest
+    first; heads are named layer.head.
+    """
+    layers, heads, width = weights.W_Q.shape[:3]
+    names, tables = np.array([f"{n}.{h}" for n, h in np.ndindex(layers, heads)]), []
+    figure, axes = panels(3, 3, 2.7)
+    for panel, kind in zip(axes, "qkv", strict=True):
+        scores = composition_scores(weights, kind)[:-1, :, 1:] / random_baseline(width)
+        scores = scores.flatten(2).flatten(0, 1).numpy()  # of the layers 0 to L - 2 with 1 to L - 1
+        figure.colorbar(plots.matrix(panel, scores), ax=panel, location="bottom")
+        panel.set(title=f"{kind.upper()}-composition", xlabel="head 2 reads", box_aspect=1)
+        step = heads * max(1, layers // 6)
+        panel.set_xticks(range(0, scores.shape[1], step), names[heads::step])
+        panel.set_yticks(range(0, len(scores), step), names[:-heads:step])
+        n, m = np.nonzero(~np.isnan(scores))
+        named = {"kind": kind.upper(), "head 1": names[n], "head 2": names[heads + m]}
+        tables.append(pd.DataFrame(named | {"over random": scores[n, m]}))
+    axes[0].set_ylabel("head 1 writes")
+    return figure, pd.concat(tables).sort_values("over random", ascending=False, ignore_index=True)
+
+
+def score_predictions() -> tuple[Figure, pd.DataFrame]:
+    """Rank correlation of scores of weights with the size of interaction, nine plain models, two texts.
+
+    Intervals are a bootstrap over 192 pairs of heads, ranked within pairs of layers. Returns (figure, data).
+    """
+    table = language_table("predictions")
+    titles = {"held_out": "held-out text", "random": "random tokens, second time"}
+    figure, axes = panels(2, 2, 3.4, sharey=True)
+    order = [f"{kind}-{name}" for name in ("composition", "kernel") for kind in "qkv"]
+    for panel, (text, title) in zip(axes, titles.items(), strict=True):
+        for k, (repeats, seed) in enumerate(product(REPEATS.values(), range(3))):
+            own = table[(table[["text", "repeats", "seed"]] == [text, repeats, seed]).all(axis=1)]
+            plots.intervals(panel, own, "rho", "score", CYCLE[k // 3], (k - 4) * 0.085, order=order)
+        panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction", title=title)
+    marks = {
+        name: {"color": color, "marker": "o"} for name, color in zip(REPEATS.values(), CYCLE, strict=False)
+    }
+    plots.legend(figure, marks)
+    return figure, table
+
+
+def largest_interactions() -> pd.DataFrame:
+    """For each of nine plain models, its pair of heads with the largest interaction on random tokens.
+
+    Columns: run, pair (layer.head), interaction, its size over the median of 192 pairs, its rank by
+    K-composition, and whether the pair first by K-composition leads from one of the two best
+    previous-token heads to one of the two best induction heads.
+    """
+    pairs, rows = language_table("interactions"), []
+    patterns = language_table("heads").query("heads == 'MHA' and map == 'weights'")
+    for run, own in pairs.groupby("run"):
+        own, scores = (
+            own.sort_values("k-composition", ascending=False, ignore_index=True),
+            patterns[patterns["run"] == run],
+        )
+        best = {
+            name: scores.nlargest(2, name)[["layer", "head"]].to_numpy().tolist()
+            for name in ("previous", "induction")
+        }
+        sizes = own["interaction_random"].abs()
+        most, first = own.loc[sizes.idxmax()], own.loc[0]
+        rows.append(
+            {
+                "run": run,
+                "pair": f"{most['layer_1']}.{most['head_1']} to {most['layer_2']}.{most['head_2']}",
+                "interaction": most["interaction_random"],
+                "over median": sizes.max() / sizes.median(),
+                "rank of largest by K": sizes.idxmax() + 1,
+                "previous to induction": [first["layer_1"], first["head_1"]] in best["previous"]
+                and [first["layer_2"], first["head_2"]] in best["induction"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def heads_of(name: str, text: str) -> tuple[Figure, pd.DataFrame, pd.DataFrame]:
+    """The heads of a reader's Hugging Face model: composition scores, patterns and how alike maps are.
+
+    name: folder or hub name of a family that `heads.inspection` reads. Without a tokenizer beside the model,
+    random tokens that come twice take the place of the text. Returns figure and data of
+    `composition_score_maps`, and scores indexed by layer and head.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(name, attn_implementation="eager")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=128)["input_ids"]
+        if ids.unique().numel() < 8:
+            raise ValueError("a tokenizer without a vocabulary")
+    except (OSError, ValueError) as error:
+        print(f"No tokenizer beside the model ({error}): random tokens that come twice are taken.")
+        ids = torch.randint(5, model.config.vocab_size, (4, 32)).repeat(1, 2)
+    with evaluating(model):
+        attention = model(ids, output_attentions=True).attentions  # L of (B, H, T, T)
+    rows = []
+    for layer, A in enumerate(attention):
+        others = (head_similarity(A).sum(1) - 1) / max(1, A.shape[1] - 1)
+        scores = {k: v.numpy() for k, v in pattern_scores(A, ids).items()} | {"like others": others.numpy()}
+        rows.append(pd.DataFrame(scores).assign(layer=layer).rename_axis("head").reset_index())
+    figure, largest = composition_score_maps(head_weights(model))
+    return figure, largest, pd.concat(rows).set_index(["layer", "head"])
+
+
+def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
+    """A trained reaction model: attention from product to reactant atoms, and how often each head is right.
+
+    Left: heads 5 and 2 of layer 7, one reaction, each row over its largest weight; right: share of atoms, of
+    48 reactions, at which a head's largest attention hits. Returns (figure, data): data["map"] (weights of
+    head 5 and 2) and data["accuracy"].
+    """
+    found = read_table("measured/composition/reactions_map.csv").query("head in (5, 2)")
+    accuracy = read_table("measured/composition/reactions_accuracy.csv")
+    accuracy = accuracy.query("direction == 'to reactants' and product == 'all'")
+    figure, axes = panels(3, 3, 2.8)
+    for panel, head in zip(axes, (5, 2), strict=False):
+        weights = found[found["head"] == head].pivot(index="query", columns="key", values="weight")
+        shown = plots.matrix(panel, weights.div(weights.max(axis=1), axis=0).to_numpy(), 1)
+        panel.set(title=f"layer 7, head {head}", xlabel="atom of the reactants")
+        for axis, count in zip((panel.yaxis, panel.xaxis), weights.shape, strict=True):
+            axis.set_ticks(range(0, count, 3), range(0, count, 3))
+    axes[0].set_ylabel("atom of the product")
+    figure.colorbar(shown, ax=axes[:2], label="attention / largest of the row", location="bottom", shrink=0.6)
+    levels = accuracy.pivot(index="layer", columns="head", values="accuracy")
+    percent = 100 * levels.to_numpy()
+    shown = plots.matrix(axes[2], percent, 100, digits=0, rows=levels.index, columns=levels.columns)
+    axes[2].set(title="atoms mapped rightly [%]", xlabel="head", ylabel="layer")
+    figure.colorbar(shown, ax=axes[2], location="bottom", shrink=0.8)
+    return figure, {"map": found, "accuracy": accuracy}

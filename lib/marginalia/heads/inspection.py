@@ -330,7 +330,7 @@ def pairwise_ablation(
     """
     with evaluating(model):
         effect = _effect(model, loss, how)
-        single = {head: effect(head) for pair in pairs for head in pair}
+        single = {head: effect(head) for head in {head for pair in pairs for head in pair}}
         return torch.stack([effect(a, b) - single[a] - single[b] for a, b in pairs])
 
 
