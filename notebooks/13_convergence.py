@@ -19,7 +19,7 @@
 # [11_conditional_cross_attention](11_conditional_cross_attention.ipynb).
 
 # %%
-from itertools import combinations, permutations
+from itertools import combinations
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
@@ -34,6 +34,7 @@ from marginalia.detection.detector import DetectorConfig, build, parameters
 from marginalia.exercises import check, check_function
 from marginalia.figures import conditional_detr, dab_detr, runs
 from marginalia.figures.runs import GROUPS, LONG, SEEDS
+from marginalia.statistics import rank_agreement
 from marginalia.store import read_table
 
 style.use_style()
@@ -234,12 +235,10 @@ def agreement(group, step=None):
     printed = pd.Series(conditional_detr.published(group))
     pairs = combinations(printed.sort_values(ascending=False).index, 2)
     above = pd.Series([int((values[upper] > values[lower]).sum()) for upper, lower in pairs])
-    ours, theirs = values.mean().rank(), printed[values.columns].rank()
-    rho = np.corrcoef(ours, theirs)[0, 1]
-    as_good = [np.corrcoef(order, theirs)[0, 1] >= rho - 1e-9 for order in permutations(ours)]
+    ranks = rank_agreement(values.mean(), printed[values.columns])
     signs = {"as published": (above == 3).sum(), "reversed": (above == 0).sum()}
     signs["not separated"] = above.isin([1, 2]).sum()
-    return signs | {"rho": rho, "rows": len(ours), "as good": f"{sum(as_good)} of {len(as_good)}"}
+    return signs | {"rho": ranks.rho, "rows": ranks.n, "as good": f"{ranks.as_good} of {ranks.orders}"}
 
 
 when = {f"{SMALL['steps'] // 2} steps": SMALL["steps"] // 2, f"{SMALL['steps']} steps": None}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
 
-from marginalia.statistics import bootstrap, rank_correlation, ratio_of_sums
+from marginalia.statistics import bootstrap, rank_agreement, rank_correlation, ratio_of_sums
 
 RESAMPLES = 4000
 NEAR = (
@@ -90,3 +93,26 @@ def test_rank_correlation_within_groups_is_that_of_their_ranks(rng):
     found = rank_correlation(frame["x"], frame["y"], frame["group"])
     assert found.rho == pytest.approx(centred["x"].corr(centred["y"]), abs=1e-12)
     assert found.low < found.rho < found.high
+
+
+def test_rank_agreement_counts_orders():
+    published = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert rank_agreement([10, 20, 30, 40, 50], published) == (pytest.approx(1), 5, 1, 120)
+    assert rank_agreement([50, 40, 30, 20, 10], published) == (pytest.approx(-1), 5, 120, 120)
+    assert rank_agreement([20, 10, 30, 40, 50], published) == (pytest.approx(0.9), 5, 5, 120)
+    assert rank_agreement(range(8), range(8)) == (pytest.approx(1), 8, 1, 40320)
+
+
+def test_rank_agreement_is_spearmans(rng):
+    for _ in range(20):
+        a, b = rng.integers(0, 4, (2, 5)) + np.array([0, 0, 0, 0, 9])  # with ties
+        found = rank_agreement(a, b)
+        assert found.rho == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+        every = [scipy.stats.spearmanr(p, b).statistic for p in itertools.permutations(a)]
+        assert found.as_good == sum(rho >= found.rho - 1e-9 for rho in every)
+
+
+@pytest.mark.parametrize("ours", [[1.0], [1.0, 2.0, 3.0], [1.0, math.nan], [3.0, 3.0], list(range(9))])
+def test_rank_agreement_of_what_it_cannot_rank(ours):
+    with pytest.raises(ValueError, match="two lists of the same 2 to 8 numbers"):
+        rank_agreement(ours, [1.0, 2.0] if len(ours) != 9 else ours)
