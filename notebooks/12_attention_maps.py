@@ -26,6 +26,7 @@ import pandas as pd
 import seaborn
 import torch
 from IPython.display import display
+from matplotlib.patches import Rectangle
 
 import marginalia
 from marginalia import figures, plots, style
@@ -164,6 +165,20 @@ row.to_frame().T
 # **Predict** where the heads of DETR after 1,500 steps lie, and whether DETR after ten times as many has heads like Conditional DETR's.
 
 # %%
+def beside_box(axes, frame, color, alpha=1.0, reach=2.2):
+    """Medians x, y in half-boxes with their interquartile ranges, a dot a row; those beyond `reach` are counted."""
+    axes.add_patch(Rectangle((-1, -1), 2, 2, facecolor="0.95", edgecolor="0.6", linewidth=0.9, zorder=0))
+    for row, hue, opacity in zip(frame.itertuples(), color, np.broadcast_to(alpha, len(frame)), strict=True):
+        look = {"ms": 3.4, "lw": 0.8, "capsize": 0, "color": hue, "alpha": opacity}
+        axes.errorbar(row.x, row.y, row.y_range / 2, row.x_range / 2, "o", **look)
+    outside = (frame[["x", "y"]].abs() > reach).any(axis=1).sum()
+    if outside:
+        axes.text(0.97, 0.03, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=7)
+    axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=range(-2, 3), yticks=range(-2, 3))
+    axes.set(xlabel="x [half-boxes]", box_aspect=1)
+
+
+# %%
 spatial = measured[measured["map"] == "spatial"]
 colors = dict(zip(heads.SIDES, (*style.CYCLE[:4], *style.CYCLE[5:]), strict=True))
 bases = ["headline-conditional", "headline-dab", "headline-detr-focal", "headline-detr", "long-detr"]
@@ -173,7 +188,7 @@ for panel, (seed, base) in zip(axes, itertools.product((0, 1, 2), bases), strict
     if rows.empty:  # the long run has one seed
         panel.remove()
         continue
-    plots.beside_box(panel, rows, rows["side"].map(colors), np.where(rows["layer"] == 0, 0.35, 1))
+    beside_box(panel, rows, rows["side"].map(colors), np.where(rows["layer"] == 0, 0.35, 1))
     panel.label_outer()
     title = f"{conditional_detr.title_of(f'{base}-0')}, seed 0" if seed == 0 else f"seed {seed}"
     panel.set_title(title, loc="center", fontsize=7.5)
@@ -380,7 +395,7 @@ if OWN is None:
     print("CHECKPOINT is not set.")
 else:
     figure, axes = plots.panels(1, 1, 3)
-    plots.beside_box(axes[0], OWN.summary, heads.sides(OWN.summary).map(colors))
+    beside_box(axes[0], OWN.summary, heads.sides(OWN.summary).map(colors))
     axes[0].set(title=f"{OWN.title}: {len(OWN.boxes)} objects", ylabel="y [half-boxes]")
     display(figure, heads.heads_by_side(OWN.summary).round(2))
 

@@ -68,12 +68,6 @@ def test_curves_tell_how_many_seeds_there_are(axes):
     assert axes.get_legend_handles_labels()[1] == ["model (2 seeds)"]
 
 
-def test_points_outside_are_counted_beside_the_box(axes):
-    frame = pd.DataFrame({"x": [0, 5.0], "y": [0, 0], "x_range": [1, 1], "y_range": [1, 1]})
-    plots.beside_box(axes, frame, ["red", "blue"])
-    assert [text.get_text() for text in axes.texts] == ["1 outside"] and axes.yaxis_inverted()
-
-
 def test_matrix_has_its_limits_and_readable_numbers(axes):
     shown = plots.matrix(axes, [[1, -0.2], [np.nan, -2]], diverging=True, digits=1)
     assert shown.get_clim() == (-2, 2)
@@ -93,13 +87,6 @@ def test_the_band_of_seed_curves_holds_all_seeds(axes):
     plots.seed_curves(axes, runs, "AP", "red", "model")
     y = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (y.min(), y.max()) == (0, 3)
-
-
-def test_ranges_beside_a_box_lie_along_their_axis(axes):
-    frame = pd.DataFrame({"x": [0.0], "y": [0.5], "x_range": [1.0], "y_range": [0.4]})
-    plots.beside_box(axes, frame, ["red"])
-    ends = np.concatenate([s for lines in axes.collections for s in lines.get_segments()])
-    np.testing.assert_allclose([ends.min(0), ends.max(0)], [[-0.5, 0.3], [0.5, 0.7]])
 
 
 def test_dumbbells_have_both_ends(axes):

@@ -22,6 +22,7 @@ from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.similarity import overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
 from marginalia.boxes.table import BoxTable
+from marginalia.training import write_table
 
 SETS = {  # name of the file, without _boxes.json.gz -> what it is, on which terms
     "coco_val2017": "COCO 2017 val, annotations CC BY 4.0 (COCO Consortium), rebuilt from public box lists",
@@ -43,7 +44,7 @@ Tables = dict[str, BoxTable]
 
 
 def _record(record) -> dict[str, object]:
-    """The fields of an ExcessCorrelation that are one number, and its interval as low and high."""
+    """The fields of an ExcessCorrelation or a PairSimilarity but arrays, its interval as low and high."""
     fields = {k: v for k, v in vars(record).items() if k not in ("interval", "per_image")}
     return fields | dict(zip(("low", "high"), record.interval, strict=True))
 
@@ -156,9 +157,7 @@ def similarity(tables: Tables) -> Iterator[dict]:
     for name, table in tables.items():
         for null in ("free", "count", "category"):
             for found in pair_similarity(table, null, FEWER, seed=SEED):
-                fields = {k: v for k, v in vars(found).items() if k != "interval"}
-                low, high = found.interval
-                yield {"dataset": name, "null": null} | fields | {"low": low, "high": high}
+                yield {"dataset": name, "null": null} | _record(found)
 
 
 def overlap(tables: Tables) -> Iterator[dict]:
@@ -249,9 +248,8 @@ def write(out: Path, measure: Callable[[Tables], Iterator[dict]], tables: Tables
     head = [line.strip() for line in measure.__doc__.strip().splitlines() if line.strip()]
     head += ["Written by: make measure" + (f", {shuffles} shuffles, seed {SEED}" if shuffles else "")]
     head += [f"{name}: {SETS[name]}" for name in frame["dataset"].unique()]
-    body = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     path = out / f"{measure.__name__}.csv"
-    path.write_text("".join(f"# {line}\n" for line in head) + body, encoding="utf-8")
+    write_table(path, "\n".join(head), frame)
     return path
 
 

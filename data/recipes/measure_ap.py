@@ -12,6 +12,7 @@ from marginalia.boxes.evaluation import evaluate, evaluate_images, score_sweep
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
 from marginalia.statistics import bootstrap, rank_correlation
+from marginalia.training import write_table
 
 PAIRS = {  # name in the tables -> ground truth, detections
     "COCO val2014, made-up detections": (
@@ -25,24 +26,24 @@ GRID = np.arange(20) / 20  # score thresholds of that table
 ABSENT = "absent_class_false_positives"
 
 SOURCE = """\
-# Written by: make measure
-# COCO val2014, first 100 images: annotations CC BY 4.0 (COCO Consortium). Its 734 detections were made up
-#   from the ground truth by the COCO authors (cocodataset/cocoapi, BSD 2-clause); no detector produced them.
-# PASCAL VOC, 100 images (2007_*), 452 detections: rafaelpadilla/review_object_detection_metrics (MIT), which
-#   does not name the detector; the list holds no score below .40. Boxes marked difficult are counted.
+Written by: make measure
+COCO val2014, first 100 images: annotations CC BY 4.0 (COCO Consortium). Its 734 detections were made up
+  from the ground truth by the COCO authors (cocodataset/cocoapi, BSD 2-clause); no detector produced them.
+PASCAL VOC, 100 images (2007_*), 452 detections: rafaelpadilla/review_object_detection_metrics (MIT), which
+  does not name the detector; the list holds no score below .40. Boxes marked difficult are counted.
 """
 NOTES = {
     "per_image_ap": f"""\
-# F1, LRP, mean_iou, true and false positives, false negatives: score >= {SCORE}, IoU >= {IOU}.
-# Columns as in marginalia.boxes.evaluate_images.
+F1, LRP, mean_iou, true and false positives, false negatives: score >= {SCORE}, IoU >= {IOU}.
+Columns as in marginalia.boxes.evaluate_images.
 """,
     "ap_summary": f"""\
-# F1, LRP, false positives: IoU >= {IOU} and score >= {SCORE}, or all detections where it says "any score".
-# low, high: 95 % bootstrap interval over images (1000 resamples), where given.
+F1, LRP, false positives: IoU >= {IOU} and score >= {SCORE}, or all detections where it says "any score".
+low, high: 95 % bootstrap interval over images (1000 resamples), where given.
 """,
     "lrp_by_threshold": f"""\
-# IoU >= {IOU}. Counts, F1 and LRP are pooled over images and categories;
-# mean_image_*: mean of the images' own; optimum: the score threshold with the smallest pooled LRP.
+IoU >= {IOU}. Counts, F1 and LRP are pooled over images and categories;
+mean_image_*: mean of the images' own; optimum: the score threshold with the smallest pooled LRP.
 """,
 }
 
@@ -67,10 +68,8 @@ def measure(folder: Path, out: Path) -> list[Path]:
             tables[table].append(rows)
     paths = []
     for table, parts in tables.items():
-        path = out / f"{table}.csv"
-        body = pd.concat(parts).round(6).to_csv(index=False, lineterminator="\n")
-        path.write_text(SOURCE + NOTES[table] + body, encoding="utf-8")
-        paths.append(path)
+        paths.append(out / f"{table}.csv")
+        write_table(paths[-1], SOURCE + NOTES[table], pd.concat(parts).round(6), None)
     return paths
 
 

@@ -42,8 +42,8 @@ STEPS, RATE = 640, 2e-2  # what `schedule` says
 FOLDER = store.root() / "measured" / "topology"
 WEIGHTS = store.root() / "weights" / "topology"
 ABOUT = """\
-# Students of scikit-learn's handwritten digits with 200 labelled images, and their teacher, which had 1,200.
-# Written by: python data/recipes/measure_distillation.py
+Students of scikit-learn's handwritten digits with 200 labelled images, and their teacher, which had 1,200.
+Written by: python data/recipes/measure_distillation.py
 """
 
 
@@ -292,10 +292,7 @@ def read(name: str) -> pd.DataFrame:
 
 def write(name: str, table: pd.DataFrame) -> None:
     """Replace a table, below what it is about."""
-    part = FOLDER / f"{name}.part"
-    body = table.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    part.write_text(ABOUT + body, encoding="utf-8", newline="\n")
-    part.replace(FOLDER / f"{name}.csv")
+    training.write_table(FOLDER / f"{name}.csv", ABOUT, table, "%.4g")
 
 
 PARTS = (fit_all, schedule, students, embedding, times)  # in this order: each needs what came before

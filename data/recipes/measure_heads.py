@@ -25,13 +25,8 @@ def measure_heads(run: Run) -> None:
     Needs the weights that `make train` keeps at each evaluation; FileNotFoundError where they are gone.
     """
     frame = pd.concat([_at(run, step) for step in evaluation_steps(run)])
-    lines = f"{run.name}: {ABOUT}\n{settings_line(run)}".splitlines()
-    run.heads_table.parent.mkdir(parents=True, exist_ok=True)
-    part = run.heads_table.with_suffix(".part")
-    with open(part, "w", encoding="utf-8", newline="") as file:
-        file.writelines(f"# {line}\n" for line in lines)
-        frame.to_csv(file, index=False, float_format="%.4g", lineterminator="\n")
-    part.replace(run.heads_table)
+    about = f"{run.name}: {ABOUT}\n{settings_line(run)}"
+    training.write_table(run.heads_table, about, frame, "%.4g")
 
 
 def evaluation_steps(run: Run) -> list[int]:

@@ -193,11 +193,8 @@ def write(name: str, rows: list[dict]) -> None:
     """A table with what it is above."""
     about = f"{NOTES[name]}{ROWS} sequences of {LENGTH} tokens each.\n"
     about += "Written by: python data/recipes/measure_language.py"
-    head = "".join(f"# {line}\n" for line in about.splitlines())
-    body = pd.DataFrame(rows).to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    (store.root() / "measured" / "composition" / f"language_{name}.csv").write_text(
-        head + body, encoding="utf-8"
-    )
+    path = store.root() / "measured" / "composition" / f"language_{name}.csv"
+    training.write_table(path, about, rows, "%.4g")
 
 
 def main() -> None:

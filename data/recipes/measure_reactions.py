@@ -34,6 +34,7 @@ from marginalia.heads.reactions import (
     tokenise,
 )
 from marginalia.statistics import bootstrap, ratio_of_sums
+from marginalia.training import write_table
 
 KNOWN = (7, HEAD)  # layer and head, from 0; the layer is one of ten that do as well
 DIRECTIONS = ("to reactants", "to product")
@@ -240,12 +241,9 @@ def write(folder: Path, name: str, rows: list[dict]) -> None:
     """A table with what it is above."""
     about = NOTES[name] + "Model: ALBERT of rxnmapper 0.4.3 (MIT), one trained network.\n"
     about += "Written by: python data/recipes/measure_reactions.py"
-    head = "".join(f"# {line}\n" for line in about.splitlines())
     frame = pd.DataFrame(rows)
     frame = frame.astype({"layer": "Int64"}) if "layer" in frame else frame
-    body = frame.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"reactions_{name}.csv").write_text(head + body, encoding="utf-8")
+    write_table(folder / f"reactions_{name}.csv", about, frame, "%.4g")
 
 
 def main() -> None:

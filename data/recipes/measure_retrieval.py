@@ -14,7 +14,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -222,10 +221,7 @@ Digits of scikit-learn, 1,200 for training and 597 for the test, in 16 patches; 
 def write(folder: Path, name: str, rows: list[Row]) -> None:
     """A table with what it is above."""
     about = NOTES[name] + "Written by: python data/recipes/measure_retrieval.py"
-    head = "".join(f"# {line}\n" for line in about.splitlines())
-    body = pd.DataFrame(rows).to_csv(index=False, float_format="%.5g", lineterminator="\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.csv").write_text(head + body, encoding="utf-8")
+    training.write_table(folder / f"{name}.csv", about, rows, "%.5g")
     print(f"{name}: {len(rows)} rows", flush=True)
 
 

@@ -145,10 +145,7 @@ Compare their ratio, not their size.
 def write(folder: Path, name: str, rows: list[dict]) -> None:
     """A table with what it is above."""
     about = NOTES[name] + "Written by: python data/recipes/measure_ripsnet.py"
-    head = "".join(f"# {line}\n" for line in about.splitlines())
-    body = pd.DataFrame(rows).to_csv(index=False, float_format="%.5g", lineterminator="\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"ripsnet_{name}.csv").write_text(head + body, encoding="utf-8")
+    training.write_table(folder / f"ripsnet_{name}.csv", about, rows, "%.5g")
 
 
 def main() -> None:

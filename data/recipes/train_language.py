@@ -26,7 +26,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
@@ -262,9 +261,8 @@ def compare_rates() -> None:
         print(rows[-1], flush=True)
     about = "Held-out loss, nats a token, of DCMHA after 1,000 steps (cosine of that length); one seed.\n"
     about += f"Written by: python data/recipes/train_language.py --rates (on {device})"
-    head = "".join(f"# {line}\n" for line in about.splitlines())
     path = store.root() / "measured" / "composition" / "language_rates.csv"
-    path.write_text(head + pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    training.write_table(path, about, rows, float_format=None)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 NEUTRAL = PALETTE["grey"]  # references, chance levels, nulls
 DASHED = (0, (3, 2))
-REACH = 2.2  # half-boxes from the middle that `beside_box` shows
 
 
 def panels(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
@@ -245,23 +244,6 @@ def density(axes: Axes, values, weights=None, **style) -> None:
 
     where = {"x": values, "weights": weights, "clip": (0, 1), "cut": 0}
     seaborn.kdeplot(**where, bw_adjust=0.6, gridsize=300, ax=axes, **style)
-
-
-def beside_box(axes: Axes, frame: pd.DataFrame, color: Shaped[np.ndarray, " R"], alpha=1.0) -> None:
-    """Medians x, y in half-boxes with their interquartile ranges x_range, y_range, beside the box [-1, 1]².
-
-    A row a point; those further out than REACH are counted in a corner. y points downwards, as in an image.
-    """
-    axes.add_patch(Rectangle((-1, -1), 2, 2, facecolor="0.95", edgecolor="0.6", linewidth=0.9, zorder=0))
-    alphas = np.broadcast_to(alpha, len(frame))
-    for row, hue, opacity in zip(frame.itertuples(), color, alphas, strict=True):
-        style = {"ms": 3.4, "lw": 0.8, "capsize": 0, "color": hue, "alpha": opacity}
-        axes.errorbar(row.x, row.y, row.y_range / 2, row.x_range / 2, "o", **style)
-    outside = int((frame[["x", "y"]].abs() > REACH).any(axis=1).sum())
-    if outside:
-        axes.text(0.97, 0.03, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=7)
-    axes.set(xlim=(-REACH, REACH), ylim=(REACH, -REACH), xticks=range(-2, 3), yticks=range(-2, 3))
-    axes.set(xlabel="x [half-boxes]", box_aspect=1)
 
 
 # --- persistence

@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -102,7 +102,7 @@ def fit(
     made = rows[-1]["step"] if rows else 0
     began = time.monotonic() - (rows[-1]["seconds"] if rows else 0)
     if table is not None:
-        _write_table(table, header, rows)
+        write_table(table, header, rows)
 
     sums, added = Counter(), 0  # of loss and metrics since the last row
     for index in tqdm(range(made, options.steps), unit="step", disable=None, leave=False):
@@ -131,7 +131,7 @@ def fit(
             with _replacing(state) as part:
                 torch.save(parts | {"options": asdict(options), "rows": rows}, part)
         if table is not None:
-            _write_table(table, header, rows)
+            write_table(table, header, rows)
     return rows
 
 
@@ -172,11 +172,18 @@ def _read_state(
     return state["rows"]
 
 
-def _write_table(path: Path, header: str, rows: list[Row]) -> None:
+def write_table(
+    path: Path, about: str, rows: pd.DataFrame | Sequence[Mapping], float_format: str | None = "%.6g"
+) -> None:
+    """Replace a CSV file in one step by rows below what they are about, as `#` lines.
+
+    `store.read_table` reads it. rows: without any, only the lines above are written. float_format: of its
+    numbers, as pandas' to_csv takes it; None: all digits.
+    """
     with _replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
-        file.writelines(f"# {line}\n" for line in header.splitlines())
-        if rows:
-            pd.DataFrame(rows).to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+        file.writelines(f"# {line}\n" for line in about.splitlines())
+        if len(rows):
+            pd.DataFrame(rows).to_csv(file, index=False, float_format=float_format, lineterminator="\n")
 
 
 @contextmanager

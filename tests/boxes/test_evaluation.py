@@ -166,12 +166,9 @@ def test_an_area_of_the_detections_changes_nothing():
     pd.testing.assert_series_equal(evaluate(ground_truth, with_area), figures)
 
 
-def test_only_the_thresholds_asked_for():
+def test_another_threshold():
     # DeepPCB is scored at IoU .33
     ground_truth, found = table(("a", 1, 0, 0, 100, 10)), table(("a", 1, 0, 0, 40, 10, 0.9))
-    figures = evaluate(ground_truth, found, iou_thresholds=[0.33])
-    assert figures["AP"] == pytest.approx(1, abs=1e-12)
-    assert figures[["AP50", "AP75"]].isna().all()
     assert one(ground_truth, found, iou_threshold=0.33)["LRP"] == pytest.approx(0.6 / 0.67)
 
 
@@ -189,8 +186,6 @@ def test_more_detections_than_are_counted_are_announced():
     found = table(*[("a", 1, *FAR, 0.9)] * 100, ("a", 1, *BOX, 0.1))
     with pytest.warns(BoxWarning, match="more than 100 detections of one category; the 1 with"):
         assert evaluate_images(table(("a", 1, *BOX)), found)["AP"].iloc[0] == 0
-    assert evaluate(table(("a", 1, *BOX)), found, max_detections=101)["AP"] == pytest.approx(1 / 101)
-    assert "AR101" in evaluate(table(("a", 1, *BOX)), found, max_detections=101)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +214,6 @@ def test_arguments_out_of_range():
     ground_truth, found = table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.9))
     with pytest.raises(ValueError, match="between 0 and 1"):
         evaluate_images(ground_truth, found, iou_threshold=1.0)
-    with pytest.raises(ValueError, match="must exceed 10"):
-        evaluate(ground_truth, found, max_detections=10)
     twice = table(images=("a", "a"))
     with pytest.raises(ValueError, match="unique"):
         evaluate(twice, found)

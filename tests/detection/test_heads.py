@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import torch
 from marginalia.detection import heads, make_scenes
 from marginalia.detection.attention import positional_encoding
 from marginalia.detection.detector import DetectorConfig, build
-from marginalia.detection.heads import Peaks, heads_by_side, peaks_of, permute_boxes, sides, summarise
+from marginalia.detection.heads import Peaks, heads_by_side, permute_boxes, sides, summarise
 
 torch.set_num_threads(1)
 
@@ -158,10 +159,11 @@ def test_one_head_a_side_is_the_steadiest_of_it_or_the_nearest():
 
 
 @pytest.mark.parametrize("kind", ["detr", "conditional", "dab"])
-def test_peaks_of_an_untrained_model(kind):
+def test_peaks_of_an_untrained_model(kind, monkeypatch):
     model = build(DetectorConfig(kind=kind, width=16, heads=2, encoder_layers=1, decoder_layers=2, queries=8))
     scenes = make_scenes(6, split="val", side=32)
-    found = peaks_of(model.eval(), scenes, least_iou=0.0)
+    monkeypatch.setattr(heads, "found_by", partial(heads.found_by, least_iou=0.0))
+    found = heads.peaks_of(model.eval(), scenes)
     ground_truth = torch.from_numpy(np.concatenate(scenes.boxes))
     for one in found.values():
         assert one.peak.shape == (2, 2, len(ground_truth), 2)

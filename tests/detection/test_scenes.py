@@ -137,7 +137,7 @@ def layouts(layout: str, count: int = 1500) -> BoxTable:
 
 
 def differences(table: BoxTable) -> dict[str, float]:
-    pairs = pair_similarity(table, "count", shuffles=10, bootstrap=0)
+    pairs = pair_similarity(table, "count", shuffles=10)
     return {pair.feature: pair.within - pair.between for pair in pairs}
 
 

@@ -111,7 +111,22 @@ def test_single_valid_key_and_no_valid_key():
     ours = layer(causal=True)
     x = torch.randn(B, T, D).double()
     assert ours(x).isfinite().all()  # row 0 has one key
-    assert ours(x, mask=torch.zeros(B, 1, 1, T, dtype=torch.bool)).isfinite().all()
+    assert (ours(x, mask=torch.zeros(B, 1, 1, T, dtype=torch.bool)) == 0).all()
+
+
+def test_tokens_whose_keys_are_all_masked_see_nothing(monkeypatch):
+    """And nothing of the future, in one chunk or many."""
+    ours, x = layer(causal=True), torch.randn(B, T, D).double()
+    mask = torch.rand(B, 1, T, T) > 0.3
+    mask[:, :, :4, :4] = False
+    changed = x.clone()
+    changed[:, 4:] += 1
+    for rows in (100, 1):
+        monkeypatch.setitem(attention.CHUNK, "cpu", rows * B * H * T)
+        out = ours(x, mask=mask)
+        assert (out[:, :4] == 0).all() and (ours(changed, mask=mask)[:, :4] == 0).all()
+        assert out[:, 4:].abs().amin((0, 2)).max() > 0
+    assert recorded(ours, x, mask=mask)["P"][:, :, :4].abs().max() == 0
 
 
 @pytest.mark.parametrize("window", [1, 3, 8, 40])
@@ -148,6 +163,13 @@ def test_chunks_change_nothing(monkeypatch, options, rows, name):
     monkeypatch.setitem(attention.CHUNK, "cpu", rows * B * H * T)
     for a, b in zip(whole, run(), strict=True):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_second_derivatives_in_chunks_are_refused(monkeypatch):
+    ours, x = layer(), torch.randn(B, T, D).double().requires_grad_()
+    monkeypatch.setitem(attention.CHUNK, "cpu", 1)
+    with pytest.raises(RuntimeError, match="no second derivatives in chunks"):
+        torch.autograd.grad(ours(x).sum(), x, create_graph=True)
 
 
 def test_what_is_recorded_comes_in_one_call(monkeypatch):
@@ -256,6 +278,7 @@ def test_half_precision_runs():
     ("options", "told"),
     [
         ({"width": 30}, "width 30 cannot be divided by 4 heads"),
+        ({"heads": 0}, "width 32 cannot be divided by 0 heads"),
         ({"rotary": 9}, "rotary must be even and at most 8"),
         ({"window": 3}, "needs causal=True"),
         ({"causal": True, "window": 0}, "above 0"),
@@ -265,6 +288,66 @@ def test_half_precision_runs():
 def test_what_does_not_fit(options, told):
     with pytest.raises(ValueError, match=told):
         DCMHAttention(**({"width": D, "heads": H} | options))
+
+
+@pytest.mark.parametrize("name", ["MHA", "DCMHA + static", "key-wise"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_nothing_to_attend_from_or_to(name, groups):
+    ours = lively(DCMHAttention(D, H, replace(VARIANTS[name], groups=groups)))
+    x, memory = torch.randn(B, T, D).double(), torch.randn(B, S, D).double()
+    assert ours(x[:0], memory[:0]).shape == (0, T, D) and ours(x[:, :0], memory).shape == (B, 0, D)
+    assert torch.equal(ours(x, memory[:, :0]), torch.zeros(B, T, D).double())
+
+
+def filled(batch: int = B) -> dict[str, Tensor]:
+    cache = {}
+    layer(causal=True)(torch.randn(batch, T, D).double(), cache=cache)
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "inputs", "options"),
+    [
+        (ValueError, r"x \(9, 32\) and memory \(9, 32\) must be \(B, T, 32\)", [(T, D)], {}),
+        (ValueError, r"x \(2, 9, 33\) .* must be \(B, T, 32\)", [(B, T, D + 1)], {}),
+        (ValueError, r"memory \(1, 6, 32\) must be", [(B, T, D), (1, S, D)], {}),
+        (TypeError, "mask is bool", [(B, T, D)], {"mask": torch.ones(T, T)}),
+        (ValueError, "mask does not broadcast", [(H, T, D)], {"mask": torch.ones(H, T, T).bool()}),
+        (ValueError, "needs causal=True and no memory", [(B, T, D), (B, S, D)], {"cache": {}}),
+        (ValueError, "x has 1 sequences, the cache 2", [(1, T, D)], {"cache": filled()}),
+    ],
+)
+def test_inputs_that_do_not_fit(error, told, inputs, options):
+    with pytest.raises(error, match=told):
+        layer(causal=True)(*(torch.randn(shape).double() for shape in inputs), **options)
+
+
+def test_a_cache_is_for_causal_attention():
+    """Where all tokens see each other, the first ones would have to be computed again."""
+    with pytest.raises(ValueError, match="needs causal=True"):
+        layer()(torch.randn(B, T, D).double(), cache={})
+    x = torch.randn(B, T, D).double()
+    with pytest.raises(ValueError, match="no memory"):
+        layer(causal=True)(x, x, cache={})
+    with pytest.raises(ValueError):
+        transformer()(tokens(B, 5), cache=[])  # and not: without a cache
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"vocab": 0}, "vocab, layers and ffn are 1 or more"),
+        ({"windows": ()}, "windows not empty"),
+        ({"norm": "RMS"}, "norm is rms or layer, not 'RMS'"),
+        ({"activation": "relu"}, "activation is gelu or swiglu, not 'relu'"),
+    ],
+)
+def test_transformers_that_cannot_be(options, told):
+    with pytest.raises(ValueError, match=told):
+        TransformerConfig(**({"vocab": 50} | options))
+    for numbers in ({"rank": 0}, {"groups": 0}):
+        with pytest.raises(ValueError, match="must be 1 or more"):
+            Composition(**numbers)
 
 
 def test_plain_twin_has_as_many_parameters():

@@ -92,6 +92,7 @@ def test_gradients(name, groups):
         return compose(A, CompositionTerms(*filled, groups))
 
     assert torch.autograd.gradcheck(function, (A, *given))
+    assert torch.autograd.gradgradcheck(function, (A, *given))
 
 
 def test_zero_weights_are_the_identity():
@@ -190,11 +191,46 @@ def test_static_compositions_multiply():
 
 def test_dense_is_refused_above_its_budget():
     terms = Compose(D, 16, VARIANTS["DCMHA"]).terms(torch.zeros(1, 2000, D), torch.zeros(1, 2000, D))
-    with pytest.raises(
-        ValueError, match=r"1,024,000,000 numbers, and the limit is 268,435,456; ask for matrix"
-    ):
+    with pytest.raises(ValueError, match=r"1,024,000,000 numbers, and the limit is 268,435,456; use matrix"):
         terms.dense()
-    assert terms.rows(slice(0, 10)).keys(slice(5, 9)).dense().shape == (1, 10, 4, 16, 16)
+
+
+def test_pairs_are_broadcast():
+    """One token with many, and pairs of any shape."""
+    terms = example()[2]
+    C, i, j = terms.dense(), torch.tensor([[0, 1], [2, -1]]), torch.tensor([[1, 2], [-3, 4]])
+    for pair in ((i, j), (3, j), (i, 3), (i[0], 3), ([0, 1], [1, 2]), (-1, -2)):
+        assert torch.equal(terms.matrix(*pair), C[(slice(None), *pair)])
+    with pytest.raises(ValueError, match=r"plain heads have no terms .* give heads"):
+        CompositionTerms().matrix(0, 1)
+
+
+def test_terms_that_do_not_fit():
+    """Also where torch would repeat them."""
+    _, A, terms = example()
+    with pytest.raises(ValueError, match=r"w_q1 \(1, 5, 2, 4\) does not fit to A \(2, 4, 5, 7\)"):
+        compose(A, terms._replace(w_q1=terms.w_q1[:1]))
+    for name in ("w_q2", "w_qg", "w_k1", "w_kg"):
+        for part in (getattr(terms, name)[:, :1], getattr(terms, name)[..., :1]):
+            with pytest.raises(ValueError, match=f"{name} .* does not fit|have one shape"):
+                compose(A, terms._replace(**{name: part}))
+    for part in (None, terms.w_k2[:, :, :1]):
+        with pytest.raises(ValueError, match="w_k1 and w_k2 have one shape"):
+            compose(A, terms._replace(w_k2=part))
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_autocast(name):
+    """Runs in both directions, as near as eight bits of bfloat16 allow."""
+    composer = lively(Compose(D, H, VARIANTS[name])).float()
+    x, A = torch.randn(B, T, D), torch.randn(B, H, T, T).requires_grad_()
+    found = []
+    for on in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=on):
+            out = composer(A @ torch.eye(T), composer.terms(x, x))
+        found += [out.detach().float(), torch.autograd.grad(out.sum(), A)[0]]
+    for low, exact in zip(found[:2], found[2:], strict=True):
+        assert (low - exact).abs().max() < 0.03 * exact.abs().max()
 
 
 def test_heads_that_cannot_be_grouped():

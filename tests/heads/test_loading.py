@@ -267,6 +267,8 @@ def test_wrong_shapes_and_missing_keys_are_named(key, tmp_path):
         ({"use_parallel_residual": False}, "use_parallel_residual is False"),
         ({"model_type": "dcpythia"}, "keys are those of dcformer"),
         ({"window_type": "GG"}, "window_type 'GG'"),
+        ({"n_head": "4"}, "n_head, .* must be whole numbers"),
+        ({"n_layer": 0}, "n_layer, .* must be whole numbers"),
     ],
 )
 def test_models_that_are_refused(change, named, tmp_path):
@@ -294,11 +296,18 @@ def test_files_that_cannot_be_read(tmp_path):
     refused("model-1.safetensors cannot be read")
     (tmp_path / "model.safetensors.index.json").write_text("version https://git-lfs.github.com/spec/v1")
     refused("index.json .*`git lfs pull`")
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    refused("index.json has no weight_map")
     for each in tmp_path.glob("*model*"):
         each.unlink()
     path = folder_of(tmp_path, DCFORMER, published(DCFORMER), ".bin") / "pytorch_model.bin"
     path.write_bytes(path.read_bytes()[:-500])
     refused("pytorch_model.bin cannot be read")
+    for wrong in ([1], {"state_dict": published(DCFORMER)}):
+        torch.save(wrong, path)
+        refused("pytorch_model.bin .* no dict of Tensors")
+    (tmp_path / "config.json").write_text("[]")
+    refused("config.json .* no dict of")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dcpythia"}))
     folder_of(tmp_path, DCPYTHIA, published(DCPYTHIA), ".bin")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dcpythia"}))

@@ -126,6 +126,8 @@ def test_hits_of_maps_made_by_hand():
     assert [e for e, hit in zip(elements, hits[:, 0, 1], strict=True) if hit].count("C") == 1
     back, chance_back = atom_hits(maps, reaction, "to product")
     assert back[:, 0, 0].all() and torch.equal(chance_back, chance)  # the chlorine is no candidate either way
+    with pytest.raises(ValueError, match=f"the reaction has {len(tokens) + 2}"):
+        atom_hits(torch.zeros(1, 2, 40, 40), reaction)
 
 
 # --- the loader

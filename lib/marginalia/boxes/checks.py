@@ -23,16 +23,12 @@ class Rows:
     """Boxes and what is odd about their files, collected one file or line at a time."""
 
     def __init__(self):
-        self.xywh, self.image, self.category, self.area, self.entries = [], [], [], [], []
+        self.boxes: list[tuple] = []  # what `add` was given
         self.odd: dict[tuple[str, bool], list[str]] = defaultdict(list)
 
     def add(self, entry: str, image: int, category: int, xywh: Sequence[float], area: float = np.nan):
         """One box; `entry` names it in the file's own words."""
-        self.xywh.append(xywh)
-        self.image.append(image)
-        self.category.append(category)
-        self.area.append(area)
-        self.entries.append(entry)
+        self.boxes.append((entry, image, category, xywh, area))
 
     def mark(self, reason: str, entry: str, kept: bool = True):
         """Count an entry under a phrase of the report."""
@@ -40,12 +36,12 @@ class Rows:
 
     def table(self, image_ids, sizes, names: Mapping[int, str], files=(), difficult=None) -> BoxTable:
         """All boxes, validated; where there are no names, classes are called by their numbers."""
-        names = names or {c: str(c) for c in sorted(set(self.category) - {NO_CATEGORY})}
-        xywh = np.array(self.xywh, np.float64).reshape(-1, 4)
+        entries, image, category, xywh, area = zip(*self.boxes, strict=True) if self.boxes else [()] * 5
+        names = names or {c: str(c) for c in sorted(set(category) - {NO_CATEGORY})}
         issues = {reason: Issue(len(found), kept, found[0]) for (reason, kept), found in self.odd.items()}
-        columns = (xywh, self.image, image_ids, sizes, self.category, names)
-        table = BoxTable(*columns, area=self.area, files=tuple(files), report=issues)
-        return validate(table, self.entries.__getitem__, difficult)
+        columns = (xywh, image, image_ids, sizes, category, names)
+        table = BoxTable(*columns, area=area, files=tuple(files), report=issues)
+        return validate(table, entries.__getitem__, difficult)
 
 
 def validate(

@@ -146,43 +146,40 @@ def usable_boxes(
     table: BoxTable,
     box_format: str,
     normalized: bool,
-    crowd: bool = False,
     report: MutableMapping[str, Issue] | None = None,
 ) -> tuple[Float[np.ndarray, "N 3"], Bool[np.ndarray, " N"]]:
-    """Unit profiles of all boxes, and which take part: not crowd (unless asked for), and with a variance."""
+    """Unit profiles of all boxes, and which take part: not crowd, and with a variance."""
     profile, varies = unit_profiles(measured_boxes(table, box_format, normalized))
-    chosen = np.ones(len(table), bool) if crowd else ~table.crowd
-    flat = np.flatnonzero(chosen & ~varies)
+    flat = np.flatnonzero(~table.crowd & ~varies)
     if len(flat):
         issue = Issue(len(flat), False, _whereabouts(table, flat[0]))
         if report is None:
             warnings.warn(BoxWarning(f"{ZERO_VARIANCE}: {issue}"), stacklevel=3)
         else:
             report[ZERO_VARIANCE] = issue
-    return profile, chosen & varies
+    return profile, ~table.crowd & varies
 
 
 def macroscopic_correlation(
     table: BoxTable,
     box_format: str = "xywh",
     normalized: bool = False,
-    crowd: bool = False,
     report: MutableMapping[str, Issue] | None = None,
 ) -> Float[np.ndarray, " I"]:
     """Mean |Pearson correlation| over the pairs of different boxes of each image: MC of Relation DETR.
 
     `box_format` says which four numbers (the paper's code: "xywh"), `normalized` divides them by the image's
-    width and height, `crowd` lets crowd boxes take part (as the paper's code does). In [0, 1], and at least
-    (N - 3) / (3 (N - 1)); NaN for images with fewer than two usable boxes. A box whose four numbers are equal
-    has no correlation: it is left out, and counted in `report` when a mapping is given, in a BoxWarning
-    otherwise. Raises ValueError for an unknown format, boxes that are not finite, and needed sizes that are
-    missing.
+    width and height. Crowd boxes are left out; in the paper's code they take part, as they do here after
+    `dataclasses.replace(table, crowd=None)`. In [0, 1], and at least (N - 3) / (3 (N - 1)); NaN for images
+    with fewer than two usable boxes. A box whose four numbers are equal has no correlation: it is left out,
+    and counted in `report` when a mapping is given, in a BoxWarning otherwise. Raises ValueError for an
+    unknown format, boxes that are not finite, and needed sizes that are missing.
 
     >>> boxes = [(10, 20, 30, 40), (40, 30, 20, 10), (15, 10, 40, 20), (5, 5, 9, 9)]
     >>> table = BoxTable(boxes, [0, 0, 0, 1], ("a", "b"), [(100, 80)] * 2, [1] * 4, {1: "cup"})
     >>> macroscopic_correlation(table).round(3)
     array([0.628,   nan])
     """
-    profile, usable = usable_boxes(table, box_format, normalized, crowd, report)
+    profile, usable = usable_boxes(table, box_format, normalized, report)
     images = len(table.image_ids)
     return mean_absolute(profile, equal_count_blocks(table.image, images, usable), images)

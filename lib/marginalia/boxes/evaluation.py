@@ -25,24 +25,18 @@ RECALLS = np.linspace(0.0, 1.0, 101)  # R levels at which precision is read
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # pixels²
 
 
-def evaluate(
-    ground_truth: BoxTable,
-    detections: BoxTable,
-    iou_thresholds: Sequence[float] | None = None,
-    max_detections: int = 100,
-) -> pd.Series:
+def evaluate(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
     """The twelve COCO figures of a data set, each in [0, 1], higher is better.
 
     `AP` (mean over IoU .50:.05:.95), `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large` (ground truth area
     below 32², between, above 96² pixels²), `AR1`, `AR10`, `AR100` (recall with so many detections an image
-    and category; the last is named after `max_detections`), `AR_small`, `AR_medium`, `AR_large`.
+    and category), `AR_small`, `AR_medium`, `AR_large`.
     The area of a ground truth is `ground_truth.area` where the table has it (COCO: the mask's), else w * h.
     Crowd ground truths are neither found nor missed, and a detection on one costs nothing.
 
-    NaN where no ground truth falls under a figure, and for AP50 or AP75 when `iou_thresholds` leaves that
-    value out. Images are matched by id. ValueError when detections have no score, name an image or category
-    that the ground truth does not know, or hold a number that is not finite; BoxWarning when `max_detections`
-    cuts some off.
+    NaN where no ground truth falls under a figure. Images are matched by id. ValueError when detections have
+    no score, name an image or category that the ground truth does not know, or hold a number that is not
+    finite; BoxWarning where an image has more than 100 detections of one category: the others do not count.
 
     >>> images = {"image_ids": ("a",), "sizes": [(100, 80)], "names": {1: "cup"}}
     >>> objects = BoxTable([(10, 10, 40, 20), (60, 60, 20, 20)], image=[0, 0], category=[1, 1], **images)
@@ -52,25 +46,18 @@ def evaluate(
     """
     import pandas as pd
 
-    if max_detections <= 10:
-        raise ValueError(f"max_detections is {max_detections}, but must exceed 10, because AR10 is reported")
     # match detections and ground truths, for every image, category, IoU threshold and area
-    ious = np.asarray(COCO_IOUS if iou_thresholds is None else iou_thresholds, np.float64)
-    kept = [1, 10, max_detections]
-    run = run_coco(ground_truth, align(ground_truth, detections), ious, list(AREAS.values()), kept)
+    kept = [1, 10, 100]
+    run = run_coco(ground_truth, align(ground_truth, detections), COCO_IOUS, list(AREAS.values()), kept)
     with silenced():
         run.accumulate()
     precision = run.eval["precision"]  # (T, R, K, A, M): IoU, recall, category, area, detections kept
     recall = run.eval["recall"]  # (T, K, A, M)
     # each figure is a mean over some of these axes
-    figures = {
-        "AP": precision[:, :, :, 0, 2],
-        "AP50": precision[np.isclose(ious, 0.50), :, :, 0, 2],
-        "AP75": precision[np.isclose(ious, 0.75), :, :, 0, 2],
-    }
-    figures |= {f"AP_{name}": precision[:, :, :, a, 2] for a, name in enumerate(AREAS) if a}
-    figures |= {f"AR{most}": recall[:, :, 0, m] for m, most in enumerate(kept)}
-    figures |= {f"AR_{name}": recall[:, :, a, 2] for a, name in enumerate(AREAS) if a}
+    figures = {"AP": precision[..., 0, 2], "AP50": precision[0, ..., 0, 2], "AP75": precision[5, ..., 0, 2]}
+    figures |= {f"AP_{name}": precision[..., a, 2] for a, name in enumerate(AREAS) if a}
+    figures |= {f"AR{most}": recall[..., 0, m] for m, most in enumerate(kept)}
+    figures |= {f"AR_{name}": recall[..., a, 2] for a, name in enumerate(AREAS) if a}
     return pd.Series({name: _mean_defined(values) for name, values in figures.items()}, name="COCO")
 
 
@@ -79,7 +66,6 @@ def evaluate_images(
     detections: BoxTable,
     score_threshold: float = 0.5,
     iou_threshold: float = 0.5,
-    max_detections: int = 100,
 ) -> pd.DataFrame:
     """What a detector does on each single image: one row an image of `ground_truth`, in its order.
 
@@ -99,9 +85,8 @@ def evaluate_images(
                                      the image
     Counts: `ground_truths` (non-crowd), `detections` (any score), `categories` (with non-crowd ground truth).
 
-    Except in `detections`, at most `max_detections` an image and category count, highest scores first, and
-    detections on crowd ground truths count neither way. The index is `image_id`. Errors and warnings as in
-    `evaluate`.
+    Except in `detections`, at most 100 an image and category count, highest scores first, and detections on
+    crowd ground truths count neither way. The index is `image_id`. Errors and warnings as in `evaluate`.
 
     >>> images = {"image_ids": ("a", "b"), "sizes": [(100, 80)] * 2, "names": {1: "cup", 2: "jug"}}
     >>> objects = BoxTable([(10, 10, 40, 20), (60, 60, 20, 20)], image=[0, 1], category=[1, 1], **images)
@@ -117,7 +102,7 @@ def evaluate_images(
     # match at ten IoU thresholds for AP, and at one more for the counts
     detections = align(ground_truth, detections)
     ious = np.append(COCO_IOUS, iou_threshold)
-    run = run_coco(ground_truth, detections, ious, [AREAS["all"]], [max_detections])
+    run = run_coco(ground_truth, detections, ious, [AREAS["all"]], [100])
     cells = cells_of(run, ground_truth)
     ap = _average_precisions(cells, len(COCO_IOUS))  # (I, T)
     found = _matches(run, cells)

@@ -108,14 +108,13 @@ def shuffle(table: BoxTable, null: str, seed: int, repeat: int) -> BoxTable:
     ([0, 0, 1, 1], [1, 2, 2, 1])
     """
     source = Permutation.under(null, table).source(seed, repeat)
-    carried = {name: getattr(table, name)[source] for name in ("xywh", "category", "crowd")}
-    for name in ("score", "area"):
-        value = getattr(table, name)
-        carried[name] = None if value is None else value[source]
+    columns = ("xywh", "category", "crowd", "score", "area")
+    carried = {n: v[source] for n in columns if (v := getattr(table, n)) is not None}
     if null == "rescaled":
         stretch = table.sizes[table.image] / table.sizes[table.image[source]]  # (N, 2)
         carried["xywh"] = carried["xywh"] * np.tile(stretch, 2)
-        carried["area"] = None if carried["area"] is None else carried["area"] * stretch.prod(axis=1)
+        if table.area is not None:
+            carried["area"] = carried["area"] * stretch.prod(axis=1)
     return replace(table, **carried)
 
 

@@ -134,7 +134,7 @@ def _warn_of_cut(detections: BoxTable, most: int) -> None:
     if (extra > 0).any():
         warnings.warn(
             f"{int((extra > 0).sum())} times an image has more than {most} detections of one category; "
-            f"the {int(extra[extra > 0].sum())} with the lowest scores do not count (see max_detections)",
+            f"the {int(extra[extra > 0].sum())} with the lowest scores do not count",
             BoxWarning,
             stacklevel=4,  # whoever called evaluate
         )

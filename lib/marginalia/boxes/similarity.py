@@ -50,7 +50,7 @@ def _feature_sums(boxes: np.ndarray, blocks: list, images: int) -> Float[np.ndar
 
 
 def pair_similarity(
-    table: BoxTable, null: str = "free", shuffles: int = 20, bootstrap: int = 1000, seed: int = 0
+    table: BoxTable, null: str = "free", shuffles: int = 20, seed: int = 0
 ) -> tuple[PairSimilarity, ...]:
     """The four features (FEATURES) over pairs of one image, beside pairs of boxes permuted under a null.
 
@@ -84,11 +84,7 @@ def pair_similarity(
             between=float(level[:, k].mean()),
             between_std=float(level[:, k].std(ddof=1)) if shuffles > 1 else float("nan"),
             interval=statistics.bootstrap(
-                statistics.ratio_of_sums,
-                difference[several, k],
-                pairs[several],
-                resamples=bootstrap,
-                seed=seed,
+                statistics.ratio_of_sums, difference[several, k], pairs[several], seed=seed
             ),
             images=int(several.sum()),
             pairs=int(pairs.sum()),

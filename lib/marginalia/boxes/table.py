@@ -63,18 +63,16 @@ class BoxTable:
         n = len(self.xywh)
         put = object.__setattr__  # the record is frozen; this only gives types and the one default
         put(self, "xywh", np.asarray(self.xywh, np.float64).reshape(n, 4))
-        put(self, "image", np.asarray(self.image, np.int64))
         put(self, "image_ids", tuple(self.image_ids))
         put(self, "sizes", np.asarray(self.sizes, np.float64).reshape(-1, 2))
-        put(self, "category", np.asarray(self.category, np.int64))
-        put(self, "crowd", np.zeros(n, bool) if self.crowd is None else np.asarray(self.crowd, bool))
-        for name in ("score", "area"):
-            value = getattr(self, name)
-            put(self, name, None if value is None else np.asarray(value, np.float64))
-        for name in ("image", "category", "crowd", "score", "area"):
-            value = getattr(self, name)
-            if value is not None and value.shape != (n,):
-                raise ValueError(f"BoxTable: {name} has shape {value.shape}, but there are {n} boxes")
+        put(self, "crowd", np.zeros(n, bool) if self.crowd is None else self.crowd)
+        kinds = {"image": np.int64, "category": np.int64, "crowd": bool, "score": float, "area": float}
+        for name, kind in kinds.items():
+            if (value := getattr(self, name)) is not None:
+                value = np.asarray(value, kind)
+                put(self, name, value)
+                if value.shape != (n,):
+                    raise ValueError(f"BoxTable: {name} has shape {value.shape}, but there are {n} boxes")
         if len(self.sizes) != len(self.image_ids):
             raise ValueError(f"BoxTable: {len(self.sizes)} sizes for {len(self.image_ids)} image_ids")
         if self.files and len(self.files) != len(self.image_ids):
@@ -96,9 +94,8 @@ class BoxTable:
         mask = np.asarray(mask)
         if mask.shape != (len(self),) or mask.dtype != bool:
             raise ValueError(f"where: mask must be {len(self)} booleans, not {mask.dtype} {mask.shape}")
-        chosen = {name: getattr(self, name)[mask] for name in ("xywh", "image", "category", "crowd")}
-        optional = {n: None if (v := getattr(self, n)) is None else v[mask] for n in ("score", "area")}
-        return replace(self, **chosen, **optional)
+        columns = ("xywh", "image", "category", "crowd", "score", "area")
+        return replace(self, **{n: v[mask] for n in columns if (v := getattr(self, n)) is not None})
 
     def to_frame(self) -> pd.DataFrame:
         """One row a box: image_id, x, y, w, h (pixels), category (name), crowd, and score if there is one."""

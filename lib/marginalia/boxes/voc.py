@@ -26,8 +26,7 @@ def read_voc(path: Path) -> BoxTable:
     texts = {path.name: path.read_bytes()} if path.suffix.lower() == ".xml" else members(path, (".xml",))
     if not texts:
         raise ValueError(f"{path}: no .xml file in it; VOC annotations are one XML file per image")
-    rows = Rows()
-    sizes, files, labels, difficult = [], [], [], []
+    things, sizes, files = [], [], []
     for i, (name, text) in enumerate(texts.items()):
         where = f"{path}: {name}"
         root = _parse(where, text)
@@ -41,15 +40,14 @@ def read_voc(path: Path) -> BoxTable:
                 x, y, right, bottom = (_number(corners, c, where) for c in ("xmin", "ymin", "xmax", "ymax"))
                 box, label = (x, y, right - x, bottom - y), _text(thing, "name")
                 hard = _number(thing, "difficult", where, missing=0) > 0
-            rows.add(f"{name}, object {k}", i, NO_CATEGORY, box)
-            labels.append(label)
-            difficult.append(hard)
+            things.append((f"{name}, object {k}", i, label, box, hard))
     # numbers can be given only when all names are known
-    numbers = {label: c for c, label in enumerate(sorted(set(labels) - {""}), start=1)}
-    rows.category = [numbers.get(label, NO_CATEGORY) for label in labels]
-    names = {c: label for label, c in numbers.items()}
+    names = dict(enumerate(sorted({label for _, _, label, _, _ in things} - {""}), start=1))
+    numbers, rows = {label: c for c, label in names.items()}, Rows()
+    for entry, i, label, box, _ in things:
+        rows.add(entry, i, numbers.get(label, NO_CATEGORY), box)
     ids, files = image_ids(path, list(texts)), files if any(files) else ()
-    return rows.table(ids, sizes, names, files, np.array(difficult, bool))
+    return rows.table(ids, sizes, names, files, np.array([hard for *_, hard in things], bool))
 
 
 def _parse(where: str, text: bytes) -> Element:

@@ -92,10 +92,10 @@ def permute_boxes(peaks: Peaks) -> Peaks:
 
 
 @torch.no_grad()
-def peaks_of(model: Detector, scenes: SceneBatch, least_iou: float = 0.5) -> dict[str, Peaks]:
+def peaks_of(model: Detector, scenes: SceneBatch) -> dict[str, Peaks]:
     """Peaks of all heads of a detector, by the kind of map, over the objects that it finds.
 
-    An object is found when the query that the loss would match with it has a box of at least `least_iou`.
+    An object is found when the query that the loss would match with it has a box of IoU 0.5 or more.
     The class does not matter. All three kinds of map are of the same objects.
     """
     pixels, boxes, maps = torch.from_numpy(scenes.pixels), [], {kind: [] for kind in MAPS}
@@ -103,7 +103,7 @@ def peaks_of(model: Detector, scenes: SceneBatch, least_iou: float = 0.5) -> dic
         part = slice(first, first + _BATCH)
         targets = gather_targets(scenes.boxes[part], scenes.labels[part])
         captured = capture_attention(model, pixels[part])
-        pairs = found_by(model, pixels[part], targets, least_iou)
+        pairs = found_by(model, pixels[part], targets)
         boxes.append(targets.boxes[pairs.box])
         for kind in MAPS:
             chosen = getattr(captured, kind)[:, pairs.image, :, pairs.query]  # (N, L, H, h, w)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marginalia import detection, plots
-from marginalia.boxes.geometry import cxcywh_to_xyxy, iou_elementwise
+from marginalia.boxes.geometry import cxcywh_to_xywh, cxcywh_to_xyxy, iou_elementwise
 from marginalia.detection import attention as maths
 from marginalia.detection import heads
 from marginalia.detection.attention import positional_encoding
@@ -84,9 +84,7 @@ def positional_queries(model: detection.Detector, pixels: Tensor) -> Float[Tenso
     return encoding[0]
 
 
-def modulated_attention(
-    anchors: Sequence[tuple[float, float]] = ((0.2, 0.2), (0.6, 0.2), (0.2, 0.6), (0.0667, 0.2)),
-) -> tuple[Figure, pd.DataFrame]:
+def modulated_attention() -> tuple[Figure, pd.DataFrame]:
     """Figure 6: attention of one reference point for anchors of several sizes (w, h), before projections.
 
     The factors are w_ref / w on x and h_ref / h on y, where w_ref = h_ref = 0.2; a trained model predicts
@@ -94,6 +92,7 @@ def modulated_attention(
     std_x, std_y (standard deviation of the map, normalised to the side).
     """
     # the spatial query of each anchor, then its map with keys that are not projected either
+    anchors = (0.2, 0.2), (0.6, 0.2), (0.2, 0.6), (0.0667, 0.2)
     sizes = torch.tensor(anchors, dtype=torch.float64)  # (Q, 2)
     wished = torch.full_like(sizes, 0.2)
     middle = positional_encoding(torch.full_like(sizes, 0.5), MODEL_WIDTH, 20.0)
@@ -159,7 +158,7 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     for panel, (name, kind, what) in zip(axes, shown, strict=True):
         start = load(name).decoder.queries.start(1)[0].detach()  # (Q, 4 or 2)
         if kind == "dab":
-            plots.boxes_on(panel, _corner(start), color=MODEL_COLORS[kind], linewidth=0.9)
+            plots.boxes_on(panel, cxcywh_to_xywh(start), color=MODEL_COLORS[kind], linewidth=0.9)
         plots.bare(panel)
         panel.plot(*start[:, :2].T, "o", markersize=4, color=MODEL_COLORS[kind])
         panel.set_title(f"{MODELS[kind]}: {what}")
@@ -184,8 +183,8 @@ def boxes_per_layer() -> tuple[Figure, dict[str, pd.DataFrame]]:
         pairs = heads.found_by(model, pixels, targets, least_iou=0)
         for layer, (panel, overlap) in enumerate(zip(line, layer_ious(model, *many), strict=True)):
             found = boxes[layer, pairs.query]
-            plots.boxes_on(panel, _corner(targets.boxes), (1, 1), drawn_scene(SCENE), GROUND_TRUTH)
-            plots.boxes_on(panel, _corner(found), color=MODEL_COLORS[kind])
+            plots.boxes_on(panel, cxcywh_to_xywh(targets.boxes), (1, 1), drawn_scene(SCENE), GROUND_TRUTH)
+            plots.boxes_on(panel, cxcywh_to_xywh(found), color=MODEL_COLORS[kind])
             panel.set_title(f"layer {layer}: mean IoU {overlap.mean():.2f}", loc="center")
             place = {"model": name, "layer": layer}
             low, high = overlap.quantile(torch.tensor([0.25, 0.75])).tolist()
@@ -198,11 +197,6 @@ def boxes_per_layer() -> tuple[Figure, dict[str, pd.DataFrame]]:
     plots.legend(figure, {name: {"color": color} for name, color in colors.items()})
     shown = pd.concat(shown)[["model", "layer", "object", "cx", "cy", "w", "h"]]
     return figure, {"boxes": shown.round(4), "iou": pd.DataFrame(measured).round(4)}
-
-
-def _corner(boxes: Float[Tensor, "N 4"]) -> Float[np.ndarray, "N 4"]:
-    """(cx, cy, w, h) as (x, y, w, h)."""
-    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], 1).numpy()
 
 
 @torch.no_grad()

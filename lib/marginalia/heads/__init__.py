@@ -1,6 +1,7 @@
 """How attention heads share work: compositions of heads, a transformer with them, tasks, inspection.
 
-The names below are found when they are first used.
+The names below are found when they are first used; `inspection`, `language` and `reactions` are imported by
+their own names.
 """
 
 from __future__ import annotations
@@ -14,17 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "attention": ["DCMHAttention"],
         "transformer": ["TinyTransformer", "TransformerConfig"],
         "tasks": ["Retriever", "answered", "questions", "read_tasks", "train_retriever", "word_tasks"],
-        "inspection": [
-            "ablate",
-            "ablation_effects",
-            "composition_scores",
-            "head_weights",
-            "logit_attribution",
-            "pairwise_ablation",
-            "projection_kernel",
-        ],
-        "reactions": ["load_reaction_model"],
-        "language": ["load_language"],
         "loading": ["load_dcformer"],
     },
 )

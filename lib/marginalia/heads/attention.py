@@ -18,13 +18,16 @@ Cache = dict[str, Tensor]  # of one layer: what later tokens need of earlier one
 
 
 class MaskedSoftmax(nn.Module):
-    """Softmax over the keys of a mask (True: may be attended to), in 32 bits at least."""
+    """Softmax over the keys of a mask (True: may be attended to), in 32 bits at least; 0 without any."""
 
     def forward(self, scores: Float[Tensor, "B H T S"], mask: Bool[Tensor, "*B T S"] | None) -> Tensor:
         if mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         exact = torch.promote_types(scores.dtype, torch.float32)
-        return scores.softmax(-1, dtype=exact).to(scores.dtype)
+        weights = scores.softmax(-1, dtype=exact).to(scores.dtype)
+        if mask is None or mask.ndim == 2:  # a causal mask alone leaves each token itself
+            return weights
+        return weights.masked_fill(~mask.any(-1, keepdim=True), 0)
 
 
 class DCMHAttention(nn.Module):
@@ -58,9 +61,9 @@ class DCMHAttention(nn.Module):
         out_bias: bool = False,
     ) -> None:
         super().__init__()
-        size = width // heads  # D_h
-        if width % heads:
+        if min(width, heads) < 1 or width % heads:
             raise ValueError(f"DCMHAttention: width {width} cannot be divided by {heads} heads")
+        size = width // heads  # D_h
         if not (0 <= rotary <= size and rotary % 2 == 0):
             raise ValueError(
                 f"DCMHAttention: rotary must be even and at most {size} (width of a head), not {rotary}"
@@ -86,21 +89,19 @@ class DCMHAttention(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Attend from x to itself, or to `memory` (cross-attention; then there is no causal mask).
 
-        mask: True where a key may be attended to; any shape that broadcasts to (B, 1, T, S). cache: a dict,
-        empty at first, to which each call adds the keys of x; then x are the next tokens after those in it.
+        mask: True where a key may be attended to; any shape that broadcasts to (B, 1, T, S). A token without
+        any such key gets zero weights. cache, for causal attention: a dict, empty at first, to which each
+        call adds the keys of x; then x are the next tokens after those in it.
         """
-        source = x if memory is None else memory
-        width = x.shape[-1]
-        w, b = self.wqkv.weight, self.wqkv.bias
-        q = linear(x, w[:width], None if b is None else b[:width]).unflatten(
-            -1, (self.heads, -1)
-        )  # (B, T, H, D_h)
-        k, v = (
-            linear(source, w[width:], None if b is None else b[width:])
-            .unflatten(-1, (2, self.heads, -1))
-            .unbind(2)
-        )  # (B, S, H, D_h)
-        before = 0 if cache is None or not cache else cache["k"].shape[1]
+        source, H = x if memory is None else memory, self.heads
+        before = cache["k"].shape[1] if cache else 0
+        mask = self._fitting(x, memory, mask, cache, before)
+        T, S = x.shape[1], before + source.shape[1]
+
+        sizes = (x.shape[2], 2 * x.shape[2])
+        w, b = (None if p is None else p.split(sizes) for p in (self.wqkv.weight, self.wqkv.bias))
+        q = linear(x, w[0], b and b[0]).unflatten(-1, (H, -1))  # (B, T, H, D_h)
+        k, v = linear(source, w[1], b and b[1]).unflatten(-1, (2, H, -1)).unbind(2)  # (B, S, H, D_h)
         q = rotate(self.q_norm(q), before, self.rotary, self.rotary_base) * q.shape[-1] ** -0.5
         k = rotate(self.k_norm(k), before, self.rotary, self.rotary_base)
         pre, post = self.pre.terms(x, source), self.post.terms(x, source)
@@ -108,49 +109,53 @@ class DCMHAttention(nn.Module):
             k, v = extended(cache, k=k, v=v)
             pre, post = extended_terms(cache, "pre", pre), extended_terms(cache, "post", post)
 
-        causal, length = self.causal and memory is None, k.shape[1]
-        if mask is not None:
-            mask = mask.expand(*torch.broadcast_shapes(mask.shape, (1, 1, q.shape[1], length)))
-        rows = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // (len(q) * self.heads * length))
-        if any(part._forward_hooks for part in (self.pre, self.softmax, self.post)):
-            rows = q.shape[1]
+        causal = self.causal and memory is None
+        rows = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // max(1, len(x) * H * S))
+        parts = (self.pre, self.softmax, self.post)
+        if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
+            rows = max(1, T)
         chunks = []
-        for first in range(0, q.shape[1], rows):
+        for first in range(0, max(1, T), rows):
             # of the keys, those that some row of the chunk may attend to
-            last = before + min(first + rows, q.shape[1]) if causal else length
+            last = before + min(first + rows, T) if causal else S
             start = max(0, before + first - self.window + 1) if causal and self.window else 0
             chunks.append((slice(first, first + rows), slice(start, last)))
+        places = torch.arange(S, device=x.device)
 
-        def attend(
-            rows: slice, keys: slice, q: Tensor, k: Tensor, v: Tensor, *terms: Tensor | None
-        ) -> Tensor:
-            first = before + rows.start - keys.start if causal else None
-            allowed = None if mask is None else mask[..., rows, keys]
-            both = (CompositionTerms(*part, self.pre.groups) for part in (terms[:7], terms[7:]))
-            return self._attend(q, k, v, *both, allowed, first)
+        def attend(rows: slice, keys: slice, *tensors: Tensor | None) -> Tensor:
+            q, k, v = (each.transpose(1, 2) for each in tensors[:3])  # (B, H, T or S, D_h)
+            pre, post = (CompositionTerms(*part, self.pre.groups) for part in (tensors[3:10], tensors[10:]))
+            seen = None if mask is None else mask[..., rows, keys]
+            if causal:
+                i, j = places[before:][rows, None], places[keys]
+                near = (j <= i) & (i - j < (self.window or S + 1))
+                seen = near if seen is None else seen & near
+            scores = self.pre(q @ k.mT, pre)  # (B, H, T, S), not masked before they are composed
+            return (self.post(self.softmax(scores, seen), post) @ v).transpose(1, 2)
 
         run = _Chunks.apply if len(chunks) > 1 else _in_chunks  # one chunk is left to autograd
         return self.wo(run(attend, chunks, q, k, v, *pre[:7], *post[:7]).flatten(2))
 
-    def _attend(
-        self,
-        q: Float[Tensor, "B T H D_h"],
-        k: Float[Tensor, "B S H D_h"],
-        v: Float[Tensor, "B S H D_h"],
-        pre: CompositionTerms,
-        post: CompositionTerms,
-        mask: Bool[Tensor, "*broadcast"] | None,
-        first: int | None,
-    ) -> Float[Tensor, "B T H D_h"]:
-        """Some rows; first: place of their first token among the keys where attention is causal."""
-        q, k, v = (each.transpose(1, 2) for each in (q, k, v))  # (B, H, T or S, D_h)
-        scores = self.pre(q @ k.mT, pre)  # (B, H, T, S), not masked before they are composed
-        if first is not None:
-            i = torch.arange(first, first + q.shape[2], device=q.device)[:, None]
-            j = torch.arange(k.shape[2], device=q.device)
-            seen = (j <= i) & (i - j < (self.window or len(j) + 1))
-            mask = seen if mask is None else mask & seen
-        return (self.post(self.softmax(scores, mask), post) @ v).transpose(1, 2)
+    def _fitting(
+        self, x: Tensor, memory: Tensor | None, mask: Tensor | None, cache: Cache | None, before: int
+    ) -> Bool[Tensor, "B 1 T S"] | None:
+        """The mask in full, where all inputs fit to each other."""
+        B, D, source = len(x), self.wo.in_features, x if memory is None else memory
+        if not (x.ndim == source.ndim == 3 and len(source) == B and x.shape[2] == source.shape[2] == D):
+            shapes = f"x {tuple(x.shape)} and memory {tuple(source.shape)}"
+            raise ValueError(f"DCMHAttention: {shapes} must be (B, T, {D}) and (B, S, {D})")
+        if cache is not None and not (self.causal and memory is None):
+            raise ValueError("DCMHAttention: a cache needs causal=True and no memory")
+        if cache and len(cache["k"]) != B:
+            raise ValueError(f"DCMHAttention: x has {B} sequences, the cache {len(cache['k'])}")
+        if mask is None:
+            return None
+        if mask.dtype != torch.bool:
+            raise TypeError(f"DCMHAttention: mask is bool, True: may be attended to; not {mask.dtype}")
+        try:
+            return mask.expand(B, 1, x.shape[1], before + source.shape[1])
+        except RuntimeError as error:
+            raise ValueError(f"DCMHAttention: mask does not broadcast to (B, 1, T, S): {error}") from None
 
 
 # Which part of q, k, v and the terms of pre and post (fields of CompositionTerms) a chunk takes.
@@ -183,8 +188,9 @@ class _Chunks(torch.autograd.Function):
         return _in_chunks(attend, chunks, *tensors)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
+        if torch.is_grad_enabled():  # create_graph
+            raise RuntimeError("DCMHAttention: no second derivatives in chunks; raise attention.CHUNK")
         tensors = ctx.saved_tensors
         grads = [None if x is None else torch.zeros_like(x) for x in tensors]
         for chunk in ctx.chunks:

@@ -19,10 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, rms_norm
 
-BRANCHES = ("base", "query low rank", "query gate", "key low rank", "key gate")
-FIELDS = dict(
-    zip(BRANCHES, (("base",), ("w_q1", "w_q2"), ("w_qg",), ("w_k1", "w_k2"), ("w_kg",)), strict=True)
-)
+FIELDS = {"base": ("base",), "query low rank": ("w_q1", "w_q2"), "query gate": ("w_qg",)}
+FIELDS |= {"key low rank": ("w_k1", "w_k2"), "key gate": ("w_kg",)}
+BRANCHES = tuple(FIELDS)
+Tokens = int | Int[Tensor, "*P"]
 MOST_NUMBERS = 2**28  # that `CompositionTerms.dense` makes: a gigabyte of float32
 
 
@@ -39,6 +39,10 @@ class Composition:
     gates: bool = True
     rank: int = 2  # R
     groups: int = 1  # heads are composed within groups of neighbours
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.groups < 1:
+            raise ValueError(f"Composition: rank {self.rank} and groups {self.groups} must be 1 or more")
 
 
 VARIANTS = {  # names of notebooks and measured tables
@@ -76,28 +80,29 @@ class CompositionTerms(NamedTuple):
         return not any(isinstance(part, Tensor) for part in self)
 
     def branches(
-        self, i: int | Int[Tensor, " P"], j: int | Int[Tensor, " P"], heads: int | None = None
+        self, i: Tokens, j: Tokens, heads: int | None = None
     ) -> dict[str, Float[Tensor, "B *P H H"]]:
         """The five terms of C(i, j), by `BRANCHES`; rows give, columns receive. They add up to C.
 
-        i, j: one pair, or P pairs. heads: H, needed where there are no terms at all.
+        i, j: one pair, or P pairs, broadcast to each other. heads: H, needed where there are no terms at all.
         """
-        sides = {"query": (self.w_q1, self.w_q2, self.w_qg, i), "key": (self.w_k1, self.w_k2, self.w_kg, j)}
-        known = next((part for part in self if isinstance(part, Tensor)), torch.zeros(heads or 0))
+        known = next((part for part in self if isinstance(part, Tensor)), None)
+        if known is None and heads is None:
+            raise ValueError("branches: plain heads have no terms that say how many they are; give heads")
+        known = torch.zeros(heads) if known is None else known
         heads, batch = known.shape[-1], next((p.shape[0] for p in self[1:7] if p is not None), 1)
+        i, j = torch.broadcast_tensors(torch.as_tensor(i), torch.as_tensor(j))
         block = torch.eye(self.groups).repeat_interleave(heads // self.groups, 0).to(known)
         block = block @ block.T  # 1 where two heads share a group
-        none = known.new_zeros(batch, *torch.as_tensor(i).shape, heads, heads)
+        none = known.new_zeros(batch, *i.shape, heads, heads)
         found = {"base": none + (torch.eye(heads).to(known) if self.base is None else self.base * block)}
-        for side, (w_1, w_2, gate, at) in sides.items():
+        for side, (w_1, w_2, gate), at in (("query", self[1:4], i), ("key", self[4:7], j)):
             low_rank = none if w_1 is None else w_1[:, at].mT @ w_2[:, at] * block
             found[f"{side} low rank"] = low_rank
             found[f"{side} gate"] = none if gate is None else torch.diag_embed(gate[:, at])
         return found
 
-    def matrix(
-        self, i: int | Int[Tensor, " P"], j: int | Int[Tensor, " P"], heads: int | None = None
-    ) -> Float[Tensor, "B *P H H"]:
+    def matrix(self, i: Tokens, j: Tokens, heads: int | None = None) -> Float[Tensor, "B *P H H"]:
         """C(i, j) of one pair or of P pairs; arguments as for `branches`."""
         return sum(self.branches(i, j, heads).values())
 
@@ -110,36 +115,19 @@ class CompositionTerms(NamedTuple):
         query, key = (next((p for p in part if p is not None), None) for part in (self[1:4], self[4:7]))
         if query is None or key is None:
             raise ValueError("dense: the terms lack a side; use matrix(i, j) for the pairs that you look at")
-        (batch, asking), attended, heads = query.shape[:2], key.shape[1], query.shape[-1]
-        if (needed := batch * asking * attended * heads**2) > MOST_NUMBERS:
+        shape = (len(query), query.shape[1], key.shape[1], key.shape[-1], key.shape[-1])
+        if math.prod(shape) > MOST_NUMBERS:
             raise ValueError(
-                f"dense: {batch} x {asking} x {attended} matrices of {heads} x {heads} are {needed:,} "
-                f"numbers, and the limit is {MOST_NUMBERS:,}; ask for matrix(i, j) of some pairs, or take a "
-                "part of the tokens with rows(...) and keys(...)"
+                f"dense: {shape} are {math.prod(shape):,} numbers, and the limit is {MOST_NUMBERS:,}; "
+                "use matrix(i, j) for the pairs that you look at"
             )
-        i, j = (
-            each.flatten()
-            for each in torch.meshgrid(torch.arange(asking), torch.arange(attended), indexing="ij")
-        )
-        return self.matrix(i, j).unflatten(1, (asking, attended))
+        return self.matrix(torch.arange(shape[1])[:, None], torch.arange(shape[2]))
 
     def without(self, *branches: str) -> CompositionTerms:
         """The terms with some of `BRANCHES` left out; without "base" the identity is left."""
         if unknown := set(branches) - FIELDS.keys():
             raise ValueError(f"without: no branch {unknown.pop()!r}; there are {', '.join(BRANCHES)}")
         return self._replace(**{field: None for branch in branches for field in FIELDS[branch]})
-
-    def rows(self, part: slice) -> CompositionTerms:
-        """The terms for some of the tokens that ask."""
-        return self._replace(
-            **{k: v[:, part] for k, v in self._asdict().items() if "_q" in k and v is not None}
-        )
-
-    def keys(self, part: slice) -> CompositionTerms:
-        """The terms for some of the tokens that are attended to."""
-        return self._replace(
-            **{k: v[:, part] for k, v in self._asdict().items() if "_k" in k and v is not None}
-        )
 
 
 def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tensor, "B H T S"]:
@@ -156,6 +144,13 @@ def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tenso
     if terms.is_identity:
         return A
     groups, heads = terms.groups, A.shape[1]
+    for name, part in terms._asdict().items():
+        size = A.shape[2 if "_q" in name else 3]
+        if "w_" in name and part is not None and (*part.shape[:2], part.shape[-1]) != (len(A), size, heads):
+            raise ValueError(f"compose: {name} {tuple(part.shape)} does not fit to A {tuple(A.shape)}")
+    for side, first, second in (("q", *terms[1:3]), ("k", *terms[4:6])):
+        if getattr(first, "shape", None) != getattr(second, "shape", None):
+            raise ValueError(f"compose: w_{side}1 and w_{side}2 have one shape, or are both None")
 
     def folded(part: Tensor | None) -> Tensor | None:  # (B, N, *, H) -> (B G, N, *, M)
         if part is None or groups == 1:
@@ -164,23 +159,16 @@ def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tenso
 
     w_q1, w_q2, w_qg, w_k1, w_k2, w_kg = map(folded, terms[1:7])
     A = A.unflatten(1, (groups, -1)).flatten(0, 1)  # (B G, M, T, S)
-    to_all = (
-        None if terms.base is None else _blocks(terms.base, groups).repeat(len(A) // groups, 1, 1)[:, None]
-    )
-    if to_all is None and (w_q1 is not None or w_qg is not None):
-        to_all = torch.eye(heads // groups, device=A.device, dtype=A.dtype)
-    row = to_all if w_q1 is None else to_all + w_q1.mT @ w_q2  # (B G, T, M, M)
+    row = torch.eye(heads // groups).to(A)
+    if terms.base is not None:  # its diagonal blocks
+        blocks = terms.base.unflatten(1, (groups, -1)).unflatten(0, (groups, -1)).diagonal(dim1=0, dim2=2)
+        row = blocks.movedim(-1, 0).repeat(len(A) // groups, 1, 1)[:, None]  # (B G, 1, M, M)
+    row = row if w_q1 is None else row + w_q1.mT @ w_q2  # (B G, T, M, M)
     row = row if w_qg is None else row + torch.diag_embed(w_qg)
-    if row is not None:
-        row = row.expand(len(A), A.shape[2], -1, -1)
+    row = row.to(A.dtype).expand(len(A), A.shape[2], -1, -1)  # autocast mixes types
+    row = None if terms.base is w_q1 is w_qg is None else row
     keys = (None if part is None else part.movedim(1, -1) for part in (w_k1, w_k2, w_kg))  # (B G, *, M, S)
-    return _Compose.apply(A, row, *keys).unflatten(0, (-1, groups)).flatten(1, 2)
-
-
-def _blocks(base: Float[Tensor, "H H"], groups: int) -> Float[Tensor, "G M M"]:
-    """The diagonal blocks of a matrix."""
-    size = len(base) // groups
-    return torch.stack([base[k : k + size, k : k + size] for k in range(0, len(base), size)])
+    return _Compose.apply(A, row, *keys).unflatten(0, (-1 if len(A) else 0, groups)).flatten(1, 2)
 
 
 class _Compose(torch.autograd.Function):
@@ -199,13 +187,12 @@ class _Compose(torch.autograd.Function):
         return out.transpose(1, 2)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx, grad):  # of operations that can be differentiated again
         A, row, w_1, w_2, gate = ctx.saved_tensors
         A, grad = A.transpose(1, 2), grad.transpose(1, 2)  # (B, T, H, S)
         to_A = grad.clone(memory_format=torch.contiguous_format) if row is None else row @ grad
         to_row = None if row is None else A @ grad.mT
-        to_1, to_2 = ([] for _ in range(2))
+        to_1, to_2 = [], []
         for r in range(0 if w_1 is None else w_1.shape[1]):
             read = (A * w_1[:, None, r]).sum(2, keepdim=True)
             to_read = (grad * w_2[:, None, r]).sum(2, keepdim=True)

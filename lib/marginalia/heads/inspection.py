@@ -61,7 +61,7 @@ def _layout(model: nn.Module) -> _Layout:
     kind = getattr(config, "model_type", "TinyTransformer")
     family, named = FAMILIES.get(kind), dict(model.named_modules())
     blocks = [n for n in named if family and f"{n}.{family.attention}.{family.qkv.split()[0]}" in named]
-    if not blocks:
+    if not blocks or config is None:
         raise TypeError(
             f"inspection: {type(model).__name__} is not a model whose heads can be read; "
             f"these can: {', '.join(FAMILIES)}"
@@ -84,14 +84,14 @@ class HeadWeights:
     W_O: Float[Tensor, "L H D_h D"]
 
 
-def head_weights(model: nn.Module, fold: bool = True) -> HeadWeights:
+def head_weights(model: nn.Module) -> HeadWeights:
     """The weights of all heads by layer and head, in float32.
 
-    fold: take the norm before attention into W_Q, W_K and W_V, which composition scores ask for: the scale of
+    The norm before attention is taken into W_Q, W_K and W_V, which composition scores ask for: the scale of
     an RMSNorm, and of a LayerNorm also its centring. What a norm divides by, rotary positions, a norm on
     queries and keys and composition of heads are not in it. BERT's and ALBERT's norms stand in the residual
-    stream: there is nothing to fold. Heads that share keys and values (Llama) each get a copy; so do ALBERT's
-    layers. Raises TypeError for other models.
+    stream: there is nothing to take in. Heads that share keys and values (Llama) each get a copy; so do
+    ALBERT's layers. Raises TypeError for other models.
     """
     family, blocks, _, H = _layout(model)
 
@@ -112,7 +112,7 @@ def head_weights(model: nn.Module, fold: bool = True) -> HeadWeights:
             read = read[0].unflatten(1, (H, 3, D_h)).unbind(2)
         else:  # all q, then all k, all v
             read = read[0].unflatten(1, (3, H, D_h)).unbind(1)
-        if fold and family.norm:
+        if family.norm:
             norm = block.get_submodule(family.norm)
             read = [each * norm.weight.detach().float()[:, None, None] for each in read]
             if isinstance(norm, nn.LayerNorm):
@@ -175,12 +175,6 @@ def projection_kernel(weights: HeadWeights, kind: Kind) -> Float[Tensor, "L H L 
     return _pairs(written, torch.linalg.qr(_sides(weights, kind)[0]).Q) ** 2
 
 
-def copying_scores(weights: HeadWeights) -> Float[Tensor, "L H"]:
-    """Sum of W_OV's eigenvalues over the sum of their moduli, -1 to 1; 1: what is read is written again."""
-    values = torch.linalg.eigvals(weights.W_O @ weights.W_V)  # those of W_V W_O that are not zero
-    return values.real.sum(-1) / values.abs().sum(-1)
-
-
 def effective_rank(matrix: Float[Tensor, "*B N M"]) -> Float[Tensor, " *B"]:
     """exp of the entropy of the singular values over their sum: N for the identity, 0 for a zero matrix.
 
@@ -193,12 +187,6 @@ def effective_rank(matrix: Float[Tensor, "*B N M"]) -> Float[Tensor, " *B"]:
     return torch.special.entr(shares).sum(-1).exp() * (total > 0)
 
 
-def stable_rank(matrix: Float[Tensor, "*B N M"]) -> Float[Tensor, " *B"]:
-    """||M||_F^2 / sigma_1^2, at most the rank; 0 for a zero matrix."""
-    squares = torch.linalg.svdvals(matrix).square()
-    return squares.sum(-1) / squares[..., 0].clamp_min(torch.finfo(squares.dtype).tiny)
-
-
 def head_similarity(maps: Float[Tensor, "B H T S"]) -> Float[Tensor, "H H"]:
     """Cosine of the flattened attention maps of two heads, over all samples, of one layer or of many."""
     flat = maps.transpose(0, 1).flatten(1)  # (H, B T S)
@@ -206,20 +194,13 @@ def head_similarity(maps: Float[Tensor, "B H T S"]) -> Float[Tensor, "H H"]:
     return flat @ flat.T
 
 
-def linear_cka(outputs: Float[Tensor, "N H D"]) -> Float[Tensor, "H H"]:
-    """Linear centred kernel alignment of two heads' outputs over N tokens, 0 to 1 (Kornblith et al. 2019)."""
-    centred = outputs - outputs.mean(0)
-    heads = centred.transpose(0, 1)  # (H, N, D)
-    cross = torch.stack([torch.linalg.matrix_norm(one.T @ heads).square() for one in heads])  # (H, H)
-    return cross / (cross.diag().sqrt()[:, None] * cross.diag().sqrt())
-
-
 def pattern_scores(A: Float[Tensor, "B H T S"], tokens: Int[Tensor, "B T"]) -> dict[str, Float[Tensor, " H"]]:
     """Attention of each head (weights, not scores) on what a known kind of head attends to, 0 to 1.
 
     "previous token": the token before. "duplicate token": earlier ones that equal the query's.
     "induction": those that follow such an earlier one. The mean over queries that have such a key; NaN
-    where none has. Raises ValueError unless A is (B, H, T, T) for tokens (B, T).
+    where none has. Padding counts as any token: give sequences without. Raises ValueError unless A is
+    (B, H, T, T) for tokens (B, T).
     """
     B, T = tokens.shape
     if A.shape[0] != B or A.shape[2:] != (T, T):
@@ -235,16 +216,6 @@ def pattern_scores(A: Float[Tensor, "B H T S"], tokens: Int[Tensor, "B T"]) -> d
     }
     masses = {name: (A * wanted[:, None]).sum((0, 2, 3)) for name, wanted in keys.items()}  # (H,)
     return {name: mass / keys[name].any(-1).sum() for name, mass in masses.items()}
-
-
-def head_outputs(model: nn.Module, *args, **kwargs) -> Float[Tensor, "L B T H D_h"]:
-    """z of every head in one pass `model(*args, **kwargs)`: its weighted values, before W_O."""
-    _, _, outs, H = _layout(model)
-    with evaluating(model), record(model, set(outs)) as seen:
-        model(*args, **kwargs)
-    calls = {name: iter(each) for name, each in seen.items()}
-    z = torch.stack([_first(next(calls[name]).inputs) for name in outs])  # (L, B, T, H D_h)
-    return z.unflatten(-1, (H, -1))
 
 
 def _first(values: dict[str, Tensor]) -> Tensor:
@@ -299,7 +270,7 @@ Loss = Callable[[nn.Module], Float[Tensor, " *N"]]
 
 
 def _effect(model: nn.Module, loss: Loss, how: How) -> Callable[..., Tensor]:
-    before = loss(model)
+    before = torch.as_tensor(loss(model))
 
     def effect(*heads: Head) -> Tensor:
         with ablate(model, heads, how):
@@ -360,6 +331,8 @@ def logit_attribution(
     For language models with a norm before each part; raises TypeError for others, BERT say. A head's term
     says nothing of what it does through later layers.
     """
+    if not correct.shape == wrong.shape == tokens.shape[:1]:
+        raise ValueError("logit_attribution: correct and wrong are one token for each of the B sequences")
     family, blocks, outs, H = _layout(model)
     unembedding = model.output if hasattr(model, "output") else model.get_output_embeddings()
     if not family.final or unembedding is None:

@@ -19,11 +19,8 @@ from torch import Tensor
 from .composition import VARIANTS
 from .transformer import TinyTransformer, TransformerConfig
 
-WINDOWS = {  # by window_type: of layer l, entry l mod length; the code of the models fixes 256
-    "LG": (256, None),
-    "LGLL": (256, None, 256, 256),
-    "LGL6": (256, None, 256, 256, 256, 256, 256, 256),
-}
+# By window_type: of layer l, entry l mod length; the code of the models fixes 256
+WINDOWS = {"LG": (256, None), "LGLL": (256, None, 256, 256), "LGL6": (256, None, *6 * (256,))}
 LAYOUTS = {  # what they have and config.json does not say
     "dcformer": {"norm": "rms", "activation": "swiglu", "bias_qkv": False},
     "dcpythia": {"norm": "layer", "activation": "gelu", "bias": True, "parallel": True},
@@ -57,7 +54,9 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     for kind in (".safetensors", ".bin"):
         paths = sorted(folder.glob(f"*model*{kind}"))
         if index := next(folder.glob(f"*{kind}.index.json"), None):
-            paths = [folder / name for name in dict.fromkeys(_read(index)["weight_map"].values())]
+            if not isinstance(files := _read(index).get("weight_map"), dict):
+                raise ValueError(f"{index} has no weight_map from keys to files")
+            paths = [folder / str(name) for name in dict.fromkeys(files.values())]
         if paths:
             return {key: tensor for path in paths for key, tensor in _read(path).items()}
     raise ValueError(f"{folder} has no weights: no model*.safetensors and no pytorch_model*.bin")
@@ -69,11 +68,15 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             if file.read(40).startswith(b"version https://git-lfs"):
                 raise ValueError("it is a git-lfs pointer, get the file itself with `git lfs pull`")
-        if path.suffix == ".json":
-            return json.loads(path.read_text())
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if path.suffix == ".json":
+            found, held = json.loads(path.read_text()), object
+        else:
+            found, held = torch.load(path, map_location="cpu", weights_only=True, mmap=True), Tensor
+        if not (isinstance(found, dict) and all(isinstance(value, held) for value in found.values())):
+            raise ValueError(f"it is no dict of {held.__name__}s")
+        return found
     except (OSError, EOFError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read; is it complete? {error}") from None
 
@@ -128,7 +131,10 @@ def _shape(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> T
     if (kind := config.get("window_type")) not in (None, *WINDOWS):
         raise ValueError(f"{where}: window_type {kind!r} is none of {', '.join(WINDOWS)}")
     try:
-        numbers = [config[name] for name in ("vocab_size", "dim", "n_head", "n_layer", "intermediate_size")]
+        names = ("vocab_size", "dim", "n_head", "n_layer", "intermediate_size")
+        numbers = [config[name] for name in names]
+        if not all(isinstance(number, int) and number > 0 for number in numbers):
+            raise ValueError(f"{where}: {', '.join(names)} must be whole numbers above 0, not {numbers}")
         return TransformerConfig(
             *numbers,
             windows=WINDOWS[kind] if kind else (config["window_size"], None),
@@ -159,9 +165,9 @@ def _composition(
     for name in ("pre_proj.w", "post_proj.w"):
         w = part.get(name, same[None])
         part[name] = torch.zeros_like(w) if w[0].equal(same) else w
-    copied = (
-        dict(zip(("dw1", "dd"), part["dw_m"].split((4 * K, 4 * H), 1), strict=True)) if "dw_m" in part else {}
-    )
+    copied = {}
+    if "dw_m" in part:
+        copied["dw1"], copied["dd"] = part["dw_m"].split((4 * K, 4 * H), 1)
     if "qkw_m" in part:
         copied["qkw"] = part["qkw_m"]
     if "sw" in part:

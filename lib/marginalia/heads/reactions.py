@@ -151,6 +151,8 @@ def atom_hits(
     its atom in the reactants, among those of the element in the product. Chance: one over their number.
     """
     tokens, reactant, product = _atoms_by_side(reaction)
+    if maps.shape[-1] != len(tokens) + 2:
+        raise ValueError(f"atom_hits: maps of {maps.shape[-1]} tokens, the reaction has {len(tokens) + 2}")
     maps = maps[..., 1:-1, 1:-1]  # without [CLS] and [SEP]
     pairs = [(i, reactant[k]) for i, k in zip(product, reaction.atoms, strict=True)]
     if direction == "to product":

@@ -13,6 +13,8 @@ from torch.nn.functional import gelu, silu
 from .attention import Cache, DCMHAttention
 from .composition import VARIANTS, Compose, Composition
 
+NORMS = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -36,12 +38,17 @@ class TransformerConfig:
     bias: bool = False  # on attention's output and in the feed-forward networks
     parallel: bool = False  # x + attention(x) + ffn(x), as Pythia, and not one after the other
 
+    def __post_init__(self) -> None:
+        if min(self.vocab, self.layers, self.ffn) < 1 or not self.windows:
+            raise ValueError("TransformerConfig: vocab, layers and ffn are 1 or more, and windows not empty")
+        for name, choices in (("norm", NORMS), ("activation", ("gelu", "swiglu"))):
+            if (given := getattr(self, name)) not in choices:
+                raise ValueError(f"TransformerConfig: {name} is {' or '.join(choices)}, not {given!r}")
+
     def plain_twin(self) -> TransformerConfig:
         """Plain heads with as many parameters, spent on wider feed-forward networks."""
-        pair = (
-            Compose(self.width, self.heads, self.composition, self.composition.pre),
-            Compose(self.width, self.heads, self.composition, self.composition.post),
-        )
+        places = (self.composition.pre, self.composition.post)
+        pair = (Compose(self.width, self.heads, self.composition, on) for on in places)
         more = sum(p.numel() for each in pair for p in each.parameters())
         per_unit = self.width * (3 if self.activation == "swiglu" else 2) + self.bias
         return replace(self, composition=VARIANTS["MHA"], ffn=self.ffn + round(more / per_unit))
@@ -52,11 +59,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.w1 = nn.Linear(config.width, config.ffn, bias=config.bias)
-        self.w3 = (
-            nn.Linear(config.width, config.ffn, bias=config.bias) if config.activation == "swiglu" else None
-        )
-        self.w2 = nn.Linear(config.ffn, config.width, bias=config.bias)
+        D, hidden, bias = config.width, config.ffn, config.bias
+        self.w1 = nn.Linear(D, hidden, bias)
+        self.w3 = nn.Linear(D, hidden, bias) if config.activation == "swiglu" else None
+        self.w2 = nn.Linear(hidden, D, bias)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         return self.w2(gelu(self.w1(x)) if self.w3 is None else silu(self.w1(x)) * self.w3(x))
@@ -67,20 +73,11 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig, window: int | None = None) -> None:
         super().__init__()
-        norm = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
+        norm = NORMS[config.norm]
         self.attention_norm = norm(config.width, eps=config.eps)
-        self.attention = DCMHAttention(
-            config.width,
-            config.heads,
-            config.composition,
-            causal=config.causal,
-            window=window,
-            rotary=config.rotary,
-            rotary_base=config.rotary_base,
-            qk_norm=config.qk_norm,
-            bias=config.bias_qkv,
-            out_bias=config.bias,
-        )
+        options = {name: getattr(config, name) for name in ("causal", "rotary", "rotary_base", "qk_norm")}
+        options |= {"window": window, "bias": config.bias_qkv, "out_bias": config.bias}
+        self.attention = DCMHAttention(config.width, config.heads, config.composition, **options)
         self.ffn_norm = norm(config.width, eps=config.eps)
         self.ffn = FeedForward(config)
         self.parallel = config.parallel
@@ -104,8 +101,7 @@ class TinyTransformer(nn.Module):
         windows = (config.windows[layer % len(config.windows)] for layer in range(config.layers))
         self.embedding = nn.Embedding(config.vocab, config.width)
         self.layers = nn.ModuleList(Block(config, window) for window in windows)
-        norm = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
-        self.norm = norm(config.width, eps=config.eps)
+        self.norm = NORMS[config.norm](config.width, eps=config.eps)
         self.output = nn.Linear(config.width, config.vocab, bias=False)
 
     def new_cache(self) -> list[Cache]:
@@ -127,6 +123,8 @@ class TinyTransformer(nn.Module):
         if padding is not None:
             length = tokens.shape[1] + (cache[0]["k"].shape[1] if cache and cache[0] else 0)
             mask = torch.arange(length, device=tokens.device) >= padding[:, None, None, None]  # (B, 1, 1, S)
-        for layer, part in zip(self.layers, cache or [None] * len(self.layers), strict=True):
+        for layer, part in zip(
+            self.layers, [None] * len(self.layers) if cache is None else cache, strict=True
+        ):
             x = layer(x, mask, part)
         return self.output(self.norm(x))
