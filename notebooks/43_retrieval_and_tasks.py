@@ -258,7 +258,7 @@ assert outcome["post"]["now b'"] > 0.9 and outcome["pre"]["still b"] > 0.9
 pd.DataFrame(outcome).T.rename_axis("composition taken from (a, v, b')").round(3)
 
 # %% [markdown]
-# **Notice.** With the composition of weights of another question, the model answers that question's attribute in 99 % of cases; with that question's composition of scores it goes on answering its own. So in this model (one seed) the composition of weights decides what is read. What decides what is looked for was not tested in this way.
+# **Notice.** With the composition of weights of another question, the model answers that question's attribute, nearly always; with that question's composition of scores it goes on answering its own. So in this model (one seed) the composition of weights decides what is read. What decides what is looked for was not tested in this way.
 #
 # ## 6. Word tasks
 #
