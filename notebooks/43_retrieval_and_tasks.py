@@ -3,7 +3,7 @@
 #
 # **A question names what to look by and what to read. Do heads that share work learn to answer it where plain heads of the same size do not, and what have they learned then?**
 #
-# Paper: DCMHA / DCFormer (*Improving Transformers with Dynamically Composable Multi-Head Attention*, ICML 2024); its motivation, ablation, synthetic tasks and vision, redone at a scale of seconds. The paper's own values could not be read, so that none is printed. About one minute to run on two CPU cores, twenty-five minutes to read.
+# Paper: DCMHA / DCFormer (*Improving Transformers with Dynamically Composable Multi-Head Attention*, ICML 2024); its motivation figure, ablation, synthetic tasks and vision section, redone at a scale of seconds. The paper's own values could not be read, so that none is printed. About one minute to run on two CPU cores, twenty-five minutes to read.
 #
 # **中文摘要。** 普通注意力头把“看哪里”（QK）和“读什么”（OV）绑在一起；DCMHA 让每个查询重新组合这些头。本笔记用一个很小的任务单独检验这一点：问题给出按哪个属性 a 查找、读取哪个属性 b。三个参数量相近的单层模型（MHA、talking heads、DCMHA）当场训练；在测过的每个随机种子、每种设置下，DCMHA 的损失都低于 MHA，但差距的大小取决于设置。接着看学到的 C(i, j)：softmax 之后的组合矩阵主要取决于 b，把它换成另一个问题的组合矩阵，模型就会回答另一个属性（一个随机种子）。最后说明哪里没有差距：在我们的规模下，DCMHA 在词语任务和手写数字 ViT 上并不更好。
 #
@@ -178,8 +178,7 @@ figure, table = dcmha.setups()
 figures.save(figure, "extra/dcmha-setups", table)
 pairs = table.pivot(index=["setup", "seed"], columns="variant", values="test_loss")
 plain = table[table["variant"] == "MHA"].groupby("setup")["accuracy"].mean()
-xavier = plain.index.str.endswith("Xavier")
-assert xavier.sum() == 2 and plain[xavier].min() > plain[~xavier].max()
+assert plain.nlargest(2).index.str.endswith("Xavier").all()
 assert len(pairs) == 20 and pairs.notna().all(axis=None) and (pairs["DCMHA"] < pairs["MHA"]).all()
 print(f"DCMHA ends below MHA in loss in {(pairs['DCMHA'] < pairs['MHA']).sum()} of {len(pairs)} pairs of runs")
 display(table.groupby("variant")[["accuracy", "different"]].agg(["min", "max"]).round(2))
@@ -322,8 +321,7 @@ assert logits.shape == (5, 10) and weights.shape == (5, 4, 16, 16) and (weights.
 figure, table = dcmha.vision()
 figures.save(figure, "dcmha/vision", table)
 scores = table.pivot(index="seed", columns="variant", values="accuracy")
-assert scores.shape == (5, 3) and scores["DCMHA"].mean() < scores["MHA"].mean()
-assert scores["DCMHA"].max() > scores["MHA"].min()
+assert scores.shape == (5, 3) and scores["DCMHA"].mean() < scores["MHA"].mean() and scores["DCMHA"].max() > scores["MHA"].min()
 display(scores.agg(["mean", "min", "max"]).round(3), figure)
 
 # %% [markdown]
