@@ -2,15 +2,15 @@
 
 Run with `python benchmarks/composition.py`, on one thread; with `--gpu` in bfloat16 on a CUDA device.
 
-Measured on a 2-core x86 machine that did other work too; processor seconds, and MB above layer and input.
+Measured in one run on a 2-core x86 machine; processor seconds, and MB above layer and input.
 
                          B 4, T 512, D 512, H 8              B 1, T 2048, D 1024, H 16
                          forward       and backward          forward       and backward
-    DCMHA                0.20   48     0.70   134            0.99    54     3.96   164
-    DCMHA, dense C       0.72  402     1.98   977            C alone takes 4 GB, twice
-    DCMHA, einsum        0.73  255     1.49   441            6.43  1829    15.69  2224  (an earlier run)
-    MHA                  0.13   28     0.37   105
-    MHA, torch           0.08   21     0.26    47            0.34    43     1.14    79  (an earlier run)
+    DCMHA                0.18   34     0.63   124            0.94    54     3.51   177
+    DCMHA, dense C       0.69  402     1.89   974            C alone takes 4 GB, twice
+    DCMHA, einsum        0.72  256     1.54   442            5.63  1829    14.01  2224
+    MHA                  0.12   28     0.34   101            0.50    54     1.91   174
+    MHA, torch           0.08   21     0.26    42            0.33    43     1.08    87
 
 What limits forward and backward: each chunk is computed again, which takes the time of a forward, and saves
 the scores and weights of all heads. torch.compile brings the einsum's first forward to 0.27 s and 144 MB,
