@@ -175,8 +175,8 @@ effect: gain of loss (nats a token) on held-out text, or on the second time of r
 output is replaced by zero or by its mean, or when branches of a composition are left out (all: C is I).
 """,
     "spectra": """\
-Singular values of the mean C over pairs; effective_rank: of C - I of single pairs, their mean; static: squared
-norm of the mean C - I over the mean squared norm of C - I, 1 where all pairs have the same.
+Singular values of the mean C over pairs; effective_rank: of C - I of single pairs, their mean; static:
+squared norm of the mean C - I over the mean squared norm of C - I, 1 where all pairs have the same.
 """,
     "interactions": """\
 Scores of the weights of two heads, norms folded in, and interaction: effect on the loss of replacing both by
