@@ -36,7 +36,7 @@ from matplotlib.patches import Rectangle
 import marginalia
 from marginalia import detection, figures, plots, style
 from marginalia.detection import attention as maths
-from marginalia.detection.inside import kernel_departures, watch_layer
+from marginalia.detection.inside import first_layer_terms, kernel_departures, watch_layer
 from marginalia.exercises import check, check_function
 from marginalia.figures import conditional_detr, dab_detr
 
@@ -382,11 +382,7 @@ assert sorted(entropies) == entropies
 maps = detection.capture_attention(model, pixels)  # (L, B, H, Q, h, w) each
 found = maps.queries.scores > 0.5  # (B, Q): queries that found something
 first = watch_layer(model, pixels, layer=0)
-symbols = {"c_q": "q_c", "o_q": "q_o", "p_q": "q_s", "c_k": "k_c", "p_k": "k_s"}  # projected
-five = {}
-for pair in ("c_q · c_k", "c_q · p_k", "o_q · c_k", "o_q · p_k", "p_q · p_k"):
-    query, key = (first[symbols[symbol]] for symbol in pair.split(" · "))
-    five[pair] = maths.head_products(query, key, heads) * (2 * query.shape[-1] // heads) ** -0.5  # (B, H, Q, K)
+five = first_layer_terms(first, heads)
 assert first["f"].abs().max() == 0 and (first["c_q"] - first["c_q"][:1, :1]).abs().max() < 1e-5
 assert torch.allclose(sum(five.values()).softmax(-1), maps.combined[0].flatten(-2), atol=1e-5)
 # standard deviation over the cells for each term, query that counts and head

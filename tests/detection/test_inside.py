@@ -8,7 +8,7 @@ import torch
 from marginalia.detection.attention import marginal_product
 from marginalia.detection.capture import capture_attention
 from marginalia.detection.detector import DetectorConfig, build
-from marginalia.detection.inside import kernel_departures, watch_layer
+from marginalia.detection.inside import first_layer_terms, kernel_departures, watch_layer
 
 torch.set_num_threads(1)
 SMALL = {"width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 3, "ffn": 32, "queries": 5}
@@ -45,6 +45,16 @@ def test_tensors_of_a_layer_fit_together(model, layer):
 def test_watching_leaves_no_hooks(model):
     watch_layer(model, PIXELS, 1)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_five_terms_are_the_logits_of_the_first_layer(model):
+    terms = first_layer_terms(watch_layer(model, PIXELS, 0), heads=4)
+    maps = capture_attention(model, PIXELS)
+    logits = (maps.content_logits[0] + maps.spatial_logits[0]).flatten(-2)
+    torch.testing.assert_close(sum(terms.values()), logits, atol=1e-5, rtol=0)
+    for left_out in terms:
+        rest = sum(term for name, term in terms.items() if name != left_out)
+        assert (rest - logits).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["detr", "conditional", "dab"])

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..record import record
-from .attention import concatenate_halves, positional_encoding, split_heads
+from .attention import concatenate_halves, head_products, positional_encoding, split_heads
 from .detector import Detector
 
 STEP = 2  # cells by which `kernel_departures` moves reference points
@@ -63,6 +63,20 @@ def watch_layer(
     x["v"] = split_heads(output(f"{cross}.value"), heads)  # (B, H, K, D)
     x["attention"] = (x["q"] @ x["k"].mT * x["q"].shape[-1] ** -0.5).softmax(-1)  # (B, H, Q, K)
     return x | {"attended": output(cross), "f_next": output(place)}
+
+
+def first_layer_terms(tensors: dict[str, Tensor], heads: int) -> dict[str, Float[Tensor, "#B H Q K"]]:
+    """The five terms of the first layer's logits, scaled, by their formulas; their sum is the logits.
+
+    `tensors` are those of `watch_layer` for layer 0. Four are DETR's, the last is the spatial query's.
+    """
+    symbols = {"c_q": "q_c", "o_q": "q_o", "p_q": "q_s", "c_k": "k_c", "p_k": "k_s"}
+    scale = (2 * tensors["q_c"].shape[-1] // heads) ** -0.5
+    terms = {}
+    for pair in ("c_q · c_k", "c_q · p_k", "o_q · c_k", "o_q · p_k", "p_q · p_k"):
+        query, key = (tensors[symbols[symbol]] for symbol in pair.split(" · "))
+        terms[pair] = head_products(query, key, heads) * scale
+    return terms
 
 
 @torch.no_grad()
