@@ -265,20 +265,12 @@ figure
 s = torch.tensor([[5 / 16, 6 / 16], [9 / 16, 8 / 16]], dtype=torch.float64)
 delta = torch.tensor([3 / 16, -2 / 16], dtype=torch.float64)
 encoding = maths.positional_encoding(s, 256, 20.0)  # (2, 256)
-# each frequency's pair (sin, cos) turned by 2 pi omega delta, y first as in the encoding
-angles = 2 * torch.pi * delta[[1, 0], None] * maths.sine_frequencies(256, 20.0, torch.float64)  # (2, F)
-sine, cosine = encoding.unflatten(-1, (2, 64, 2)).unbind(-1)  # (2, 2, F) each: point, axis, frequency
-turned = sine * angles.cos() + cosine * angles.sin(), cosine * angles.cos() - sine * angles.sin()
-rotated = torch.stack(turned, dim=-1).flatten(-3)  # (2, 256)
-assert torch.allclose(rotated, maths.positional_encoding(s + delta, 256, 20.0), atol=1e-12)
-
-# %%
 of_pairs = 2 * torch.rand(128, generator=chance, dtype=torch.float64).repeat_interleave(2)
 spatial_queries = {
     "identity": encoding,
     "λ equal in each\nsin, cos pair": of_pairs * encoding,
     "random λ": torch.randn(256, generator=chance, dtype=torch.float64) * encoding,
-    "rotation by δ\n(not diagonal)": rotated,
+    "rotation by δ\n(not diagonal)": maths.shift_encoding(encoding, delta.expand_as(s), 20.0),
     "λ made for\nthis s and δ": maths.positional_encoding(s[0] + delta, 256, 20.0) / encoding[0] * encoding,
 }
 (figure, axes), rows = plots.panels(10, 5, height=1.7), []

@@ -21,6 +21,7 @@ from marginalia.detection.attention import (
     marginal_product,
     modulate,
     positional_encoding,
+    shift_encoding,
     sine_frequencies,
     split_heads,
     unprojected_logits,
@@ -197,6 +198,15 @@ def test_marginal_product_is_the_map_itself_where_rows_and_columns_are_independe
     torch.testing.assert_close(marginal_product(independent), independent, atol=1e-15, rtol=0)
     entangled = torch.eye(4, dtype=torch.float64) / 4
     torch.testing.assert_close(marginal_product(entangled), torch.full((4, 4), 1 / 16, dtype=torch.float64))
+
+
+@given(unit, unit, st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.sampled_from([20.0, 10000.0]))
+@settings(max_examples=30, deadline=None)
+def test_rotating_each_frequency_moves_the_point(x, y, dx, dy, temperature):
+    point, step = (torch.tensor(v, dtype=torch.float64) for v in ([x, y], [dx, dy]))
+    moved = positional_encoding(point + step, WIDTH, temperature)
+    rotated = shift_encoding(positional_encoding(point, WIDTH, temperature), step, temperature)
+    torch.testing.assert_close(rotated, moved, atol=1e-12, rtol=0)
 
 
 def test_a_constant_on_all_keys_changes_no_map_but_one_on_queries_does(draw):

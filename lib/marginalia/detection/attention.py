@@ -56,6 +56,22 @@ def positional_encoding(
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-3)  # (..., P * 2F), sine beside cosine
 
 
+def shift_encoding(
+    encoding: Float[Tensor, "... width"], step: Float[Tensor, "... 2"], temperature: float = 10000.0
+) -> Float[Tensor, "... width"]:
+    """Positional encoding of a point moved by `step` = (dx, dy): for each frequency a rotation.
+
+    The angle is 2 pi omega_i times the step. Scaling channels, which is what a diagonal transformation does,
+    cannot do this by itself.
+    """
+    width = encoding.shape[-1]
+    periods = _periods(width, temperature, encoding.device, encoding.dtype)
+    angles = step[..., [1, 0], None] * (2 * math.pi) / periods  # (..., 2, F), y first as in the encoding
+    sine, cosine = encoding.unflatten(-1, (2, width // 4, 2)).unbind(-1)  # (..., 2, F) each
+    turned = sine * angles.cos() + cosine * angles.sin(), cosine * angles.cos() - sine * angles.sin()
+    return torch.stack(turned, dim=-1).flatten(-3)
+
+
 def cell_positions(h: int, w: int, dtype=torch.float32, device=None) -> Float[Tensor, "h*w 2"]:
     """Points (x, y) that stand for the cells of an h x w map, row by row: ((j + 1) / w, (i + 1) / h).
 
