@@ -175,23 +175,13 @@ omega = maths.sine_frequencies(256, dtype=torch.float64)
 cosines = (2 * torch.pi * (points[0] - points[1])[..., None] * omega).cos().sum((-2, -1))
 assert torch.allclose((p_s * p_k).sum(-1), cosines, atol=1e-9)
 assert torch.allclose((p_s**2).sum(-1), torch.tensor(128.0).double(), atol=1e-9)
-v = torch.linspace(0, 1, 101, dtype=torch.float64)
-encoding = maths.positional_encoding(torch.stack((0 * v, v), -1), width=32)[:, :16].numpy()  # of y
-figure, (left, right) = plots.panels(2, 2, height=2.9, width_ratios=(1.55, 1))
-shown = left.imshow(encoding.T, style.DIVERGING, vmin=-1, vmax=1, extent=(0, 1, 15.5, -0.5), aspect="auto")
-figure.colorbar(shown, ax=left, label="value", pad=0.02, ticks=[-1, 0, 1])
-left.set(title="encoding of one coordinate", xlabel="coordinate v", ylabel="channel: even sin, odd cos")
-shown = right.imshow(encoding @ encoding.T, extent=(0, 1, 1, 0))
-figure.colorbar(shown, ax=right, label="dot product of the encodings", pad=0.02)
-right.set(title="equal along diagonals", xlabel="v′", ylabel="v")
-for panel in (left, right):
-    panel.grid(False)
-data = pd.DataFrame(encoding).add_prefix("channel_")
-data.insert(0, "v", v.numpy())
+figure, data = conditional_detr.sine_encoding(width=32)
 figures.save(figure, "extra/conditional-sine-code", data)
 figure
 
 # %% [markdown]
+# Drawn by [`figures.conditional_detr.sine_encoding`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** On the left, half of the channels hardly change over the whole image: at temperature 10000 most waves are far longer than the image, and only
 # the first few pairs say where something is. On the right, equal values run along the diagonals: difference is all that counts.
 #
@@ -203,23 +193,13 @@ p_s = maths.positional_encoding(s, width=256, temperature=20.0)
 attention = softmax_map(maths.unprojected_logits(p_s, 20, 30, temperature=20.0) / 8)
 assert torch.allclose(attention, torch.outer(attention.sum(1), attention.sum(0)), atol=1e-12)  # rank 1
 assert torch.allclose(attention, maths.marginal_product(attention), atol=1e-12)
-maps = {"attention": attention.numpy(), "product": maths.marginal_product(attention).numpy()}
-figure, (left, middle, right) = plots.panels(3, 3, height=2.4)
-for panel, values in zip((left, right), maps.values(), strict=True):
-    shown = plots.map_over(panel, values, point=s, vmax=attention.max())
-figure.colorbar(shown, ax=right, label="weight of a cell", pad=0.03)
-for axis, name in enumerate(("column sums, by x", "row sums, by y")):
-    sums = attention.sum(axis)
-    middle.stairs(sums, np.linspace(0, 1, len(sums) + 1), color=style.CYCLE[axis], linewidth=1.5, label=name)
-middle.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))
-for panel, title in zip(figure.axes, ("attention map", "its sums", "row sums × column sums"), strict=False):
-    panel.set_title(title)
-row, column = np.indices(attention.shape).reshape(2, -1)
-data = pd.DataFrame({"row": row, "column": column} | {name: values.flatten() for name, values in maps.items()})
+figure, data = conditional_detr.outer_product(attention, s)
 figures.save(figure, "extra/conditional-outer-product", data)
 figure
 
 # %% [markdown]
+# Drawn by [`figures.conditional_detr.outer_product`](../lib/marginalia/figures/conditional_detr.py).
+#
 # **Notice.** $e^{f(x) + g(y)} = e^{f(x)} e^{g(y)}$: the map is the outer product of its row sums and column sums, a matrix of rank 1. Keep that in mind for
 # section 6. (The cross is the reference point. Why the brightest cell lies up and left of it: section 8.)
 #

@@ -134,11 +134,7 @@ figure
 data = runs.histories(runs.run_names("headline"))
 figure = conditional_detr.curves(data[data["base"] != LONG], ["mean_iou", "AP50_any", "AP50"])
 figures.save(figure, "extra/convergence-found-and-read", data)
-equal = {}
-for run, part in data.groupby(["base", "seed"]):
-    at = convergence.steps_to_reach(part["step"], part["mean_iou"], 0.75)
-    equal[run] = {"step": at} | {name: np.interp(at, part["step"], part[name]) for name in ("AP50_any", "AP50")}
-equal = pd.DataFrame.from_dict(equal, orient="index").rename_axis(["base", "seed"])
+equal = convergence.values_when(data, "mean_iou", 0.75, ("AP50_any", "AP50"))
 found = equal["AP50_any"].unstack()
 assert (found.loc[FOCAL] > found.loc[CONDITIONAL]).all()
 assert (found.loc[CONDITIONAL] > found.loc[[DETR, DAB]].max(skipna=False)).all()

@@ -129,21 +129,7 @@ figure
 pair = relation_detr.scene_pair(DETECTOR)
 threshold = relation_detr.best_score(pair)
 scenes = evaluate_images(pair.ground_truth, pair.detections, threshold)  # one row a scene
-counts, rows = pair.ground_truth.counts, []
-figure, (axes,) = panels(1, 1, 2.9)
-for line, n in enumerate(np.unique(counts)):
-    parts = (table.where((counts == n)[table.image]) for table in (pair.ground_truth, pair.detections))
-    own, whole = scenes["AP"][counts == n], evaluate(*parts)["AP"]
-    spread = line + np.random.default_rng(n).uniform(-0.22, 0.22, len(own))
-    axes.plot(own, spread, "o", color=style.CYCLE[0], alpha=0.45)
-    axes.plot(own.mean(), line, "|", color=style.CYCLE[1], markersize=30, markeredgewidth=2.5)
-    axes.plot(whole, line, "D", color="white", markeredgecolor="black", markersize=6)
-    rows.append(own.to_frame().assign(group=f"{n} object{'s' if n > 1 else ''}", group_AP=whole))
-axes.set(xlabel="AP of an image", ylim=(len(rows) - 0.5, -0.5))
-axes.set_yticks(range(len(rows)), [f"{part['group'].iloc[0]} ({len(part)})" for part in rows])
-names = ("an image", "mean of the images' AP", "AP of all its images as one data set")
-figure.legend(axes.lines[:3], names, loc="outside upper left", ncols=3, markerscale=0.6)
-data = pd.concat(rows).loc[scenes.index, ["group", "AP", "group_AP"]]
+figure, data = relation_detr.ap_strips(pair, scenes)
 figures.save(figure, "extra/evaluation-scenes", data)
 means = data.groupby("group").mean()
 OTHER = DETECTOR != "headline-conditional-0"  # the sentences are about this one
@@ -151,6 +137,8 @@ assert OTHER or (means["AP"].is_monotonic_decreasing and (means["AP"] > means["g
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.ap_strips`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** More digits, lower AP: from .83 to .74 on average. In every group the AP of the group as one data set (diamond) lies below the mean of its
 # images (bar). The dots of one digit stand in columns, those of four do not. Before we rank anything, the traps.
 #

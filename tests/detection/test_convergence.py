@@ -14,6 +14,7 @@ from marginalia.detection.convergence import (
     speed_up,
     steps_to_reach,
     values_at,
+    values_when,
     verdict,
 )
 from marginalia.figures.runs import LONG, histories
@@ -103,6 +104,12 @@ def test_values_have_a_line_a_seed_and_nothing_is_invented():
     assert math.isnan(values_at(runs, {"A": "a"}, "AP50").loc[0, "A"])
     with pytest.raises(KeyError, match="c"):
         values_at(runs, {"C": "c"})
+
+
+def test_metrics_when_another_reaches_a_level():
+    table = values_when(frame({"a-0": (0.0, 0.3, 0.6, 0.8), "b-1": LOW}), "AP50", 0.45, ("AP",))
+    assert table.loc[("a", 0)].tolist() == pytest.approx([250, 0.225])
+    assert table.loc[("b", 1)].isna().all()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from marginalia.detection import heads, load, make_scenes
+from marginalia.detection.attention import positional_encoding, unprojected_logits
 from marginalia.detection.detector import DetectorConfig, build
 from marginalia.figures import conditional_detr, runs
 from marginalia.store import read_table
@@ -208,6 +209,19 @@ def test_the_decoder_layer_is_on_the_page_and_no_box_lies_on_another():
         assert figure.bbox.contains(extent.x0, extent.y0) and figure.bbox.contains(extent.x1, extent.y1)
     assert len(boxes) == 18
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_encoding_starts_with_sine_zero_and_cosine_one():
+    _, data = conditional_detr.sine_encoding(width=16)
+    np.testing.assert_allclose(data.iloc[0], [0] + [0, 1] * 4, atol=1e-15)
+
+
+def test_an_unprojected_map_is_its_outer_product():
+    p_s = positional_encoding(torch.tensor([0.3, 0.7], dtype=torch.float64), 64)
+    attention = unprojected_logits(p_s, 7, 9).flatten().softmax(0).reshape(7, 9)
+    _, data = conditional_detr.outer_product(attention, (0.3, 0.7))
+    assert len(data) == 63
+    np.testing.assert_allclose(data["attention"], data["product"], atol=1e-14)
 
 
 def test_trained_heads_have_a_row_each():

@@ -143,6 +143,15 @@ def test_scores_do_not_cover_each_other():
     assert abs(first[1] - second[1]) > 15
 
 
+def test_a_strip_for_each_number_of_objects(pair):
+    _, data = figures.ap_strips(pair, evaluate_images(pair.ground_truth, pair.detections))
+    assert len(data) == COUNT
+    one = data["group"] == "1 object"
+    kept = np.flatnonzero(one)
+    parts = (t.where(np.isin(t.image, kept)) for t in (pair.ground_truth, pair.detections))
+    assert data.loc[one, "group_AP"].iloc[0] == pytest.approx(evaluate(*parts)["AP"])
+
+
 def test_features_of_a_scene():
     features, batch = figures.scene_features(COUNT), make_scenes(COUNT, split="val")
     assert features["number of digits"].tolist() == [len(labels) for labels in batch.labels]

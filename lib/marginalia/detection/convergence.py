@@ -84,6 +84,18 @@ def values_at(
     return last[list(rows.values())].set_axis(list(rows), axis=1).rename_axis(columns="row")
 
 
+def values_when(histories: pd.DataFrame, gate: str, level: float, metrics: Sequence[str]) -> pd.DataFrame:
+    """Metrics of each run at the step where another one, `gate`, reaches a level; NaN where it never does.
+
+    Columns: step, then the metrics; the index is (base, seed).
+    """
+    rows = {}
+    for run, part in histories.groupby(["base", "seed"]):
+        at = steps_to_reach(part["step"], part[gate], level)
+        rows[run] = {"step": at} | {name: np.interp(at, part["step"], part[name]) for name in metrics}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["base", "seed"])
+
+
 def verdict(differences: Sequence[float]) -> str:
     """What differences of paired seeds say of their sign: the same in all seeds, or not separated."""
     differences = np.asarray(differences, float)

@@ -22,11 +22,12 @@ from torch import Tensor
 from marginalia import detection, plots
 from marginalia.detection import convergence as speed
 from marginalia.detection import heads
+from marginalia.detection.attention import marginal_product, positional_encoding
 from marginalia.detection.capture import CapturedAttention, crop_to_valid
 from marginalia.detection.inside import watch_layer
 from marginalia.detection.loading import load, prepare
 from marginalia.store import read_table
-from marginalia.style import CYCLE, MODEL_COLORS, MODELS, PALETTE, WIDTH
+from marginalia.style import CYCLE, DIVERGING, MODEL_COLORS, MODELS, PALETTE, WIDTH
 
 from . import runs
 from .runs import GROUPS, LONG, METRICS
@@ -427,7 +428,53 @@ def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure
     return figure, pd.concat(parts, ignore_index=True)
 
 
-# --- Ours: positional encodings after training
+# --- Ours: positional encodings, before and after training
+
+
+def sine_encoding(width: int = 32) -> tuple[Figure, pd.DataFrame]:
+    """The positional encoding of one coordinate at temperature 10000, and the dot product of two of them.
+
+    width: of a point's encoding, half of it belongs to a coordinate. Returns (figure, data), data one row a
+    value v of the coordinate with its channels.
+    """
+    v = torch.linspace(0, 1, 101, dtype=torch.float64)
+    encoding = positional_encoding(torch.stack((0 * v, v), -1), width)[:, : width // 2].numpy()  # of y
+    figure, (left, right) = plots.panels(2, 2, height=2.9, width_ratios=(1.55, 1))
+    extent = (0, 1, width // 2 - 0.5, -0.5)
+    shown = left.imshow(encoding.T, DIVERGING, vmin=-1, vmax=1, extent=extent, aspect="auto")
+    figure.colorbar(shown, ax=left, label="value", pad=0.02, ticks=[-1, 0, 1])
+    left.set(title="encoding of one coordinate", xlabel="coordinate v", ylabel="channel: even sin, odd cos")
+    shown = right.imshow(encoding @ encoding.T, extent=(0, 1, 1, 0))
+    figure.colorbar(shown, ax=right, label="dot product of the encodings", pad=0.02)
+    right.set(title="equal along diagonals", xlabel="v′", ylabel="v")
+    for panel in (left, right):
+        panel.grid(False)
+    data = pd.DataFrame(encoding).add_prefix("channel_")
+    data.insert(0, "v", v.numpy())
+    return figure, data
+
+
+def outer_product(attention: Float[Tensor, "h w"], point: tuple[float, float]) -> tuple[Figure, pd.DataFrame]:
+    """A map, its row sums and column sums, and the product of these; both maps in one scale of colours.
+
+    point: (x, y), the reference. Returns (figure, data), data one row a cell: attention, product.
+    """
+    maps = {"attention": attention.numpy(), "product": marginal_product(attention).numpy()}
+    figure, (left, middle, right) = plots.panels(3, 3, height=2.4)
+    for panel, values in zip((left, right), maps.values(), strict=True):
+        shown = plots.map_over(panel, values, point=point, vmax=attention.max())
+    figure.colorbar(shown, ax=right, label="weight of a cell", pad=0.03)
+    for axis, name in enumerate(("column sums, by x", "row sums, by y")):
+        sums = attention.sum(axis)
+        middle.stairs(sums, np.linspace(0, 1, len(sums) + 1), color=CYCLE[axis], linewidth=1.5, label=name)
+    middle.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    for panel, title in zip(
+        figure.axes, ("attention map", "its sums", "row sums × column sums"), strict=False
+    ):
+        panel.set_title(title)
+    row, column = np.indices(attention.shape).reshape(2, -1)
+    cells = {name: values.flatten() for name, values in maps.items()}
+    return figure, pd.DataFrame({"row": row, "column": column} | cells)
 
 
 def trained_kernels(

@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.error_types import ERRORS, error_types
-from marginalia.boxes.evaluation import evaluate_images, quantile_images, score_sweep
+from marginalia.boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
 from marginalia.boxes.nulls import null_correlations
 from marginalia.boxes.photographs import photographs
@@ -258,6 +258,28 @@ def at_thresholds(
     right.set(xlim=(0, 1), ylim=(0, 1.02))
     right.legend()
     return figure, sweep.reset_index()
+
+
+def ap_strips(pair: Pair, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """AP of every image, a strip for each number of objects, with its mean and its AP as one data set.
+
+    frame: rows of `evaluate_images`. Returns (figure, data): group, AP, group_AP a row an image.
+    """
+    figure, (axes,) = panels(1, 1, 2.9)
+    counts, rows = pair.ground_truth.counts, []
+    for line, n in enumerate(np.unique(counts[counts > 0])):
+        parts = (table.where((counts == n)[table.image]) for table in (pair.ground_truth, pair.detections))
+        own, whole = frame["AP"][counts == n], evaluate(*parts)["AP"]
+        spread = line + np.random.default_rng(n).uniform(-0.22, 0.22, len(own))
+        axes.plot(own, spread, "o", color=CYCLE[0], alpha=0.45)
+        axes.plot(own.mean(), line, "|", color=CYCLE[1], markersize=30, markeredgewidth=2.5)
+        axes.plot(whole, line, "D", color="white", markeredgecolor="black", markersize=6)
+        rows.append(own.to_frame().assign(group=f"{n} object{'s' if n > 1 else ''}", group_AP=whole))
+    axes.set(xlabel="AP of an image", ylim=(len(rows) - 0.5, -0.5))
+    axes.set_yticks(range(len(rows)), [f"{part['group'].iloc[0]} ({len(part)})" for part in rows])
+    names = ("an image", "mean of the images' AP", "AP of all its images as one data set")
+    figure.legend(axes.lines[:3], names, loc="outside upper left", ncols=3, markerscale=0.6)
+    return figure, pd.concat(rows).loc[frame.index, ["group", "AP", "group_AP"]]
 
 
 def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
