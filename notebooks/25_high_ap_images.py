@@ -29,15 +29,12 @@ from IPython.display import display
 
 import marginalia
 from marginalia import figures, style
-from marginalia.boxes.error_types import costs
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable
 from marginalia.exercises import check, check_function
 from marginalia.figures import relation_detr
 from marginalia.figures.relation_detr import Pair, show_image
-from marginalia.plots import panels
-from marginalia.statistics import bootstrap
 from marginalia.store import read_table
 
 style.use_style()
@@ -150,21 +147,8 @@ figure
 # "many of these"), and a detection on it; and for the same crowd with a detection beside it.
 
 # %%
-def draw_cases(pairs):
-    """Images, title -> (ground truth, detections), and a row of `evaluate_images` for each."""
-    figure, axes = panels(len(pairs), 4, 4.1 / len(pairs) + 1)
-    rows = {}
-    for panel, (title, tables) in zip(axes, pairs.items(), strict=True):
-        show_image(panel, Pair(*tables, lambda image: None), 0)
-        rows[title] = evaluate_images(*tables).iloc[0].astype(float)
-        panel.set_title(title, fontsize=8)
-        panel.set_xlabel("AP {AP:.2f}\nF1 {F1:.2f}".format(**rows[title]).replace("nan", "undefined"))
-    relation_detr.pair_legend(figure)
-    return figure, pd.DataFrame(rows).T.rename_axis("case")
-
-
 cat, dog, no_cat = (10, 20, 34, 28, CAT), (58, 20, 34, 28, DOG), (58, 20, 34, 28, CAT)
-figure, data = draw_cases({
+figure, data = relation_detr.cases({
     "found": (boxes([cat]), boxes([cat], [0.9])),
     "and a dog that is not there": (boxes([cat]), boxes([cat, dog], [0.9, 0.99])),
     "and a cat that is not there": (boxes([cat]), boxes([cat, no_cat], [0.9, 0.99])),
@@ -173,7 +157,7 @@ figures.save(figure, "extra/evaluation-trap-absent", data)
 assert np.allclose(data[["AP", "F1"]], [[1, 1], [1, 2 / 3], [1 / 2, 2 / 3]], atol=1e-12)
 display(figure)
 crowd = boxes([cat], crowd=True)
-figure, data = draw_cases({
+figure, data = relation_detr.cases({
     "nothing there": (boxes([]), boxes([no_cat], [0.99])),
     "a crowd, a box on it": (crowd, boxes([(16, 24, 22, 20, CAT)], [0.99])),
     "a crowd, a box beside it": (crowd, boxes([no_cat], [0.99])),
@@ -183,6 +167,8 @@ assert data["AP"].isna().all() and data["F1"].isna().tolist() == [False, True, F
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.cases`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** AP is a mean over the categories that the image *has*. A false alarm in any other category is free, whatever its score. F1 counts it.
 #
 # Without an object there is no AP: pycocotools writes -1, the library NaN, which no mean takes for a number. So clean images can never be punished
@@ -195,7 +181,7 @@ figure
 
 # %%
 second, wrong = (64, 4, 24, 20, CAT), (64, 34, 24, 20, CAT)
-figure, data = draw_cases({
+figure, data = relation_detr.cases({
     "found at rank 2": (boxes([cat]), boxes([wrong, cat], [0.9, 0.8])),
     "found at rank 3": (boxes([cat]), boxes([second, wrong, cat], [0.9, 0.8, 0.7])),
     "one of two found": (boxes([cat, second]), boxes([cat], [0.9])),
@@ -211,6 +197,8 @@ assert (tied["AP"] == 1).all() and list(tied.index) == ["C", "B", "A"]
 tied[["AP", "mean_iou", "ground_truths"]].round(2)
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.cases`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** Three quite different stories share the value .5. With one object, AP at a single threshold is $1/r$; with one of two found it is
 # $51/101$; an IoU of .72 passes five of ten thresholds. A image with few objects can take only few values: hence the columns of dots in section 2.
 #
@@ -350,22 +338,16 @@ figure
 detectors = {"Conditional DETR": pair, "DETR": relation_detr.scene_pair("headline-detr-0")}
 thresholds = {name: relation_detr.best_score(one) for name, one in detectors.items()}
 frames = {n: evaluate_images(one.ground_truth, one.detections, thresholds[n]) for n, one in detectors.items()}
-data = pd.DataFrame({name: frame["AP"] for name, frame in frames.items()})
-data = data.assign(difference=data["Conditional DETR"] - data["DETR"]).dropna()
-mean, (low, high) = data["difference"].mean(), bootstrap(np.mean, data["difference"])
-figure, (axes,) = panels(1, 1, 2.6)
-axes.hist(data["difference"], 40, color=style.CYCLE[0], alpha=0.55)
-axes.axvspan(low, high, color=style.CYCLE[1], alpha=0.3, linewidth=0)
-axes.axvline(mean, color=style.CYCLE[1], label="mean, 95 % interval")
-axes.axvline(0, color="black", linewidth=0.8)
-axes.set(xlabel="AP of an image by Conditional DETR minus that by DETR", ylabel="images")
-axes.legend()
+paired = pd.DataFrame({name: frame["AP"] for name, frame in frames.items()})
+figure, data = relation_detr.differences(paired)
 figures.save(figure, "extra/evaluation-two-detectors", data)
-print(f"mean {mean:.3f}, 95 % interval {low:.3f} to {high:.3f}")
-assert OTHER or (low > 0 and (data["difference"] < 0).mean() < 0.1)
+print("mean {mean:.3f}, 95 % interval {low:.3f} to {high:.3f}".format(**data.attrs))
+assert OTHER or (data.attrs["low"] > 0 and (data["difference"] < 0).mean() < 0.1)
 figure
 
 # %% [markdown]
+# Drawn by [`figures.relation_detr.differences`](../lib/marginalia/figures/relation_detr.py).
+#
 # **Notice.** On 460 scenes Conditional DETR has the higher AP, on 27 DETR, and the rest tie. The mean difference is .16, with a narrow interval: the
 # images leave no doubt about *these two* trained models.
 #
@@ -379,14 +361,7 @@ for name, one in detectors.items():
     figure, shown = relation_detr.gallery(one, frames[name].loc[ends.index], thresholds[name], columns=4)
     figures.save(figure, f"extra/evaluation-ends-{name.split()[0].lower()}", shown)
     display(name, figure)
-counts, gained, whole = {}, {}, {}
-for name, one in detectors.items():
-    counts[name] = relation_detr.error_counts(one, thresholds[name])
-    gained[name] = costs(one.ground_truth, one.detections).drop("AP50")
-    whole[name] = evaluate(one.ground_truth, one.detections)[["AP", "AP50"]]
-errors = pd.concat({"count": pd.DataFrame(counts), "AP50 gained": pd.DataFrame(gained)}, axis=1)
-images = pd.DataFrame({name: frame[["AP", "AP50"]].mean() for name, frame in frames.items()})
-aps = pd.concat({"of the data set": pd.DataFrame(whole), "mean of the images": images})
+errors, aps = relation_detr.error_table(detectors, thresholds), relation_detr.ap_table(detectors, frames)
 table, gains = aps["DETR"], errors["AP50 gained", "DETR"]
 assert OTHER or (gains.idxmax() == "duplicate" and gains.max() > 0.15 and "scene 170" in ends.index)
 assert OTHER or table["mean of the images", "AP50"] > 0.95 > 0.75 > table["of the data set", "AP50"]

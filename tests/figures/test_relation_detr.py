@@ -181,9 +181,21 @@ def test_errors_are_counted_and_shown():
     assert figure.axes[0].get_title() == "missed: 1"
 
 
-def test_errors_count_from_the_threshold_on():
-    assert figures.error_counts(made_up(True), 0.5)["duplicate"] == 1
-    assert figures.error_counts(made_up(False), 0.5)["classification"] == 3
+def test_errors_count_at_the_threshold_and_cost_at_any():
+    both = {"good": made_up(True), "bad": made_up(False)}
+    data = figures.error_table(both, {"good": 0.5, "bad": 0.5})
+    assert data.loc["duplicate", ("count", "good")] == 1 and data.loc["classification", ("count", "bad")] == 3
+    assert data.loc["classification", ("AP50 gained", "bad")] == pytest.approx(1)
+    frames = {name: evaluate_images(p.ground_truth, p.detections) for name, p in both.items()}
+    table = figures.ap_table(both, frames)
+    assert table.loc["of the data set", "AP"].tolist() == [pytest.approx(1), 0]
+
+
+def test_images_without_an_object_have_no_difference():
+    paired = pd.DataFrame({"a": [0.5, 0.7, np.nan, 0.9], "b": [0.4, 0.6, np.nan, 0.8]})
+    _, data = figures.differences(paired)
+    np.testing.assert_allclose([data.attrs[k] for k in ("mean", "low", "high")], 0.1, atol=1e-12)
+    assert len(data) == 3
 
 
 def test_factors_within_groups(rng):
@@ -200,6 +212,15 @@ def test_factors_within_groups(rng):
 
 def test_nothing_is_under_confident_where_nothing_was_found():
     assert figures.error_counts(made_up(False), 0.85)["under-confident"] == 0
+
+
+def test_interval_of_the_differences(rng):
+    paired = pd.DataFrame({"a": rng.random(50), "b": rng.random(50)})
+    _, data = figures.differences(paired)
+    difference = data["difference"]
+    half = 1.96 * difference.std() / 50**0.5  # the normal one; the bootstrap's is near it
+    expected = [difference.mean() - half, difference.mean() + half]
+    assert [data.attrs["low"], data.attrs["high"]] == pytest.approx(expected, abs=0.03)
 
 
 def test_errors_are_shown_on_the_image_with_the_most_confident_and_the_most_missed():

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marginalia import detection, plots
-from marginalia.boxes.geometry import cxcywh_to_xywh, cxcywh_to_xyxy, iou_elementwise
+from marginalia.boxes.geometry import cxcywh_to_xyxy, iou_elementwise
 from marginalia.detection import attention as maths
 from marginalia.detection import heads
 from marginalia.detection.attention import positional_encoding
@@ -158,7 +158,7 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     for panel, (name, kind, what) in zip(axes, shown, strict=True):
         start = load(name).decoder.queries.start(1)[0].detach()  # (Q, 4 or 2)
         if kind == "dab":
-            plots.boxes_on(panel, cxcywh_to_xywh(start), color=MODEL_COLORS[kind], linewidth=0.9)
+            plots.boxes_on(panel, _corner(start), color=MODEL_COLORS[kind], linewidth=0.9)
         plots.bare(panel)
         panel.plot(*start[:, :2].T, "o", markersize=4, color=MODEL_COLORS[kind])
         panel.set_title(f"{MODELS[kind]}: {what}")
@@ -183,8 +183,8 @@ def boxes_per_layer() -> tuple[Figure, dict[str, pd.DataFrame]]:
         pairs = heads.found_by(model, pixels, targets, least_iou=0)
         for layer, (panel, overlap) in enumerate(zip(line, layer_ious(model, *many), strict=True)):
             found = boxes[layer, pairs.query]
-            plots.boxes_on(panel, cxcywh_to_xywh(targets.boxes), (1, 1), drawn_scene(SCENE), GROUND_TRUTH)
-            plots.boxes_on(panel, cxcywh_to_xywh(found), color=MODEL_COLORS[kind])
+            plots.boxes_on(panel, _corner(targets.boxes), (1, 1), drawn_scene(SCENE), GROUND_TRUTH)
+            plots.boxes_on(panel, _corner(found), color=MODEL_COLORS[kind])
             panel.set_title(f"layer {layer}: mean IoU {overlap.mean():.2f}", loc="center")
             place = {"model": name, "layer": layer}
             low, high = overlap.quantile(torch.tensor([0.25, 0.75])).tolist()
@@ -197,6 +197,11 @@ def boxes_per_layer() -> tuple[Figure, dict[str, pd.DataFrame]]:
     plots.legend(figure, {name: {"color": color} for name, color in colors.items()})
     shown = pd.concat(shown)[["model", "layer", "object", "cx", "cy", "w", "h"]]
     return figure, {"boxes": shown.round(4), "iou": pd.DataFrame(measured).round(4)}
+
+
+def _corner(boxes: Float[Tensor, "N 4"]) -> Float[np.ndarray, "N 4"]:
+    """(cx, cy, w, h) as (x, y, w, h)."""
+    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], 1).numpy()
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from marginalia.boxes.correlation import macroscopic_correlation
-from marginalia.boxes.error_types import ERRORS, error_types
+from marginalia.boxes.error_types import ERRORS, costs, error_types
 from marginalia.boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
 from marginalia.boxes.nulls import null_correlations
@@ -25,7 +25,7 @@ from marginalia.boxes.photographs import photographs
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
 from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, intervals, legend, panels
-from marginalia.statistics import rank_correlation
+from marginalia.statistics import bootstrap, rank_correlation
 from marginalia.store import read_table
 from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DETECTION, GROUND_TRUTH, PALETTE, WIDTH
 
@@ -161,9 +161,12 @@ def open_pair(data: str | None = None, detector: str = "headline-conditional-0")
 def _load(folder: Path | None, table: BoxTable, image: int) -> UInt8[np.ndarray, "H W 3"] | None:
     from PIL import Image
 
-    # as seen from the labels, in a folder of images alone, or by the id
-    named, identity = Path((table.files and table.files[image]) or ""), table.image_ids[image]
-    names = [named, named.name, f"{identity}.jpg", f"{identity}.png", f"{identity:0>12}.jpg"]
+    identity = table.image_ids[image]
+    if table.files:  # as seen from the labels, or in a folder of images alone
+        names = [table.files[image], Path(table.files[image]).name]
+    else:
+        names = [f"{identity}.jpg", f"{identity}.png"]
+    names += [f"{identity:012d}.jpg"] if isinstance(identity, int) else []
     places = [Path(os.path.normpath(folder / name)) for name in names] if folder else []
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -235,6 +238,22 @@ def images(
     return figure, there
 
 
+def cases(pairs: Mapping[str, tuple[BoxTable, BoxTable]]) -> tuple[Figure, pd.DataFrame]:
+    """Constructed images, title -> (ground truth, detections) without pixels, each with its AP and F1.
+
+    Returns (figure, data): a row of `evaluate_images` a case.
+    """
+    figure, axes = panels(len(pairs), 4, 4.1 / len(pairs) + 1)
+    rows = {}
+    for panel, (title, tables) in zip(axes, pairs.items(), strict=True):
+        show_image(panel, Pair(*tables, lambda image: None), 0)
+        rows[title] = evaluate_images(*tables).iloc[0].astype(float)
+        panel.set_title(title, fontsize=8)
+        panel.set_xlabel("AP {AP:.2f}\nF1 {F1:.2f}".format(**rows[title]).replace("nan", "undefined"))
+    pair_legend(figure)
+    return figure, pd.DataFrame(rows).T.rename_axis("case")
+
+
 def at_thresholds(
     pair: Pair, image_id: int | str, score_threshold: float, iou_threshold: float = 0.5
 ) -> tuple[Figure, pd.DataFrame]:
@@ -282,6 +301,13 @@ def ap_strips(pair: Pair, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     return figure, pd.concat(rows).loc[frame.index, ["group", "AP", "group_AP"]]
 
 
+def ap_table(pairs: Mapping[str, Pair], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """AP and AP50, a column a detector: of the data set, and the mean over images (of `evaluate_images`)."""
+    whole = {n: evaluate(pair.ground_truth, pair.detections)[["AP", "AP50"]] for n, pair in pairs.items()}
+    images = {name: frame[["AP", "AP50"]].mean() for name, frame in frames.items()}
+    return pd.concat({"of the data set": pd.DataFrame(whole), "mean of the images": pd.DataFrame(images)})
+
+
 def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
     """The most confident detection of each kind of error, in purple, and the image with most missed objects.
 
@@ -317,6 +343,38 @@ def error_counts(pair: Pair, threshold: float) -> pd.Series:
     return pd.Series(counts | {"missed": missed.sum(), "under-confident": under.sum()})
 
 
+def error_table(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> pd.DataFrame:
+    """Errors of each detector by kind: how many, and how much AP at IoU .50 would be gained without them.
+
+    Counted are detections with a score from the detector's own threshold on; the gain is with all. Columns
+    (what, detector).
+    """
+    counts = {name: error_counts(pair, thresholds[name]) for name, pair in pairs.items()}
+    gains = {name: costs(pair.ground_truth, pair.detections).drop("AP50") for name, pair in pairs.items()}
+    return pd.concat({"count": pd.DataFrame(counts), "AP50 gained": pd.DataFrame(gains)}, axis=1)
+
+
+def differences(paired: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Histogram of the AP of images by one detector minus that by another, with the mean and its interval.
+
+    paired: a column for each of the two. Returns (figure, data): both columns and `difference`; data.attrs
+    has the mean, and its 95 % interval over images as low and high.
+    """
+    first, second = paired
+    data = paired.assign(difference=paired[first] - paired[second]).dropna()
+    difference = data["difference"]
+    low, high = bootstrap(np.mean, difference.to_numpy())
+    figure, (axes,) = panels(1, 1, 2.6)
+    axes.hist(difference, 40, color=CYCLE[0], alpha=0.55)
+    axes.axvspan(low, high, color=CYCLE[1], alpha=0.3, linewidth=0)
+    axes.axvline(difference.mean(), color=CYCLE[1], label="mean, 95 % interval")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set(xlabel=f"AP of an image by {first} minus that by {second}", ylabel="images")
+    axes.legend()
+    data.attrs = {"mean": difference.mean(), "low": low, "high": high}
+    return figure, data
+
+
 def scene_features(count: int = 512) -> pd.DataFrame:
     """What may make a validation scene hard, a row a scene; lengths normalised to the side.
 
@@ -332,7 +390,13 @@ def scene_features(count: int = 512) -> pd.DataFrame:
             ground[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = False
         overlap = np.triu(iou(corners, corners), 1).max()
         rows.append((len(boxes), high.min(), overlap, (high / wide).max(), pixels[ground].std()))
-    names = "number of digits", "smallest height", "largest IoU of two", "height / width", "ground roughness"
+    names = [
+        "number of digits",
+        "smallest height",
+        "largest IoU of two",
+        "height / width",
+        "ground roughness",
+    ]
     return pd.DataFrame(rows, columns=names, index=[f"scene {i}" for i in range(count)])
 
 
