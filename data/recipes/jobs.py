@@ -1,15 +1,26 @@
-"""Commands that take minutes, a few at a time, each in a process of its own with one thread."""
+"""Commands that take minutes, a few at a time, each in a process of its own with one thread.
+
+Also the command line of the recipes that make runs (`train`, `train_language`).
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
+
+from marginalia import store
+
+T = TypeVar("T")
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -62,3 +73,34 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def chosen(runs: Mapping[str, T], patterns: Iterable[str] = ()) -> list[T]:
+    """Those whose names fit a pattern (`headline-*`), all without any. ValueError where none fits one."""
+    patterns = tuple(patterns) or ("*",)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in runs):
+            raise ValueError(f"no run {pattern!r}; {store.near(pattern, runs)}")
+    return [run for name, run in runs.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def command_line(one: Callable[[str], None], several: Callable[[list[str], int], list[str]]) -> None:
+    """Make the runs of the command line: `several` gets patterns of names and how many at a time.
+
+    It returns the names of those that failed, and has each made by this command with `--job NAME`, where
+    `one` makes it.
+    """
+    parser = argparse.ArgumentParser(description="Make the trainings whose measurements are missing.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="runs, by name or pattern (all)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time (2)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job:
+        end_with_parent()
+        sys.exit(one(options.job))
+    try:
+        sys.exit(1 if several(options.names, options.jobs) else 0)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

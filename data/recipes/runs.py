@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
+from jobs import chosen
 from marginalia import store
 from marginalia.detection.detector import KINDS, DetectorConfig
 from marginalia.training import Options
@@ -175,12 +175,7 @@ RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small())}
 
 def find(patterns: Iterable[str] = ()) -> list[Pretraining | Run]:
     """Trainings whose names fit a pattern (`headline-*`), all without any. ValueError where none fits one."""
-    known = BACKBONES | RUNS
-    patterns = tuple(patterns) or ("*",)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise ValueError(f"no run {pattern!r}; {store.near(pattern, known)}")
-    return [run for name, run in known.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return chosen(BACKBONES | RUNS, patterns)
 
 
 def settings_line(run: Run | Pretraining) -> str:

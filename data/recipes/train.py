@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from filelock import FileLock
 
 import pretraining
-from jobs import Job, end_with_parent, run_jobs
+from jobs import Job, command_line, run_jobs
 from marginalia import store, training
 from marginalia.boxes.evaluation import evaluate
 from marginalia.boxes.table import BoxTable
@@ -172,18 +171,4 @@ def last_row(name: str) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Make the trainings whose measurements are missing.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="runs, by name or pattern (all)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time (2)")
-    parser.add_argument("--job", help=argparse.SUPPRESS)  # one run, in a process of `queue`
-    options = parser.parse_args()
-    if options.job:
-        end_with_parent()
-        make(options.job)
-        sys.exit()
-    try:
-        sys.exit(1 if main(options.names, options.jobs) else 0)
-    except (ValueError, OSError) as error:
-        sys.exit(f"train: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command_line(make, main)
