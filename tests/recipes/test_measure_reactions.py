@@ -24,45 +24,58 @@ def model():
 def test_order_alone_is_right_where_the_order_is_kept():
     for reaction in amide_reactions():
         hits = measure_reactions.by_order(reaction)
-        assert len(hits) == len(reaction.atoms) and hits.all() == measure_reactions.in_order(reaction)
+        assert len(hits) == len(reaction.atoms) and hits.all() == (
+            measure_reactions.written(reaction) == "as the reactants"
+        )
 
 
 def test_accuracy_is_that_of_the_committed_tables(model):
-    heads, baselines = measure_reactions.accuracy(model, amide_reactions())
-    for name, rows in (("accuracy", heads), ("baselines", baselines)):
-        frame, committed = pd.DataFrame(rows), store.read_table(f"{FOLDER}{name}.csv")
+    parts = list(measure_reactions.parts(model, amide_reactions()))
+    for way in (measure_reactions.accuracy, measure_reactions.baselines):
+        frame, committed = pd.DataFrame(way(parts)), store.read_table(f"{FOLDER}{way.__name__}.csv")
         numbers = frame.select_dtypes("float").columns
         assert frame.drop(columns=numbers).equals(committed.drop(columns=numbers))
         assert np.allclose(frame[numbers], committed[numbers], rtol=0, atol=0.01)  # ties on other machines
 
 
 def test_maps_of_the_committed_table(model):
-    frame = pd.DataFrame(measure_reactions.map_rows(model, amide_reactions()[measure_reactions.SHOWN]))
+    frame = pd.DataFrame(measure_reactions.attention_map(model, amide_reactions()[measure_reactions.SHOWN]))
     committed = store.read_table(f"{FOLDER}map.csv")
     pd.testing.assert_frame_equal(frame, committed, rtol=0, atol=1e-3, check_dtype=False)
 
 
-def test_found_by_counts_first_places():
+def test_needed_counts_first_places():
     scores = np.zeros((10, 12, 8))
     scores[:, 7, HEAD] = 1
-    rows = pd.DataFrame(measure_reactions.found_by("tool", scores))
-    first = rows[["head_5_first", "known_first", "known_rank"]]
-    assert (first == 1).to_numpy().all() and (rows["among"] == 96).all()
+    rows = list(measure_reactions.needed({"a": scores, "weights": scores[:1]}))
+    assert len(rows) == len(measure_reactions.COUNTS) and all(row["head_5_first"] == 1 for row in rows)
     scores[:5, 3, 2] = 1.5  # higher in half of the reactions
-    one = pd.DataFrame(measure_reactions.found_by("tool", scores)).iloc[0]
+    one = next(measure_reactions.needed({"a": scores}))
     assert one["reactions"] == 1 and 0.45 < one["head_5_first"] < 0.55
     assert measure_reactions.rank(np.array([3.0, 9, 5])).tolist() == [3, 1, 2]
 
 
-def test_tables_written(tmp_path):
-    rows = [measure_reactions.scored("a", (1, 5), 0.5, 1), measure_reactions.scored("b", (5,), 0.25, 2)]
-    measure_reactions.write(tmp_path, "tools", rows)
-    again = pd.read_csv(tmp_path / "reactions_tools.csv", comment="#")
-    assert again["layer"].isna().tolist() == [False, True] and again["head"].tolist() == [5, 5]
+def test_scores_and_tables_of_two_reactions(model, tmp_path, monkeypatch):
+    seen = measure_reactions.scores_of_tools(model, amide_reactions()[:2])
+    committed = store.read_table(f"{FOLDER}tools.csv")
+    rows = pd.DataFrame(measure_reactions.tools(seen))
+    weights = rows["tool"].str.contains("composition|kernel")  # know no reactions
+    for name in ("score", "rank"):
+        assert np.allclose(rows[weights][name], committed[weights][name], rtol=1e-3)
+    keys = ["tool", "layer", "head"]
+    pd.testing.assert_frame_equal(rows[keys], committed[keys])
+    up = pd.DataFrame(measure_reactions.upstream(model, amide_reactions()[:2]))
+    known = store.read_table(f"{FOLDER}upstream.csv")
+    assert list(up) == list(known) and np.allclose(up["q_kernel"], known["q_kernel"], rtol=1e-3)
+    monkeypatch.setenv("MARGINALIA_DATA", str(tmp_path))
+    measure_reactions.write("reactions_tools", measure_reactions.tools, rows.to_dict("records"))
+    again = store.read_table(f"{FOLDER}tools.csv")
+    assert again["layer"].equals(committed["layer"])
 
 
 def test_committed_tables_say_what_was_measured():
-    tables = {name: store.read_table(f"{FOLDER}{name}.csv") for name in measure_reactions.NOTES}
+    names = ("accuracy", "baselines", "map", "upstream", "tools", "needed")
+    tables = {name: store.read_table(f"{FOLDER}{name}.csv") for name in names}
     for table in tables.values():
         assert "python data/recipes/measure_reactions.py" in table.attrs["source"]
     heads = tables["accuracy"]
