@@ -15,7 +15,6 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor, nn
 
 from marginalia import plots, training
@@ -31,30 +30,48 @@ VARIANT_COLORS = dict.fromkeys(VARIANTS, PALETTE["sky"])
 VARIANT_COLORS |= {"MHA": PALETTE["vermilion"], "talking heads": PALETTE["purple"], "DCMHA": PALETTE["blue"]}
 # By the token that decides on a branch
 BRANCH_COLORS = {"base": NEUTRAL, "query": PALETTE["blue"], "key": PALETTE["vermilion"]}
-# Where MHA and DCMHA share a line, by points
+# Points of MHA and DCMHA, in legends
 POINTS = {name: {"marker": "o", "lw": 0, "color": VARIANT_COLORS[name]} for name in ("MHA", "DCMHA")}
 
+KINDS = {"mha": "MHA", "dcmha": "DCMHA", "slow": "DCMHA, lower rate"}  # in names of runs -> in figures
+KIND_COLORS = {name: VARIANT_COLORS.get(name, PALETTE["green"]) for name in KINDS.values()}
+REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repeats"}
+SHAPES = {  # name -> width D, heads H; from the registry, of published checkpoints, of models trained here
+    "405M": (1024, 16),
+    "1.4B": (2048, 32),
+    "DCFormer-2.8B": (2560, 32),
+    "DCPythia-6.9B": (4096, 32),
+    "language model, here": (128, 8),
+    "retrieval, here": (32, 4),
+}
 
-def _long(names: str, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Arrays of one shape as columns, behind a column for each of their axes, which `names` has names for."""
-    places = np.indices(next(iter(arrays.values())).shape)
-    columns = dict(zip(names.split(), places, strict=True)) | arrays
-    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
 
+def motivation(model: Retriever | None = None) -> tuple[Figure, dict[str, pd.DataFrame]]:
+    """The learned composition of weights, for each of the 16 kinds of question (a, b): look by a, read b.
 
-def example() -> tuple[DCMHAttention, Float[Tensor, "1 T D"]]:
-    """An untrained causal layer of 4 heads and width 32, and six tokens for it.
-
-    Its composition weights are drawn larger than at the start of a training, so that all branches show.
+    Mean of C(i, j) over the questions of a kind, i the question and j the record with the answer. Below: how
+    strongly each head's OV circuit reads each attribute. model: by default the shipped one (seed 0).
+    Returns (figure, data), data with "C" (a, b, from, to, mean) and "reads" (head, attribute, norm).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        layer = DCMHAttention(32, 4, causal=True)
-        nn.init.normal_(layer.wqkv.weight, std=0.25)
-        for side in (layer.pre.query, layer.pre.key, layer.post.query, layer.post.key):
-            nn.init.normal_(side.W_2, std=0.05)
-            nn.init.normal_(side.W_g, std=0.12)
-        return layer.eval(), torch.randn(1, 6, 32)
+    model, asked = model or retriever(), questions(4096, seed=1)
+    C, a, b = at_answers(model, asked, "post")[0].numpy(), asked.attribute.numpy(), asked.wanted.numpy()
+    kinds = {(look, read): C[(a == look) & (b == read)].mean(0) for look, read in np.ndindex(4, 4)}  # (H, H)
+    passed, limit = reads(model), max(np.abs(mean).max() for mean in kinds.values())
+
+    figure, axes = panels(20, 4, 1.35)
+    heads = [str(h) for h in range(HEADS)]
+    for panel, ((look, read), mean) in zip(axes, kinds.items(), strict=False):
+        shown = plots.matrix(panel, mean, limit, diverging=True, rows=heads, columns=heads)
+        panel.set_title(f"look by {look}, read {read}", fontsize=8)
+    for panel, attribute in zip(axes[16:], range(ATTRIBUTES), strict=True):
+        panel.bar(heads, passed[:, attribute], color=NEUTRAL, width=0.6)
+        panel.set(ylim=(0, 1.1 * passed.max()), xlabel="head")
+        panel.set_title(f"OV reads attribute {attribute}", fontsize=8)
+    axes[0].set(xlabel="to head", ylabel="from head")
+    figure.colorbar(shown, ax=axes[:16], label="C, mean", shrink=0.6)
+    means = _long("a b from to", {"mean": np.reshape([*kinds.values()], (4, 4, HEADS, HEADS))})
+    norms = _long("attribute head", {"norm": passed.T})[["head", "attribute", "norm"]]
+    return figure, {"C": means, "reads": norms}
 
 
 def architecture(
@@ -93,11 +110,8 @@ def architecture(
     upper, lower = bottom.subplots(2, 6)
     reach = 1.1 * max(np.abs(each).max() for each in (A.numpy(), *parts.values(), maps["S′"][:, i, j]))
     for above, below, name, (label, values, then) in zip(upper, lower, parts, between, strict=False):
-        color, limit = (
-            BRANCH_COLORS[name.split()[0]],
-            1 if "gate" in name else reach if name == "base" else None,
-        )
-        _bars(above, values.numpy(), color, limit)
+        color = BRANCH_COLORS[name.split()[0]]
+        _bars(above, values.numpy(), color, 1 if "gate" in name else reach if name == "base" else None)
         _bars(below, parts[name], color, reach)
         above.set_title(name.replace(" ", "\n", 1), fontsize=8)
         above.set_xlabel(label, fontsize=8)
@@ -151,55 +165,6 @@ def _bars(axes: Axes, values: np.ndarray, color: str, limit: float | None) -> No
     axes.grid(axis="x", visible=False)
 
 
-SHAPES = {  # name -> width D, heads H; from the registry, of published checkpoints, of models trained here
-    "405M": (1024, 16),
-    "1.4B": (2048, 32),
-    "DCFormer-2.8B": (2560, 32),
-    "DCPythia-6.9B": (4096, 32),
-    "language model, here": (128, 8),
-    "retrieval, here": (32, 4),
-}
-
-
-def costs(shape: tuple[int, int, int] | None = None) -> tuple[Figure, pd.DataFrame]:
-    """What two compositions of rank 2 add to a layer of 12 D² parameters: shares, by formula.
-
-    Left: parameters against the width of a head; right: additions and multiplications a token of a forward
-    pass, against the number of keys S. shape: D, H and tokens T of a model of yours. Returns (figure, data):
-    model, D, H, D_h and the shares `parameters`, `cache` (factors of the key side beside keys and values) and
-    `cache_dense` (two H x H matrices in their place), then `operations_S` at 512, 2048, 8192 (and T) keys.
-    """
-    shapes = SHAPES | ({"yours": shape[:2]} if shape else {})
-    keys = sorted({512, 2048, 8192, *(shape[2:] if shape else ())})
-    D, H = np.array(list(shapes.values())).T
-    added = 20 * D * H + 64 * H**2
-
-    def operations(S):  # the weights of the composition are made, then applied to S keys
-        return (2 * added + 40 * H * S) / (24 * D**2 + 4 * D * S)
-
-    table = pd.DataFrame({"model": list(shapes), "D": D, "H": H, "D_h": D // H})
-    table = table.assign(parameters=added / (12 * D**2), cache=10 * H / (2 * D), cache_dense=H**2 / D)
-    table = table.assign(**{f"operations_{S}": operations(S) for S in keys})
-
-    figure, (left, right) = panels(2, 2, 2.9)
-    grid, S = np.geomspace(6, 160), np.geomspace(128, 16384)
-    left.plot(grid, 5 / (3 * grid), color=NEUTRAL, lw=1, label="5 / (3 $D_h$), without 64 H²")
-    for k, row in table.iterrows():
-        color = "black" if row["model"] == "yours" else CYCLE[k]
-        left.plot(row["D_h"], row["parameters"], "o", color=color)
-        right.plot(S, [operations(one)[k] for one in S], color=color, label=row["model"])
-    for axes, label, top in ((left, "width of a head, $D_h$", 0.5), (right, "keys S", 2)):
-        axes.set(xscale="log", yscale="log", xlabel=label, ylim=(0.01, top), yticks=[0.01, 0.03, 0.1, 0.3])
-        axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.minorticks_off()
-    left.set(ylabel="parameters added to a layer")
-    left.set_xticks([8, 16, 64, 128], [8, 16, 64, 128])
-    left.legend(loc="upper right")
-    right.set(ylabel="operations added to a layer", yticks=[0.01, 0.1, 1])
-    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return figure, table
-
-
 def speed() -> tuple[Figure, pd.DataFrame]:
     """How many times longer than plain heads compositions take on this machine: one attention, forward.
 
@@ -210,12 +175,11 @@ def speed() -> tuple[Figure, pd.DataFrame]:
     layers = {name: DCMHAttention(512, 8, VARIANTS[name]) for name in names}
     for tokens in (256, 512, 1024):
         x, best = torch.randn(1, tokens, 512), dict.fromkeys(layers, math.inf)
-        for _ in range(4):
-            for name, layer in layers.items():
-                started = time.perf_counter()
-                with torch.no_grad():
-                    layer(x)
-                best[name] = min(best[name], 1000 * (time.perf_counter() - started))
+        for _, (name, layer) in product(range(4), layers.items()):
+            started = time.perf_counter()
+            with torch.no_grad():
+                layer(x)
+            best[name] = min(best[name], 1000 * (time.perf_counter() - started))
         rows += [(tokens, name, one, one / best["MHA"]) for name, one in best.items()]
     table = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds", "ratio"])
     figure, (axes,) = panels(1, 1, 2.4)
@@ -248,41 +212,17 @@ def training_speed() -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-# --- Small models trained here: mix-and-match retrieval, word tasks, digits
-
-
-def _every_seed(axes: Axes, table: pd.DataFrame, value: str, line: str) -> None:
-    """A dot a seed: `value` to the right, `line` from the top, coloured by variant; means as short bars.
-
-    Where a line is not a variant, it has MHA above DCMHA.
-    """
-    lines, colors = list(table[line].unique()), table["variant"].map(VARIANT_COLORS)
-    shift = 0 if line == "variant" else table["variant"].map({"MHA": -0.16, "DCMHA": 0.16})
-    table = table.assign(shift=shift, place=table[line].map(lines.index) + shift, color=colors)
-    for _, part in table.groupby("shift"):
-        beside = 0.05 * (part["seed"] - part["seed"].mean())  # equal values do not hide each other
-        axes.scatter(part[value], part["place"] + beside, 22, part["color"], alpha=0.75, lw=0, zorder=3)
-        for (y, color), mean in part.groupby(["place", "color"])[value].mean().items():
-            axes.plot([mean, mean], [y - 0.16, y + 0.16], color=color, lw=1.6)
-    axes.set_yticks(range(len(lines)), lines)
-    axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-
-
-def _loss_and_accuracy(table: pd.DataFrame, line: str, height: float) -> Figure:
-    """Loss (logarithmic) and accuracy of retrievers beside each other, every seed a dot."""
-    figure, axes = panels(2, 2, height, sharey=True)
-    axes[0].set(xscale="log", xlabel="loss [nats], log scale")
-    chance = {"test_loss": np.log(VALUES), "accuracy": 1 / VALUES}
-    for panel, (value, reference) in zip(axes, chance.items(), strict=True):
-        _every_seed(panel, table, value, line)
-        panel.axvline(reference, color=NEUTRAL, lw=0.8, ls=DASHED)
-    axes[1].set(xlim=(0, 1.03), xlabel="accuracy (dashed: chance)")
-    return figure
+def vision() -> tuple[Figure, pd.DataFrame]:
+    """Test accuracy of small vision transformers on digits: plain, talking and composed heads, all seeds."""
+    table = read_table("measured/composition/digits_vit.csv")
+    figure, (axes,) = panels(1, 1, 1.7)
+    _every_seed(axes, table, "accuracy", "variant")
+    axes.set(xlabel="test accuracy of 597 digits")
+    return figure, table
 
 
 def ablation() -> tuple[Figure, pd.DataFrame]:
-    """Mix-and-match retrieval: parts of the composition, all of one size, all seeds; ours, not the paper's.
+    """Loss and accuracy of retrieval by parts of the composition, of one size, all seeds; not the paper's.
 
     Returns (figure, data), data as in data/measured/composition/retrieval_variants.csv.
     """
@@ -290,89 +230,8 @@ def ablation() -> tuple[Figure, pd.DataFrame]:
     return _loss_and_accuracy(table, "variant", 3.2), table
 
 
-def setups() -> tuple[Figure, pd.DataFrame]:
-    """Mix-and-match retrieval: MHA and DCMHA in ten set-ups, all seeds; data with a column `setup`."""
-    table = read_table("measured/composition/retrieval_setups.csv")
-    names = {"rms": "RMSNorm", "layer": "LayerNorm"}
-    table["setup"] = table["table"] + ", std " + table["std"].astype(str) + ", " + table["norm"].map(names)
-    table["setup"] += table["linear"].map({"torch": "", "xavier": ", Xavier"})
-    figure = _loss_and_accuracy(table, "setup", 3.6)
-    plots.legend(figure, POINTS)
-    return figure, table
-
-
-def retriever(name: str = "DCMHA") -> Retriever:
-    """The shipped retriever of seed 0: "MHA" or "DCMHA"."""
-    weights, _ = training.load(data_path(f"weights/composition/retrieval-{name.lower()}-0.safetensors"))
-    data_path(f"weights/composition/retrieval-{name.lower()}-0.json")
-    model = Retriever(VARIANTS[name])
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-def at_answers(
-    model: Retriever, asked: Questions, where: Literal["pre", "post"]
-) -> tuple[Float[Tensor, "B H H"], Float[Tensor, "B H"], Float[Tensor, "B H"]]:
-    """The composition at the records with the answers: C, and scores or weights before and after it."""
-    with evaluating(model), record(model, f"attention.{where}") as seen:
-        model(asked)
-    (call,) = seen[f"attention.{where}"]
-    each, keys = torch.arange(len(asked.place)), torch.arange(asked.records.shape[1])
-    C = call.inputs["terms"].matrix(torch.zeros_like(keys), keys, HEADS)  # (B or 1, S, H, H)
-    C = C.expand(len(each), *C.shape[1:])[each, asked.place]
-    given, received = (A[each, :, 0, asked.place] for A in (call.inputs["A"], call.output))  # (B, H)
-    return C, given, received
-
-
-def explained(values: Float[Tensor, "B H H"], group: Int[Tensor, " B"]) -> float:
-    """Share of the variance of matrices, all entries together, that lies between groups (numbers from 0)."""
-    off = (values - values.mean(0)).flatten(1)  # (B, H H)
-    member = torch.nn.functional.one_hot(group).to(off)  # (B, groups)
-    between = (member.T @ off).square().sum(1) / member.sum(0).clamp(min=1)  # (groups,)
-    return (between.sum() / off.square().sum()).item()
-
-
-def reads(model: Retriever) -> Float[np.ndarray, "H attributes"]:
-    """How strongly each head's OV circuit reads each attribute: norm of what it makes of the 8 values."""
-    with torch.no_grad():
-        values = model.records.weight.unflatten(0, (ATTRIBUTES, VALUES))  # (attributes, values, D)
-        values = (values - values.mean(1, keepdim=True)) * model.attention_norm.weight
-        w_v = model.attention.wqkv.weight.chunk(3)[2].unflatten(0, (HEADS, -1))  # (H, D_h, D)
-        w_o = model.attention.wo.weight.unflatten(1, (HEADS, -1))  # (D, H, D_h)
-        passed = torch.einsum("avd,hkd,ehk->have", values, w_v, w_o)  # (H, attributes, values, D)
-    return passed.flatten(2).norm(dim=2).numpy()
-
-
-def motivation(model: Retriever | None = None) -> tuple[Figure, dict[str, pd.DataFrame]]:
-    """The learned composition of weights, for each of the 16 kinds of question (a, b): look by a, read b.
-
-    Mean of C(i, j) over the questions of a kind, i the question and j the record with the answer. Below: how
-    strongly each head's OV circuit reads each attribute. model: by default the shipped one (seed 0).
-    Returns (figure, data), data with "C" (a, b, from, to, mean) and "reads" (head, attribute, norm).
-    """
-    model, asked = model or retriever(), questions(4096, seed=1)
-    C, a, b = at_answers(model, asked, "post")[0].numpy(), asked.attribute.numpy(), asked.wanted.numpy()
-    kinds = {(look, read): C[(a == look) & (b == read)].mean(0) for look, read in np.ndindex(4, 4)}  # (H, H)
-    passed, limit = reads(model), max(np.abs(mean).max() for mean in kinds.values())
-
-    figure, axes = panels(20, 4, 1.35)
-    heads = [str(h) for h in range(HEADS)]
-    for panel, ((look, read), mean) in zip(axes, kinds.items(), strict=False):
-        shown = plots.matrix(panel, mean, limit, diverging=True, rows=heads, columns=heads)
-        panel.set_title(f"look by {look}, read {read}", fontsize=8)
-    for panel, attribute in zip(axes[16:], range(ATTRIBUTES), strict=True):
-        panel.bar(heads, passed[:, attribute], color=NEUTRAL, width=0.6)
-        panel.set(ylim=(0, 1.1 * passed.max()), xlabel="head")
-        panel.set_title(f"OV reads attribute {attribute}", fontsize=8)
-    axes[0].set(xlabel="to head", ylabel="from head")
-    figure.colorbar(shown, ax=axes[:16], label="C, mean", shrink=0.6)
-    means = _long("a b from to", {"mean": np.reshape([*kinds.values()], (4, 4, HEADS, HEADS))})
-    norms = _long("attribute head", {"norm": passed.T})[["head", "attribute", "norm"]]
-    return figure, {"C": means, "reads": norms}
-
-
 def synthetic_tasks() -> tuple[Figure, pd.DataFrame]:
-    """Word tasks with three candidates, in our own words: accuracy by relation and by form, all seeds.
+    """Accuracy on word tasks with three candidates, in our own words, by relation and by form, all seeds.
 
     Questions about pairs that training did not have. Two-layer models of one size; chance is a third.
     """
@@ -388,37 +247,79 @@ def synthetic_tasks() -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
-def vision() -> tuple[Figure, pd.DataFrame]:
-    """A small vision transformer on digits: test accuracy of plain, talking and composed heads, all seeds."""
-    table = read_table("measured/composition/digits_vit.csv")
-    figure, (axes,) = panels(1, 1, 1.7)
-    _every_seed(axes, table, "accuracy", "variant")
-    axes.set(xlabel="test accuracy of 597 digits")
+def head_diversity() -> tuple[Figure, pd.DataFrame]:
+    """How alike the heads of a layer are: mean cosine of their attention maps, before and after composition.
+
+    Of 18 language models of equal size on held-out text. Returns (figure, data), data with columns heads,
+    repeats, seed, layer, map and similarity.
+    """
+    keys = ["heads", "repeats", "seed", "layer", "map"]
+    table = language_table("heads").groupby(keys, sort=False)["similarity"].mean().reset_index()
+    shown = [("DCMHA", "raw"), ("DCMHA", "weights"), ("DCMHA", "composed"), ("MHA", "weights")]
+    figure, axes = panels(3, 3, 2.4, sharey=True)
+    for layer, panel in enumerate(axes):
+        own = table[table["layer"] == layer].groupby(["heads", "map"])["similarity"]
+        for place, (heads, name) in enumerate(shown):
+            here = own.get_group((heads, name))
+            panel.plot(np.full(len(here), place), here, "o", ms=4, alpha=0.6, color=KIND_COLORS[heads])
+        panel.set(title=f"layer {layer}", ylim=(0, 1), xlim=(-0.5, 3.5))
+        panel.set_xticks(range(4), ["raw\nscores", "after\npre", "after\npost", "plain\nheads"])
+        panel.axvline(2.5, color="0.8", lw=0.8)
+    axes[0].set_ylabel("mean cosine of two heads' maps")
     return figure, table
 
 
-# --- Ours: what the heads of trained models do (notebook 42)
-
-KINDS = {"mha": "MHA", "dcmha": "DCMHA", "slow": "DCMHA, lower rate"}  # in names of runs -> in figures
-KIND_COLORS = {name: VARIANT_COLORS.get(name, PALETTE["green"]) for name in KINDS.values()}
-REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repeats"}
+# --- Ours
 
 
-def language_table(name: str) -> pd.DataFrame:
-    """A table measured on the language models, with `heads`, `repeats` and `seed` of each run."""
-    table = read_table(f"measured/composition/language_{name}.csv")
-    parts = table["run"].str.extract(r"language-(\w+)-(\w+)-(\d+)")
-    parts = {"heads": parts[0].map(KINDS), "repeats": parts[1].map(REPEATS), "seed": parts[2].astype(int)}
-    return table.assign(**parts)
+def costs(shape: tuple[int, int, int] | None = None) -> tuple[Figure, pd.DataFrame]:
+    """What two compositions of rank 2 add to a layer of 12 D² parameters: shares, by formula.
+
+    Left: parameters against the width of a head; right: additions and multiplications a token of a forward
+    pass, against the number of keys S. shape: D, H and tokens T of a model of yours. Returns (figure, data):
+    model, D, H, D_h and the shares `parameters`, `cache` (factors of the key side beside keys and values) and
+    `cache_dense` (two H x H matrices in their place), then `operations_S` at 512, 2048, 8192 (and T) keys.
+    """
+    shapes = SHAPES | ({"yours": shape[:2]} if shape else {})
+    keys = sorted({512, 2048, 8192, *(shape[2:] if shape else ())})
+    D, H = np.array(list(shapes.values())).T
+    added = 20 * D * H + 64 * H**2
+
+    def operations(S):  # the weights of the composition are made, then applied to S keys
+        return (2 * added + 40 * H * S) / (24 * D**2 + 4 * D * S)
+
+    table = pd.DataFrame({"model": list(shapes), "D": D, "H": H, "D_h": D // H})
+    table = table.assign(parameters=added / (12 * D**2), cache=10 * H / (2 * D), cache_dense=H**2 / D)
+    table = table.assign(**{f"operations_{S}": operations(S) for S in keys})
+
+    figure, (left, right) = panels(2, 2, 2.9)
+    grid, S = np.geomspace(6, 160), np.geomspace(128, 16384)
+    left.plot(grid, 5 / (3 * grid), color=NEUTRAL, lw=1, label="5 / (3 $D_h$), without 64 H²")
+    for k, row in table.iterrows():
+        color = "black" if row["model"] == "yours" else CYCLE[k]
+        left.plot(row["D_h"], row["parameters"], "o", color=color)
+        right.plot(S, [operations(one)[k] for one in S], color=color, label=row["model"])
+    for axes, label, top in ((left, "width of a head, $D_h$", 0.5), (right, "keys S", 2)):
+        axes.set(xscale="log", yscale="log", xlabel=label, ylim=(0.01, top), yticks=[0.01, 0.03, 0.1, 0.3])
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.minorticks_off()
+    left.set(ylabel="parameters added to a layer")
+    left.set_xticks([8, 16, 64, 128], [8, 16, 64, 128])
+    left.legend(loc="upper right")
+    right.set(ylabel="operations added to a layer", yticks=[0.01, 0.1, 1])
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure, table
 
 
-def language_runs() -> pd.DataFrame:
-    """The 27 trainings: losses and head scores every 100 steps, with `heads`, `repeats` and `seed`."""
-    tables = []
-    for (kind, heads), (repeat, repeats), seed in product(KINDS.items(), REPEATS.items(), range(3)):
-        one = read_table(f"measured/composition/language/language-{kind}-{repeat}-{seed}.csv")
-        tables.append(one.assign(heads=heads, repeats=repeats, seed=seed))
-    return pd.concat(tables, ignore_index=True)
+def setups() -> tuple[Figure, pd.DataFrame]:
+    """Loss and accuracy of MHA and DCMHA in ten set-ups of retrieval, all seeds; data with `setup`."""
+    table = read_table("measured/composition/retrieval_setups.csv")
+    names = {"rms": "RMSNorm", "layer": "LayerNorm"}
+    table["setup"] = table["table"] + ", std " + table["std"].astype(str) + ", " + table["norm"].map(names)
+    table["setup"] += table["linear"].map({"torch": "", "xavier": ", Xavier"})
+    figure = _loss_and_accuracy(table, "setup", 3.6)
+    plots.legend(figure, POINTS)
+    return figure, table
 
 
 def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, pd.DataFrame]:
@@ -429,7 +330,7 @@ def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, 
     """
     figure = plt.figure(figsize=(WIDTH["page"], 5.2), layout="constrained")
     *above, below = figure.subfigures(3, 1, height_ratios=(1, 1, 1.5))
-    bars, tables = below.subplots(1, 7, width_ratios=(1, 1, 1, 0.25, 1, 1, 1)), []
+    bars, tables = below.subplots(1, 7, width_ratios=(1, 1, 1, 0.25, 1, 1, 1)), {}
     bars[3].set_axis_off()
     given = {"scores (pre)": pre, "weights (post)": post}
     for part, places, (name, call) in zip(above, (bars[:3], bars[4:]), given.items(), strict=True):
@@ -456,37 +357,13 @@ def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, 
             axes.set_title(f"{name.split()[0]} {title}", fontsize=8)
             axes.grid(axis="y", visible=False)
         plots.flows(places[1], passed)
-        table = _long("giver receiver", {"entry": terms["C − I"], "given": passed})
-        tables.append(pd.concat([pd.Series(name, table.index, name="where"), table], axis=1))
+        tables[name] = _long("giver receiver", {"entry": terms["C − I"], "given": passed})
     bars[0].set_ylabel("head")
-    return figure, pd.concat(tables, ignore_index=True)
-
-
-def head_diversity() -> tuple[Figure, pd.DataFrame]:
-    """How alike the heads of a layer are: mean cosine of their attention maps, before and after composition.
-
-    Of 18 language models of equal size on held-out text. Returns (figure, data), data with columns heads,
-    repeats, seed, layer, map and similarity.
-    """
-    table = language_table("heads")
-    keys = ["heads", "repeats", "seed", "layer", "map"]
-    table = table.groupby(keys, sort=False)["similarity"].mean().reset_index()
-    shown = [("DCMHA", "raw"), ("DCMHA", "weights"), ("DCMHA", "composed"), ("MHA", "weights")]
-    figure, axes = panels(3, 3, 2.4, sharey=True)
-    for layer, panel in enumerate(axes):
-        own = table[table["layer"] == layer].groupby(["heads", "map"])["similarity"]
-        for place, (heads, name) in enumerate(shown):
-            here = own.get_group((heads, name))
-            panel.plot(np.full(len(here), place), here, "o", ms=4, alpha=0.6, color=KIND_COLORS[heads])
-        panel.set(title=f"layer {layer}", ylim=(0, 1), xlim=(-0.5, 3.5))
-        panel.set_xticks(range(4), ["raw\nscores", "after\npre", "after\npost", "plain\nheads"])
-        panel.axvline(2.5, color="0.8", lw=0.8)
-    axes[0].set_ylabel("mean cosine of two heads' maps")
-    return figure, table
+    return figure, pd.concat(tables, names=["where"]).reset_index("where").reset_index(drop=True)
 
 
 def head_patterns() -> tuple[Figure, pd.DataFrame]:
-    """The head with most attention to the token before, and to what followed the first time, in 18 models.
+    """Attention of the best head to the token before, and to what followed the first time, in 18 models.
 
     Maps of raw scores, after pre-compose, after post-compose. Returns (figure, data), data with columns
     heads, repeats, seed, map, previous and induction (the highest of 24 heads).
@@ -504,8 +381,8 @@ def head_patterns() -> tuple[Figure, pd.DataFrame]:
     for panel, score in zip(axes, ("previous", "induction"), strict=True):
         for (place, (heads, repeats)), name in product(enumerate(groups), looks):
             own = table[(table[["heads", "repeats", "map"]] == [heads, repeats, name]).all(axis=1)]
-            where, look = place + (own["seed"] - 1) * 0.22, {"ms": 4.5, "alpha": 0.8} | looks[name][1]
-            panel.plot(where, own[score], color=KIND_COLORS[heads], **look)
+            where = place + (own["seed"] - 1) * 0.22
+            panel.plot(where, own[score], ms=4.5, alpha=0.8, color=KIND_COLORS[heads], **looks[name][1])
         panel.axvline(2.5, color="0.8", lw=0.8)
         panel.set_xticks(range(6), [repeats.replace(" ", "\n") for _, repeats in groups])
         panel.set(ylim=(0, 1))
@@ -522,8 +399,7 @@ def language_training() -> tuple[Figure, pd.DataFrame]:
 
     Returns (figure, data), data with columns heads, repeats, seed, step, held_out and random_again.
     """
-    keys = ["heads", "repeats", "seed", "step", "held_out", "random_again"]
-    table = language_runs()[keys]
+    table = language_runs()[["heads", "repeats", "seed", "step", "held_out", "random_again"]]
     figure, axes = panels(6, 3, 2.1, sharex=True)
     for k, (metric, repeats) in enumerate(product(("held_out", "random_again"), REPEATS.values())):
         for (heads, _), run in table[table["repeats"] == repeats].groupby(["heads", "seed"], sort=False):
@@ -574,10 +450,8 @@ def composition_score_maps(weights: inspection.HeadWeights) -> tuple[Figure, pd.
     names, tables = np.array([f"{n}.{h}" for n, h in np.ndindex(layers, heads)]), []
     figure, axes = panels(3, 3, 2.7)
     for panel, kind in zip(axes, "qkv", strict=True):
-        scores = inspection.composition_scores(weights, kind)[:-1, :, 1:]
-        scores = (
-            (scores / inspection.random_baseline(width)).flatten(2).flatten(0, 1).numpy()
-        )  # of the layers 0 to L - 2 with 1 to L - 1
+        scores = inspection.composition_scores(weights, kind)[:-1, :, 1:]  # layers 0 to L - 2 with 1 to L - 1
+        scores = scores.flatten(2).flatten(0, 1).numpy() / inspection.random_baseline(width)
         figure.colorbar(plots.matrix(panel, scores), ax=panel, location="bottom", label="times random")
         panel.set(title=f"{kind.upper()}-composition", xlabel="head 2 reads", box_aspect=1)
         step = heads * max(1, layers // 6)
@@ -599,13 +473,13 @@ def score_predictions() -> tuple[Figure, pd.DataFrame]:
     titles = {"held_out": "held-out text", "random": "random tokens, second time"}
     figure, axes = panels(2, 2, 3.4, sharey=True)
     order = [f"{kind}-{name}" for name in ("composition", "kernel") for kind in "qkv"]
-    colors = [PALETTE[name] for name in ("grey", "orange", "purple")]  # not those of kinds of heads
-    marks = [{"color": color, "marker": "o"} for color in colors]
+    colors = PALETTE["grey"], PALETTE["orange"], PALETTE["purple"]  # not those of kinds of heads
     for panel, (text, title) in zip(axes, titles.items(), strict=True):
         for k, (repeats, seed) in enumerate(product(REPEATS.values(), range(3))):
             own = table[(table[["text", "repeats", "seed"]] == [text, repeats, seed]).all(axis=1)]
             plots.intervals(panel, own, "rho", "score", colors[k // 3], (k - 4) * 0.085, order=order)
         panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction", title=title)
+    marks = ({"color": color, "marker": "o"} for color in colors)
     plots.legend(figure, dict(zip(REPEATS.values(), marks, strict=True)))
     return figure, table
 
@@ -618,12 +492,11 @@ def largest_interactions() -> pd.DataFrame:
     previous-token heads to one of the two best induction heads.
     """
     pairs, rows = language_table("interactions"), {}
-    patterns = (
-        language_table("heads").query("heads == 'MHA' and map == 'weights'").set_index(["layer", "head"])
-    )
+    patterns = language_table("heads").query("heads == 'MHA' and map == 'weights'")
     for run, own in pairs.groupby("run"):
         own = own.sort_values("k-composition", ascending=False, ignore_index=True)
-        sizes, heads = own["interaction_random"].abs(), patterns[patterns["run"] == run]
+        heads = patterns[patterns["run"] == run].set_index(["layer", "head"])
+        sizes = own["interaction_random"].abs()
         links = list(own[["layer_1", "head_1", "layer_2", "head_2"]].itertuples(index=False, name=None))
         most, first = links[sizes.idxmax()], links[0]
         rows[run] = {
@@ -671,7 +544,7 @@ def heads_of(name: str, text: str) -> tuple[Figure, pd.DataFrame, pd.DataFrame]:
 
 
 def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
-    """A trained reaction model: attention from product to reactant atoms, and how often each head is right.
+    """Attention of a trained reaction model from product to reactant atoms, and how often each head is right.
 
     Left: heads 5 and 2 of layer 7, one reaction, each row over its largest weight; right: share of atoms, of
     48 reactions, at which a head's largest attention hits. Returns (figure, data): data["map"] (weights of
@@ -683,15 +556,130 @@ def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
     figure, axes = panels(3, 3, 2.8)
     for panel, head in zip(axes, (5, 2), strict=False):
         weights = found[found["head"] == head].pivot(index="query", columns="key", values="weight")
-        shown = plots.matrix(panel, weights.div(weights.max(axis=1), axis=0).to_numpy(), 1)
+        shown = plots.matrix(panel, weights.div(weights.max(axis=1), axis=0), 1)
         panel.set(title=f"layer 7, head {head}", xlabel="atom of the reactants")
         for axis, count in zip((panel.yaxis, panel.xaxis), weights.shape, strict=True):
             axis.set_ticks(range(0, count, 3), range(0, count, 3))
     axes[0].set_ylabel("atom of the product")
     figure.colorbar(shown, ax=axes[:2], label="attention / largest of the row", location="bottom", shrink=0.6)
     levels = accuracy.pivot(index="layer", columns="head", values="accuracy")
-    percent = 100 * levels.to_numpy()
-    shown = plots.matrix(axes[2], percent, 100, digits=0, rows=levels.index, columns=levels.columns)
+    shown = plots.matrix(axes[2], 100 * levels, 100, digits=0, rows=levels.index, columns=levels.columns)
     axes[2].set(title="atoms mapped rightly [%]", xlabel="head", ylabel="layer")
     figure.colorbar(shown, ax=axes[2], location="bottom", shrink=0.8)
     return figure, {"map": found, "accuracy": accuracy}
+
+
+# --- what they share
+
+
+def example() -> tuple[DCMHAttention, Float[Tensor, "1 T D"]]:
+    """An untrained causal layer of 4 heads and width 32, and six tokens for it.
+
+    Its composition weights are drawn larger than at the start of a training, so that all branches show.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layer = DCMHAttention(32, 4, causal=True)
+        nn.init.normal_(layer.wqkv.weight, std=0.25)
+        for side in (layer.pre.query, layer.pre.key, layer.post.query, layer.post.key):
+            nn.init.normal_(side.W_2, std=0.05)
+            nn.init.normal_(side.W_g, std=0.12)
+        return layer.eval(), torch.randn(1, 6, 32)
+
+
+def retriever(name: str = "DCMHA") -> Retriever:
+    """The shipped retriever of seed 0: "MHA" or "DCMHA"."""
+    weights, _ = training.load(data_path(f"weights/composition/retrieval-{name.lower()}-0.safetensors"))
+    data_path(f"weights/composition/retrieval-{name.lower()}-0.json")
+    model = Retriever(VARIANTS[name])
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def at_answers(
+    model: Retriever, asked: Questions, where: Literal["pre", "post"]
+) -> tuple[Float[Tensor, "B H H"], Float[Tensor, "B H"], Float[Tensor, "B H"]]:
+    """The composition at the records with the answers: C, and scores or weights before and after it.
+
+    model: with DCMHA, whose C depends on the tokens.
+    """
+    with evaluating(model), record(model, f"attention.{where}") as seen:
+        model(asked)
+    (call,) = seen[f"attention.{where}"]
+    each, keys = torch.arange(len(asked.place)), torch.arange(asked.records.shape[1])
+    C = call.inputs["terms"].matrix(0 * keys, keys)[each, asked.place]  # (B, S, H, H) -> (B, H, H)
+    given, received = (A[each, :, 0, asked.place] for A in (call.inputs["A"], call.output))  # (B, H)
+    return C, given, received
+
+
+def explained(values: Float[Tensor, "B H H"], group: Int[Tensor, " B"]) -> float:
+    """Share of the variance of matrices, all entries together, that lies between groups (numbers from 0)."""
+    off = (values - values.mean(0)).flatten(1)  # (B, H H)
+    member = torch.nn.functional.one_hot(group).to(off)  # (B, groups)
+    between = (member.T @ off).square().sum(1) / member.sum(0).clamp(min=1)  # (groups,)
+    return (between.sum() / off.square().sum()).item()
+
+
+def reads(model: Retriever) -> Float[np.ndarray, "H attributes"]:
+    """How strongly each head's OV circuit reads each attribute: norm of what it makes of the 8 values."""
+    with torch.no_grad():
+        values = model.records.weight.unflatten(0, (ATTRIBUTES, VALUES))  # (attributes, values, D)
+        values = (values - values.mean(1, keepdim=True)) * model.attention_norm.weight
+        w_v = model.attention.wqkv.weight.chunk(3)[2].unflatten(0, (HEADS, -1))  # (H, D_h, D)
+        w_o = model.attention.wo.weight.unflatten(1, (HEADS, -1))  # (D, H, D_h)
+        passed = torch.einsum("avd,hkd,ehk->have", values, w_v, w_o)  # (H, attributes, values, D)
+    return passed.flatten(2).norm(dim=2).numpy()
+
+
+def _every_seed(axes: Axes, table: pd.DataFrame, value: str, line: str) -> None:
+    """A dot a seed: `value` to the right, `line` from the top, coloured by variant; means as short bars.
+
+    Where a line is not a variant, it has MHA above DCMHA.
+    """
+    lines, colors = list(table[line].unique()), table["variant"].map(VARIANT_COLORS)
+    shift = 0 if line == "variant" else table["variant"].map({"MHA": -0.16, "DCMHA": 0.16})
+    table = table.assign(shift=shift, place=table[line].map(lines.index) + shift, color=colors)
+    for _, part in table.groupby("shift"):
+        beside = 0.05 * (part["seed"] - part["seed"].mean())  # equal values do not hide each other
+        axes.scatter(part[value], part["place"] + beside, 22, part["color"], alpha=0.75, lw=0, zorder=3)
+        for (y, color), mean in part.groupby(["place", "color"])[value].mean().items():
+            axes.plot([mean, mean], [y - 0.16, y + 0.16], color=color, lw=1.6)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+
+
+def _loss_and_accuracy(table: pd.DataFrame, line: str, height: float) -> Figure:
+    """Loss (logarithmic) and accuracy of retrievers beside each other, every seed a dot."""
+    figure, axes = panels(2, 2, height, sharey=True)
+    axes[0].set(xscale="log", xlabel="loss [nats], log scale")
+    chance = {"test_loss": np.log(VALUES), "accuracy": 1 / VALUES}
+    for panel, (value, reference) in zip(axes, chance.items(), strict=True):
+        _every_seed(panel, table, value, line)
+        panel.axvline(reference, color=NEUTRAL, lw=0.8, ls=DASHED)
+    axes[1].set(xlim=(0, 1.03), xlabel="accuracy (dashed: chance)")
+    return figure
+
+
+def language_table(name: str) -> pd.DataFrame:
+    """A table measured on the language models, with `heads`, `repeats` and `seed` of each run."""
+    table = read_table(f"measured/composition/language_{name}.csv")
+    parts = table["run"].str.extract(r"language-(\w+)-(\w+)-(\d+)")
+    parts = {"heads": parts[0].map(KINDS), "repeats": parts[1].map(REPEATS), "seed": parts[2].astype(int)}
+    return table.assign(**parts)
+
+
+def language_runs() -> pd.DataFrame:
+    """The 27 trainings: losses and head scores every 100 steps, with `heads`, `repeats` and `seed`."""
+    tables = []
+    for (kind, heads), (repeat, repeats), seed in product(KINDS.items(), REPEATS.items(), range(3)):
+        one = read_table(f"measured/composition/language/language-{kind}-{repeat}-{seed}.csv")
+        tables.append(one.assign(heads=heads, repeats=repeats, seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _long(names: str, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Arrays of one shape as columns, behind a column for each of their axes, which `names` has names for."""
+    places = np.indices(next(iter(arrays.values())).shape)
+    columns = dict(zip(names.split(), places, strict=True)) | arrays
+    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
