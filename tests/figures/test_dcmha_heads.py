@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel
 
 from marginalia import plots
 from marginalia.figures import dcmha
-from marginalia.heads import TinyTransformer, TransformerConfig
+from marginalia.heads import VARIANTS, DCMHAttention, TinyTransformer, TransformerConfig
 from marginalia.heads.inspection import composition_scores, head_weights
 from marginalia.record import record
 from marginalia.store import read_table
@@ -48,6 +48,20 @@ def test_what_heads_of_a_pair_are_given_makes_the_difference(calls):
     bars = [[bar.get_width() for bar in axes.patches] for axes in below.axes if axes.containers]
     np.testing.assert_allclose(bars[0], pre.inputs["A"][0, :, 5, 2], rtol=1e-6)
     np.testing.assert_allclose(bars[3], post.output[0, :, 5, 2], rtol=1e-6)
+
+
+def test_a_pair_with_a_static_base_shows_all_five_terms():
+    torch.manual_seed(0)
+    layer = DCMHAttention(16, 4, VARIANTS["DCMHA + static"])
+    for parameter in (*layer.pre.parameters(), *layer.post.parameters()):
+        torch.nn.init.normal_(parameter, std=0.3)
+    with torch.no_grad(), record(layer, ["pre", "post"]) as seen:
+        layer(torch.randn(1, 5, 16))
+    *rows, _ = dcmha.composition_of_pair(*seen["pre"], *seen["post"], 3, 1)[0].subfigs
+    for row in rows:
+        whole, *terms = (axes.images[0].get_array().data for axes in row.axes if axes.images)
+        assert len(terms) == 5
+        np.testing.assert_allclose(sum(terms), whole, atol=1e-5)
 
 
 def test_flows_leave_out_what_is_small():

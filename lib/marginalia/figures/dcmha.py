@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from itertools import product
 from typing import Literal
 
@@ -16,21 +15,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor, nn
 
 from marginalia import plots, training
-from marginalia.heads import VARIANTS, DCMHAttention
-from marginalia.heads.inspection import (
-    HeadWeights,
-    composition_scores,
-    head_similarity,
-    head_weights,
-    pattern_scores,
-    random_baseline,
-)
+from marginalia.heads import VARIANTS, DCMHAttention, inspection
 from marginalia.heads.tasks import ATTRIBUTES, HEADS, VALUES, Questions, Retriever, questions
-from marginalia.heads.tasks import WIDTH as TOKEN_WIDTH
 from marginalia.plots import DASHED, NEUTRAL, panels
 from marginalia.record import Call, evaluating, record
 from marginalia.store import data_path, read_table
@@ -39,28 +28,50 @@ from marginalia.style import CYCLE, DIVERGING, PALETTE, WIDTH
 # Plain, static and dynamic; parts of DCMHA are sky
 VARIANT_COLORS = dict.fromkeys(VARIANTS, PALETTE["sky"])
 VARIANT_COLORS |= {"MHA": PALETTE["vermilion"], "talking heads": PALETTE["purple"], "DCMHA": PALETTE["blue"]}
-BRANCH_COLORS = {  # what the query token decides is blue, what the key token decides vermilion
-    "base": NEUTRAL,
-    "query low rank": PALETTE["blue"],
-    "query gate": PALETTE["blue"],
-    "key low rank": PALETTE["vermilion"],
-    "key gate": PALETTE["vermilion"],
+# By the token that decides on a branch
+BRANCH_COLORS = {"base": NEUTRAL, "query": PALETTE["blue"], "key": PALETTE["vermilion"]}
+# Points of MHA and DCMHA, in legends
+POINTS = {name: {"marker": "o", "lw": 0, "color": VARIANT_COLORS[name]} for name in ("MHA", "DCMHA")}
+
+KINDS = {"mha": "MHA", "dcmha": "DCMHA", "slow": "DCMHA, lower rate"}  # in names of runs -> in figures
+KIND_COLORS = {name: VARIANT_COLORS.get(name, PALETTE["green"]) for name in KINDS.values()}
+REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repeats"}
+SHAPES = {  # name -> width D, heads H; from the registry, of published checkpoints, of models trained here
+    "405M": (1024, 16),
+    "1.4B": (2048, 32),
+    "DCFormer-2.8B": (2560, 32),
+    "DCPythia-6.9B": (4096, 32),
+    "language model, here": (128, 8),
+    "retrieval, here": (32, 4),
 }
 
 
-def example() -> tuple[DCMHAttention, Float[Tensor, "1 T D"]]:
-    """An untrained causal layer of 4 heads and width 32, and six tokens for it.
+def motivation(model: Retriever | None = None) -> tuple[Figure, dict[str, pd.DataFrame]]:
+    """The learned composition of weights, for each of the 16 kinds of question (a, b): look by a, read b.
 
-    Its composition weights are drawn larger than at the start of a training, so that all branches show.
+    Mean of C(i, j) over the questions of a kind, i the question and j the record with the answer. Below: how
+    strongly each head's OV circuit reads each attribute. model: by default the shipped one (seed 0).
+    Returns (figure, data), data with "C" (a, b, from, to, mean) and "reads" (head, attribute, norm).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        layer = DCMHAttention(32, 4, causal=True)
-        nn.init.normal_(layer.wqkv.weight, std=0.25)
-        for side in (layer.pre.query, layer.pre.key, layer.post.query, layer.post.key):
-            nn.init.normal_(side.W_2, std=0.05)
-            nn.init.normal_(side.W_g, std=0.12)
-        return layer.eval(), torch.randn(1, 6, 32)
+    model, asked = model or retriever(), questions(4096, seed=1)
+    C, a, b = at_answers(model, asked, "post")[0].numpy(), asked.attribute.numpy(), asked.wanted.numpy()
+    kinds = {(look, read): C[(a == look) & (b == read)].mean(0) for look, read in np.ndindex(4, 4)}  # (H, H)
+    passed, limit = reads(model), max(np.abs(mean).max() for mean in kinds.values())
+
+    figure, axes = panels(20, 4, 1.35)
+    heads = [str(h) for h in range(HEADS)]
+    for panel, ((look, read), mean) in zip(axes, kinds.items(), strict=False):
+        shown = plots.matrix(panel, mean, limit, diverging=True, rows=heads, columns=heads)
+        panel.set_title(f"look by {look}, read {read}", fontsize=8)
+    for panel, attribute in zip(axes[16:], range(ATTRIBUTES), strict=True):
+        panel.bar(heads, passed[:, attribute], color=NEUTRAL, width=0.6)
+        panel.set(ylim=(0, 1.1 * passed.max()), xlabel="head")
+        panel.set_title(f"OV reads attribute {attribute}", fontsize=8)
+    axes[0].set(xlabel="to head", ylabel="from head")
+    figure.colorbar(shown, ax=axes[:16], label="C, mean", shrink=0.6)
+    means = _long("a b from to", {"mean": np.reshape([*kinds.values()], (4, 4, HEADS, HEADS))})
+    norms = _long("attribute head", {"norm": passed.T})[["head", "attribute", "norm"]]
+    return figure, {"C": means, "reads": norms}
 
 
 def architecture(
@@ -93,15 +104,14 @@ def architecture(
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.4))
     bold = {"x": 0.01, "ha": "left", "fontsize": 9, "weight": "bold"}
     top.suptitle("(a) scores of all heads on their way to composed weights", **bold)
-    bottom.suptitle(
-        f"(b) first Compose, framed pair (i = {i}, j = {j}): five branches, {len(A)} heads", **bold
-    )
+    pair = f"framed pair (i = {i}, j = {j})"
+    bottom.suptitle(f"(b) first Compose, {pair}: five branches, {len(A)} heads", **bold)
     _layer(top.subplots(1, 7, width_ratios=(1, 0.5, 1, 0.5, 1, 0.5, 1)), maps, i, j)
     upper, lower = bottom.subplots(2, 6)
     reach = 1.1 * max(np.abs(each).max() for each in (A.numpy(), *parts.values(), maps["S′"][:, i, j]))
     for above, below, name, (label, values, then) in zip(upper, lower, parts, between, strict=False):
-        color, limit = BRANCH_COLORS[name], 1 if "gate" in name else reach if name == "base" else None
-        _bars(above, values.numpy(), color, limit)
+        color = BRANCH_COLORS[name.split()[0]]
+        _bars(above, values.numpy(), color, 1 if "gate" in name else reach if name == "base" else None)
         _bars(below, parts[name], color, reach)
         above.set_title(name.replace(" ", "\n", 1), fontsize=8)
         above.set_xlabel(label, fontsize=8)
@@ -113,11 +123,8 @@ def architecture(
     lower[5].set_title("$A\u2032_{ij}$", fontsize=8, loc="center")
     plots.joined(lower, "++++=", 1.14)
 
-    heads, queries, keys = maps["S"].shape
-    places = pd.MultiIndex.from_product([range(heads), range(queries), range(keys)], names=["head", "i", "j"])
-    table = pd.DataFrame({name: one.ravel() for name, one in maps.items()}, places).reset_index()
     branches = pd.DataFrame(parts | {"S′": maps["S′"][:, i, j]}).T.rename_axis("branch")
-    return figure, {"maps": table, "branches": branches}
+    return figure, {"maps": _long("head i j", maps), "branches": branches}
 
 
 def _layer(row: np.ndarray, maps: dict[str, np.ndarray], i: int, j: int) -> None:
@@ -158,14 +165,111 @@ def _bars(axes: Axes, values: np.ndarray, color: str, limit: float | None) -> No
     axes.grid(axis="x", visible=False)
 
 
-SHAPES = {  # name -> width D, heads H; from the registry, of published checkpoints, of models trained here
-    "405M": (1024, 16),
-    "1.4B": (2048, 32),
-    "DCFormer-2.8B": (2560, 32),
-    "DCPythia-6.9B": (4096, 32),
-    "language model, here": (128, 8),
-    "retrieval, here": (32, 4),
-}
+def speed() -> tuple[Figure, pd.DataFrame]:
+    """How many times longer than plain heads compositions take on this machine: one attention, forward.
+
+    D = 512, H = 8, one sequence, no causal mask; the best of four runs made in turn. Returns (figure, data)
+    with columns tokens, heads (a name of `VARIANTS`), milliseconds and ratio.
+    """
+    names, rows = ("MHA", "talking heads", "query-wise", "DCMHA"), []
+    layers = {name: DCMHAttention(512, 8, VARIANTS[name]) for name in names}
+    for tokens in (256, 512, 1024):
+        x, best = torch.randn(1, tokens, 512), dict.fromkeys(layers, math.inf)
+        for _, (name, layer) in product(range(4), layers.items()):
+            started = time.perf_counter()
+            with torch.no_grad():
+                layer(x)
+            best[name] = min(best[name], 1000 * (time.perf_counter() - started))
+        rows += [(tokens, name, one, one / best["MHA"]) for name, one in best.items()]
+    table = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds", "ratio"])
+    figure, (axes,) = panels(1, 1, 2.4)
+    for name, one in table.groupby("heads", sort=False):
+        axes.plot("tokens", "ratio", "o-", color=VARIANT_COLORS[name], data=one, label=name)
+    axes.set(xticks=[256, 512, 1024], ylim=(0, None), xlabel="tokens T = S", ylabel="time / plain heads")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure, table
+
+
+def training_speed() -> tuple[Figure, pd.DataFrame]:
+    """Published training steps a second (TPU v3) of composed models, as a share of the plain model's.
+
+    From comments of the first author; the paper's own table could not be read. Returns (figure, data), data
+    with columns model (size and variant) and ratio.
+    """
+    speed = read_table("published/dcmha_training_speed_tpu.csv").query("hardware == 'TPU v3'")
+    plain = speed[speed["variant"] == "baseline"].set_index("model")["steps_per_second"]
+    composed = speed[speed["variant"] != "baseline"].reset_index(drop=True)
+    ratio = composed["steps_per_second"] / composed["model"].map(plain)
+    table = (composed["model"] + ": " + composed["variant"]).to_frame("model").assign(ratio=ratio)
+
+    figure, (axes,) = panels(1, 1, 1.9)
+    bars = axes.barh(table["model"], table["ratio"], color=CYCLE[0], height=0.6, lw=0)
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.axvline(1, color=NEUTRAL, lw=1)
+    axes.set(xlabel="training steps a second, as a share of the plain model's", xlim=(0, 1.05))
+    axes.grid(axis="y", visible=False)
+    axes.invert_yaxis()
+    return figure, table
+
+
+def vision() -> tuple[Figure, pd.DataFrame]:
+    """Test accuracy of small vision transformers on digits: plain, talking and composed heads, all seeds."""
+    table = read_table("measured/composition/digits_vit.csv")
+    figure, (axes,) = panels(1, 1, 1.7)
+    _every_seed(axes, table, "accuracy", "variant")
+    axes.set(xlabel="test accuracy of 597 digits")
+    return figure, table
+
+
+def ablation() -> tuple[Figure, pd.DataFrame]:
+    """Loss and accuracy of retrieval by parts of the composition, of one size, all seeds; not the paper's.
+
+    Returns (figure, data), data as in data/measured/composition/retrieval_variants.csv.
+    """
+    table = read_table("measured/composition/retrieval_variants.csv")
+    return _loss_and_accuracy(table, "variant", 3.2), table
+
+
+def synthetic_tasks() -> tuple[Figure, pd.DataFrame]:
+    """Accuracy on word tasks with three candidates, in our own words, by relation and by form, all seeds.
+
+    Questions about pairs that training did not have. Two-layer models of one size; chance is a third.
+    """
+    table = read_table("measured/composition/word_tasks.csv").query("held_out")
+    table["question"] = table["form"] + ", " + table["polarity"]
+    figure, axes = panels(2, 2, 2.6)
+    for panel, line in zip(axes, ("relation", "question"), strict=True):
+        means = table.groupby(["variant", "seed", line], sort=False)["accuracy"].mean().reset_index()
+        _every_seed(panel, means, "accuracy", line)
+        panel.axvline(1 / 3, color=NEUTRAL, lw=0.8, ls=DASHED)
+        panel.set(xlim=(0, 1), xlabel="accuracy (dashed: chance)", title=f"by {line}")
+    plots.legend(figure, POINTS)
+    return figure, table
+
+
+def head_diversity() -> tuple[Figure, pd.DataFrame]:
+    """How alike the heads of a layer are: mean cosine of their attention maps, before and after composition.
+
+    Of 18 language models of equal size on held-out text. Returns (figure, data), data with columns heads,
+    repeats, seed, layer, map and similarity.
+    """
+    keys = ["heads", "repeats", "seed", "layer", "map"]
+    table = language_table("heads").groupby(keys, sort=False)["similarity"].mean().reset_index()
+    shown = [("DCMHA", "raw"), ("DCMHA", "weights"), ("DCMHA", "composed"), ("MHA", "weights")]
+    figure, axes = panels(3, 3, 2.4, sharey=True)
+    for layer, panel in enumerate(axes):
+        own = table[table["layer"] == layer].groupby(["heads", "map"])["similarity"]
+        for place, (heads, name) in enumerate(shown):
+            here = own.get_group((heads, name))
+            panel.plot(np.full(len(here), place), here, "o", ms=4, alpha=0.6, color=KIND_COLORS[heads])
+        panel.set(title=f"layer {layer}", ylim=(0, 1), xlim=(-0.5, 3.5))
+        panel.set_xticks(range(4), ["raw\nscores", "after\npre", "after\npost", "plain\nheads"])
+        panel.axvline(2.5, color="0.8", lw=0.8)
+    axes[0].set_ylabel("mean cosine of two heads' maps")
+    return figure, table
+
+
+# --- Ours
 
 
 def costs(shape: tuple[int, int, int] | None = None) -> tuple[Figure, pd.DataFrame]:
@@ -197,7 +301,7 @@ def costs(shape: tuple[int, int, int] | None = None) -> tuple[Figure, pd.DataFra
         right.plot(S, [operations(one)[k] for one in S], color=color, label=row["model"])
     for axes, label, top in ((left, "width of a head, $D_h$", 0.5), (right, "keys S", 2)):
         axes.set(xscale="log", yscale="log", xlabel=label, ylim=(0.01, top), yticks=[0.01, 0.03, 0.1, 0.3])
-        axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+        axes.yaxis.set_major_formatter("{x:.0%}")
         axes.minorticks_off()
     left.set(ylabel="parameters added to a layer")
     left.set_xticks([8, 16, 64, 128], [8, 16, 64, 128])
@@ -207,249 +311,15 @@ def costs(shape: tuple[int, int, int] | None = None) -> tuple[Figure, pd.DataFra
     return figure, table
 
 
-def speed() -> tuple[Figure, pd.DataFrame]:
-    """How many times longer than plain heads compositions take on this machine: one attention, forward.
-
-    D = 512, H = 8, one sequence, no causal mask; the best of four runs made in turn. Returns (figure, data)
-    with columns tokens, heads (a name of `VARIANTS`), milliseconds and ratio.
-    """
-    names = ("MHA", "talking heads", "query-wise", "DCMHA")
-    layers, rows = {name: DCMHAttention(512, 8, VARIANTS[name]) for name in names}, []
-    for tokens in (256, 512, 1024):
-        x, best = torch.randn(1, tokens, 512), dict.fromkeys(layers, math.inf)
-        for _ in range(4):
-            for name, layer in layers.items():
-                started = time.perf_counter()
-                with torch.no_grad():
-                    layer(x)
-                best[name] = min(best[name], 1000 * (time.perf_counter() - started))
-        rows += [(tokens, name, one, one / best["MHA"]) for name, one in best.items()]
-    table = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds", "ratio"])
-    figure, (axes,) = panels(1, 1, 2.4)
-    for name in names:
-        one = table[table["heads"] == name]
-        axes.plot("tokens", "ratio", "o-", color=VARIANT_COLORS[name], data=one, label=name)
-    axes.set(xticks=[256, 512, 1024], ylim=(0, None), xlabel="tokens T = S", ylabel="time / plain heads")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure, table
-
-
-def training_speed() -> tuple[Figure, pd.DataFrame]:
-    """Published training steps a second (TPU v3) of composed models, as a share of the plain model's.
-
-    From comments of the first author; the paper's own table could not be read. Returns (figure, data), data
-    with columns model (size and variant) and ratio.
-    """
-    speed = read_table("published/dcmha_training_speed_tpu.csv").query("hardware == 'TPU v3'")
-    plain = speed[speed["variant"] == "baseline"].set_index("model")["steps_per_second"]
-    composed = speed[speed["variant"] != "baseline"].reset_index(drop=True)
-    ratio = composed["steps_per_second"] / composed["model"].map(plain)
-    table = (composed["model"] + ": " + composed["variant"]).to_frame("model").assign(ratio=ratio)
-
-    figure, (axes,) = panels(1, 1, 1.9)
-    bars = axes.barh(table["model"], table["ratio"], color=CYCLE[0], height=0.6, lw=0)
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.axvline(1, color=NEUTRAL, lw=1)
-    axes.set(xlabel="training steps a second, as a share of the plain model's", xlim=(0, 1.05))
-    axes.grid(axis="y", visible=False)
-    axes.invert_yaxis()
-    return figure, table
-
-
-# --- Small models trained here: mix-and-match retrieval, word tasks, digits
-
-
-def _every_seed(
-    axes: Axes, table: pd.DataFrame, value: str, line: str, lines: Sequence[str], shift: float = 0.0
-) -> None:
-    """A dot a seed: `value` to the right, `line` from the top, coloured by variant; means as short bars."""
-    place = table[line].map(list(lines).index) + shift
-    colors = table["variant"].map(VARIANT_COLORS)
-    beside = 0.05 * (table["seed"] - table["seed"].mean())  # equal values do not hide each other
-    axes.scatter(table[value], place + beside, 22, colors, alpha=0.75, linewidth=0, zorder=3)
-    means = table.assign(place=place, color=colors).groupby(["place", "color"])[value].mean()
-    for (y, color), mean in means.items():
-        axes.plot([mean, mean], [y - 0.16, y + 0.16], color=color, linewidth=1.6)
-    axes.set_yticks(range(len(lines)), lines)
-    axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-
-
-def _loss_and_accuracy(table: pd.DataFrame, line: str, height: float, shifts: dict[str, float]) -> Figure:
-    """Loss (logarithmic) and accuracy of retrievers beside each other, every seed a dot."""
-    figure, axes = panels(2, 2, height, sharey=True)
-    for variant, shift in shifts.items():
-        part = table if variant == "all" else table[table["variant"] == variant]
-        for panel, value in zip(axes, ("test_loss", "accuracy"), strict=True):
-            _every_seed(panel, part, value, line, table[line].unique(), shift)
-    axes[0].set(xscale="log", xlabel="loss [nats], log scale")
-    axes[0].axvline(np.log(VALUES), color=NEUTRAL, linewidth=0.8, linestyle=DASHED)
-    axes[1].set(xlim=(0, 1.03), xlabel="accuracy (dashed: chance)")
-    axes[1].axvline(1 / VALUES, color=NEUTRAL, linewidth=0.8, linestyle=DASHED)
-    return figure
-
-
-def ablation() -> tuple[Figure, pd.DataFrame]:
-    """Mix-and-match retrieval: parts of the composition, all of one size, all seeds; ours, not the paper's.
-
-    Returns (figure, data), data as in data/measured/composition/retrieval_variants.csv.
-    """
-    table = read_table("measured/composition/retrieval_variants.csv")
-    return _loss_and_accuracy(table, "variant", 3.2, {"all": 0}), table
-
-
 def setups() -> tuple[Figure, pd.DataFrame]:
-    """Mix-and-match retrieval: MHA and DCMHA in ten set-ups, all seeds; data with a column `setup`."""
+    """Loss and accuracy of MHA and DCMHA in ten set-ups of retrieval, all seeds; data with `setup`."""
     table = read_table("measured/composition/retrieval_setups.csv")
     names = {"rms": "RMSNorm", "layer": "LayerNorm"}
     table["setup"] = table["table"] + ", std " + table["std"].astype(str) + ", " + table["norm"].map(names)
     table["setup"] += table["linear"].map({"torch": "", "xavier": ", Xavier"})
-    figure = _loss_and_accuracy(table, "setup", 3.6, {"MHA": -0.16, "DCMHA": 0.16})
-    point = {"marker": "o", "linewidth": 0}
-    plots.legend(figure, {name: point | {"color": VARIANT_COLORS[name]} for name in ("MHA", "DCMHA")})
+    figure = _loss_and_accuracy(table, "setup", 3.6)
+    plots.legend(figure, POINTS)
     return figure, table
-
-
-def retriever(name: str = "DCMHA") -> Retriever:
-    """The shipped retriever of seed 0: "MHA" or "DCMHA"."""
-    weights, _ = training.load(data_path(f"weights/composition/retrieval-{name.lower()}-0.safetensors"))
-    data_path(f"weights/composition/retrieval-{name.lower()}-0.json")
-    model = Retriever(VARIANTS[name])
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-def at_answers(
-    model: Retriever, asked: Questions, where: Literal["pre", "post"]
-) -> tuple[Float[Tensor, "B H H"], Float[Tensor, "B H"], Float[Tensor, "B H"]]:
-    """The composition at the records with the answers: C, and scores or weights before and after it."""
-    with evaluating(model), record(model, f"attention.{where}") as seen:
-        model(asked)
-    (call,) = seen[f"attention.{where}"]
-    each, keys = torch.arange(len(asked.place)), torch.arange(asked.records.shape[1])
-    C = call.inputs["terms"].matrix(torch.zeros_like(keys), keys, HEADS)  # (B or 1, S, H, H)
-    C = C.expand(len(each), *C.shape[1:])[each, asked.place]
-    given, received = (A[each, :, 0, asked.place] for A in (call.inputs["A"], call.output))  # (B, H)
-    return C, given, received
-
-
-def explained(values: Float[Tensor, "B H H"], group: Int[Tensor, " B"]) -> float:
-    """Share of the variance of matrices, all entries together, that lies between groups (numbers from 0)."""
-    off = (values - values.mean(0)).flatten(1)  # (B, H H)
-    member = torch.nn.functional.one_hot(group).to(off)  # (B, groups)
-    between = (member.T @ off).square().sum(1) / member.sum(0).clamp(min=1)  # (groups,)
-    return (between.sum() / off.square().sum()).item()
-
-
-def reads(model: Retriever) -> Float[np.ndarray, "H attributes"]:
-    """How strongly each head's OV circuit reads each attribute: norm of what it makes of the 8 values."""
-    with torch.no_grad():
-        values = model.records.weight.unflatten(0, (ATTRIBUTES, VALUES))  # (attributes, values, D)
-        values = (values - values.mean(1, keepdim=True)) * model.attention_norm.weight
-        w_v = model.attention.wqkv.weight[2 * TOKEN_WIDTH :].unflatten(0, (HEADS, -1))  # (H, D_h, D)
-        w_o = model.attention.wo.weight.unflatten(1, (HEADS, -1))  # (D, H, D_h)
-        passed = torch.einsum("avd,hkd,ehk->have", values, w_v, w_o)  # (H, attributes, values, D)
-    return passed.flatten(2).norm(dim=2).numpy()
-
-
-def motivation(model: Retriever | None = None) -> tuple[Figure, dict[str, pd.DataFrame]]:
-    """The learned composition of weights, for each of the 16 kinds of question (a, b): look by a, read b.
-
-    Mean of C(i, j) over the questions of a kind, i the question and j the record with the answer. Below: how
-    strongly each head's OV circuit reads each attribute. model: by default the shipped one (seed 0).
-    Returns (figure, data), data with "C" (a, b, from, to, mean) and "reads" (head, attribute, norm).
-    """
-    model, asked = model or retriever(), questions(4096, seed=1)
-    C = at_answers(model, asked, "post")[0].numpy()
-    kinds = np.stack(
-        [
-            [
-                C[(asked.attribute == a).numpy() & (asked.wanted == b).numpy()].mean(0)
-                for b in range(ATTRIBUTES)
-            ]
-            for a in range(ATTRIBUTES)
-        ]
-    )  # (a, b, H, H)
-    passed = reads(model)
-
-    figure, axes = panels(20, 4, 1.35)
-    heads = [str(h) for h in range(HEADS)]
-    for (a, b), panel in zip(np.ndindex(4, 4), axes, strict=False):
-        shown = plots.matrix(
-            panel, kinds[a, b], np.abs(kinds).max(), diverging=True, rows=heads, columns=heads
-        )
-        panel.set_title(f"look by {a}, read {b}", fontsize=8)
-    for b, panel in enumerate(axes[16:]):
-        panel.bar(heads, passed[:, b], color=NEUTRAL, width=0.6)
-        panel.set(ylim=(0, 1.1 * passed.max()), xlabel="head")
-        panel.set_title(f"OV reads attribute {b}", fontsize=8)
-    axes[0].set(xlabel="to head", ylabel="from head")
-    figure.colorbar(shown, ax=axes[:16], label="C, mean", shrink=0.6)
-    index = pd.MultiIndex.from_product([range(4)] * 4, names=["a", "b", "from", "to"])
-    norms = (
-        pd.DataFrame(passed)
-        .rename_axis("head")
-        .melt(ignore_index=False, var_name="attribute", value_name="norm")
-    )
-    return figure, {
-        "C": pd.Series(kinds.ravel(), index, name="mean").reset_index(),
-        "reads": norms.reset_index(),
-    }
-
-
-def synthetic_tasks() -> tuple[Figure, pd.DataFrame]:
-    """Word tasks with three candidates, in our own words: accuracy by relation and by form, all seeds.
-
-    Questions about pairs that training did not have. Two-layer models of one size; chance is a third.
-    """
-    table = read_table("measured/composition/word_tasks.csv").query("held_out")
-    table["question"] = table["form"] + ", " + table["polarity"]
-    figure, axes = panels(2, 2, 2.6)
-    for panel, line in zip(axes, ("relation", "question"), strict=True):
-        means = table.groupby(["variant", "seed", line], sort=False)["accuracy"].mean().reset_index()
-        for variant, shift in (("MHA", -0.16), ("DCMHA", 0.16)):
-            part = means[means["variant"] == variant]
-            _every_seed(panel, part, "accuracy", line, means[line].unique(), shift)
-        panel.axvline(1 / 3, color=NEUTRAL, linewidth=0.8, linestyle=DASHED)
-        panel.set(xlim=(0, 1), xlabel="accuracy (dashed: chance)", title=f"by {line}")
-    point = {"marker": "o", "linewidth": 0}
-    plots.legend(figure, {name: point | {"color": VARIANT_COLORS[name]} for name in ("MHA", "DCMHA")})
-    return figure, table
-
-
-def vision() -> tuple[Figure, pd.DataFrame]:
-    """A small vision transformer on digits: test accuracy of plain, talking and composed heads, all seeds."""
-    table = read_table("measured/composition/digits_vit.csv")
-    figure, (axes,) = panels(1, 1, 1.7)
-    _every_seed(axes, table, "accuracy", "variant", table["variant"].unique())
-    axes.set(xlabel="test accuracy of 597 digits")
-    return figure, table
-
-
-# --- Ours: what the heads of trained models do (notebook 42)
-
-KINDS = {"mha": "MHA", "dcmha": "DCMHA", "slow": "DCMHA, lower rate"}  # in names of runs -> in figures
-KIND_COLORS = {name: VARIANT_COLORS[name] for name in ("MHA", "DCMHA")} | {
-    "DCMHA, lower rate": PALETTE["green"]
-}
-REPEATS = {"none": "no repeats", "random": "random repeats", "text": "text repeats"}
-
-
-def language_table(name: str) -> pd.DataFrame:
-    """A table measured on the language models, with `heads`, `repeats` and `seed` of each run."""
-    table = read_table(f"measured/composition/language_{name}.csv")
-    parts = table["run"].str.extract(r"language-(\w+)-(\w+)-(\d+)")
-    parts = {"heads": parts[0].map(KINDS), "repeats": parts[1].map(REPEATS), "seed": parts[2].astype(int)}
-    return table.assign(**parts)
-
-
-def language_runs() -> pd.DataFrame:
-    """The 27 trainings: losses and head scores every 100 steps, with `heads`, `repeats` and `seed`."""
-    tables = []
-    for (kind, heads), (repeat, repeats), seed in product(KINDS.items(), REPEATS.items(), range(3)):
-        one = read_table(f"measured/composition/language/language-{kind}-{repeat}-{seed}.csv")
-        tables.append(one.assign(heads=heads, repeats=repeats, seed=seed))
-    return pd.concat(tables, ignore_index=True)
 
 
 def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, pd.DataFrame]:
@@ -460,7 +330,7 @@ def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, 
     """
     figure = plt.figure(figsize=(WIDTH["page"], 5.2), layout="constrained")
     *above, below = figure.subfigures(3, 1, height_ratios=(1, 1, 1.5))
-    bars, tables = below.subplots(1, 7, width_ratios=(1, 1, 1, 0.25, 1, 1, 1)), []
+    bars, tables = below.subplots(1, 7, width_ratios=(1, 1, 1, 0.25, 1, 1, 1)), {}
     bars[3].set_axis_off()
     given = {"scores (pre)": pre, "weights (post)": post}
     for part, places, (name, call) in zip(above, (bars[:3], bars[4:]), given.items(), strict=True):
@@ -469,7 +339,7 @@ def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, 
         branches["base"] = branches["base"] - np.eye(len(A))
         terms = {"C − I": sum(branches.values())} | {k: C for k, C in branches.items() if C.any()}
         limit = max(np.abs(each).max() for each in terms.values())
-        panels = part.subplots(1, 5)
+        panels = part.subplots(1, max(5, len(terms)))
         for axes, (title, term) in zip(panels, terms.items(), strict=False):
             shown = plots.matrix(axes, term, limit, diverging=True)
             axes.set_box_aspect(1)
@@ -487,49 +357,13 @@ def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, 
             axes.set_title(f"{name.split()[0]} {title}", fontsize=8)
             axes.grid(axis="y", visible=False)
         plots.flows(places[1], passed)
-        n, m = np.indices(passed.shape).reshape(2, -1)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "where": name,
-                    "giver": n,
-                    "receiver": m,
-                    "entry": terms["C − I"].ravel(),
-                    "given": passed.ravel(),
-                }
-            )
-        )
+        tables[name] = _long("giver receiver", {"entry": terms["C − I"], "given": passed})
     bars[0].set_ylabel("head")
-    return figure, pd.concat(tables, ignore_index=True)
-
-
-def head_diversity() -> tuple[Figure, pd.DataFrame]:
-    """How alike the heads of a layer are: mean cosine of their attention maps, before and after composition.
-
-    Of 18 language models of equal size on held-out text. Returns (figure, data), data with columns heads,
-    repeats, seed, layer, map and similarity.
-    """
-    table = language_table("heads")
-    keys = ["heads", "repeats", "seed", "layer", "map"]
-    table = table.groupby(keys, sort=False)["similarity"].mean().reset_index()
-    names = {"raw": "raw scores", "weights": "after pre", "composed": "after post"}
-    figure, axes = panels(3, 3, 2.4, sharey=True)
-    for layer, panel in enumerate(axes):
-        own = table[table["layer"] == layer]
-        for place, name in enumerate(names):
-            here = own[(own["heads"] == "DCMHA") & (own["map"] == name)]["similarity"]
-            panel.plot(np.full(len(here), place), here, "o", ms=4, alpha=0.6, color=KIND_COLORS["DCMHA"])
-        plain = own.query("heads == 'MHA' and map == 'weights'")["similarity"]
-        panel.plot(np.full(len(plain), 3), plain, "o", ms=4, alpha=0.6, color=KIND_COLORS["MHA"])
-        panel.set(title=f"layer {layer}", ylim=(0, 1), xlim=(-0.5, 3.5))
-        panel.set_xticks(range(4), ["raw\nscores", "after\npre", "after\npost", "plain\nheads"])
-        panel.axvline(2.5, color="0.8", lw=0.8)
-    axes[0].set_ylabel("mean cosine of two heads' maps")
-    return figure, table
+    return figure, pd.concat(tables, names=["where"]).reset_index("where").reset_index(drop=True)
 
 
 def head_patterns() -> tuple[Figure, pd.DataFrame]:
-    """The head with most attention to the token before, and to what followed the first time, in 18 models.
+    """Attention of the best head to the token before, and to what followed the first time, in 18 models.
 
     Maps of raw scores, after pre-compose, after post-compose. Returns (figure, data), data with columns
     heads, repeats, seed, map, previous and induction (the highest of 24 heads).
@@ -537,42 +371,26 @@ def head_patterns() -> tuple[Figure, pd.DataFrame]:
     keys = ["heads", "repeats", "seed", "map"]
     table = language_table("heads").groupby(keys, sort=False)[["previous", "induction"]].max().reset_index()
     table = table[(table["heads"] == "DCMHA") | (table["map"] == "weights")].reset_index(drop=True)
-    markers = {
-        "raw": ("v", "raw scores"),
-        "weights": ("o", "after pre: the weights"),
-        "composed": ("D", "after post"),
+    looks = {  # map -> its name, its points
+        "raw": ("raw scores", {"marker": "v", "ls": "", "mfc": "white"}),
+        "weights": ("after pre: the weights", {"marker": "o", "ls": ""}),
+        "composed": ("after post", {"marker": "D", "ls": ""}),
     }
     figure, axes = panels(2, 2, 2.9, sharey=True)
-    groups = [(heads, repeats) for heads in ("MHA", "DCMHA") for repeats in REPEATS.values()]
+    groups = list(product(("MHA", "DCMHA"), REPEATS.values()))
     for panel, score in zip(axes, ("previous", "induction"), strict=True):
-        for place, (heads, repeats) in enumerate(groups):
-            for name, (marker, _) in markers.items():
-                own = table[(table[["heads", "repeats", "map"]] == [heads, repeats, name]).all(axis=1)]
-                where = place + (own["seed"] - 1) * 0.22
-                panel.plot(
-                    where,
-                    own[score],
-                    marker,
-                    ms=4.5,
-                    color=KIND_COLORS[heads],
-                    mfc="white" if name == "raw" else None,
-                    alpha=0.8,
-                )
+        for (place, (heads, repeats)), name in product(enumerate(groups), looks):
+            own = table[(table[["heads", "repeats", "map"]] == [heads, repeats, name]).all(axis=1)]
+            where = place + (own["seed"] - 1) * 0.22
+            panel.plot(where, own[score], ms=4.5, alpha=0.8, color=KIND_COLORS[heads], **looks[name][1])
         panel.axvline(2.5, color="0.8", lw=0.8)
         panel.set_xticks(range(6), [repeats.replace(" ", "\n") for _, repeats in groups])
         panel.set(ylim=(0, 1))
     axes[0].set(ylabel="attention of the best head", title="to the token before (text)")
     axes[1].set_title("induction (random tokens, twice)")
-    look = {
-        name: {
-            "marker": marker,
-            "ls": "",
-            "color": KIND_COLORS["DCMHA"],
-            "mfc": "white" if key == "raw" else None,
-        }
-        for key, (marker, name) in markers.items()
-    }
-    plots.legend(figure, {"plain heads": {"marker": "o", "ls": "", "color": KIND_COLORS["MHA"]}} | look)
+    entries = {name: look | {"color": KIND_COLORS["DCMHA"]} for name, look in looks.values()}
+    plain = looks["weights"][1] | {"color": KIND_COLORS["MHA"]}
+    plots.legend(figure, {"plain heads": plain} | entries)
     return figure, table
 
 
@@ -581,8 +399,7 @@ def language_training() -> tuple[Figure, pd.DataFrame]:
 
     Returns (figure, data), data with columns heads, repeats, seed, step, held_out and random_again.
     """
-    keys = ["heads", "repeats", "seed", "step", "held_out", "random_again"]
-    table = language_runs()[keys]
+    table = language_runs()[["heads", "repeats", "seed", "step", "held_out", "random_again"]]
     figure, axes = panels(6, 3, 2.1, sharex=True)
     for k, (metric, repeats) in enumerate(product(("held_out", "random_again"), REPEATS.values())):
         for (heads, _), run in table[table["repeats"] == repeats].groupby(["heads", "seed"], sort=False):
@@ -623,7 +440,7 @@ def what_is_lost() -> pd.DataFrame:
     return lost
 
 
-def composition_score_maps(weights: HeadWeights) -> tuple[Figure, pd.DataFrame]:
+def composition_score_maps(weights: inspection.HeadWeights) -> tuple[Figure, pd.DataFrame]:
     """Q-, K- and V-composition scores of all pairs of heads, as multiples of what random heads have.
 
     Returns (figure, data), data with columns kind, head 1 (writes), head 2 (reads) and over random, largest
@@ -633,8 +450,8 @@ def composition_score_maps(weights: HeadWeights) -> tuple[Figure, pd.DataFrame]:
     names, tables = np.array([f"{n}.{h}" for n, h in np.ndindex(layers, heads)]), []
     figure, axes = panels(3, 3, 2.7)
     for panel, kind in zip(axes, "qkv", strict=True):
-        scores = composition_scores(weights, kind)[:-1, :, 1:] / random_baseline(width)
-        scores = scores.flatten(2).flatten(0, 1).numpy()  # of the layers 0 to L - 2 with 1 to L - 1
+        scores = inspection.composition_scores(weights, kind)[:-1, :, 1:]  # layers 0 to L - 2 with 1 to L - 1
+        scores = scores.flatten(2).flatten(0, 1).numpy() / inspection.random_baseline(width)
         figure.colorbar(plots.matrix(panel, scores), ax=panel, location="bottom", label="times random")
         panel.set(title=f"{kind.upper()}-composition", xlabel="head 2 reads", box_aspect=1)
         step = heads * max(1, layers // 6)
@@ -662,10 +479,8 @@ def score_predictions() -> tuple[Figure, pd.DataFrame]:
             own = table[(table[["text", "repeats", "seed"]] == [text, repeats, seed]).all(axis=1)]
             plots.intervals(panel, own, "rho", "score", colors[k // 3], (k - 4) * 0.085, order=order)
         panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction", title=title)
-    marks = {
-        name: {"color": color, "marker": "o"} for name, color in zip(REPEATS.values(), colors, strict=True)
-    }
-    plots.legend(figure, marks)
+    marks = ({"color": color, "marker": "o"} for color in colors)
+    plots.legend(figure, dict(zip(REPEATS.values(), marks, strict=True)))
     return figure, table
 
 
@@ -676,31 +491,23 @@ def largest_interactions() -> pd.DataFrame:
     K-composition, and whether the pair first by K-composition leads from one of the two best
     previous-token heads to one of the two best induction heads.
     """
-    pairs, rows = language_table("interactions"), []
+    pairs, rows = language_table("interactions"), {}
     patterns = language_table("heads").query("heads == 'MHA' and map == 'weights'")
     for run, own in pairs.groupby("run"):
-        own, scores = (
-            own.sort_values("k-composition", ascending=False, ignore_index=True),
-            patterns[patterns["run"] == run],
-        )
-        best = {
-            name: scores.nlargest(2, name)[["layer", "head"]].to_numpy().tolist()
-            for name in ("previous", "induction")
-        }
+        own = own.sort_values("k-composition", ascending=False, ignore_index=True)
+        heads = patterns[patterns["run"] == run].set_index(["layer", "head"])
         sizes = own["interaction_random"].abs()
-        most, first = own.loc[sizes.idxmax()], own.loc[0]
-        rows.append(
-            {
-                "run": run,
-                "pair": f"{most['layer_1']}.{most['head_1']} to {most['layer_2']}.{most['head_2']}",
-                "interaction": most["interaction_random"],
-                "over median": sizes.max() / sizes.median(),
-                "rank of largest by K": sizes.idxmax() + 1,
-                "previous to induction": [first["layer_1"], first["head_1"]] in best["previous"]
-                and [first["layer_2"], first["head_2"]] in best["induction"],
-            }
-        )
-    return pd.DataFrame(rows)
+        links = list(own[["layer_1", "head_1", "layer_2", "head_2"]].itertuples(index=False, name=None))
+        most, first = links[sizes.idxmax()], links[0]
+        rows[run] = {
+            "pair": "{}.{} to {}.{}".format(*most),
+            "interaction": own["interaction_random"][sizes.idxmax()],
+            "over median": sizes.max() / sizes.median(),
+            "rank of largest by K": sizes.idxmax() + 1,
+            "previous to induction": first[:2] in heads["previous"].nlargest(2).index
+            and first[2:] in heads["induction"].nlargest(2).index,
+        }
+    return pd.DataFrame.from_dict(rows, "index").rename_axis("run").reset_index()
 
 
 def heads_of(name: str, text: str) -> tuple[Figure, pd.DataFrame, pd.DataFrame]:
@@ -728,16 +535,16 @@ def heads_of(name: str, text: str) -> tuple[Figure, pd.DataFrame, pd.DataFrame]:
     with evaluating(model):
         attention = model(ids, output_attentions=True).attentions  # L of (B, H, T, T)
     rows = []
-    for layer, A in enumerate(attention):
-        others = (head_similarity(A).sum(1) - 1) / max(1, A.shape[1] - 1)
-        scores = {k: v.numpy() for k, v in pattern_scores(A, ids).items()} | {"like others": others.numpy()}
-        rows.append(pd.DataFrame(scores).assign(layer=layer).rename_axis("head").reset_index())
-    figure, largest = composition_score_maps(head_weights(model))
-    return figure, largest, pd.concat(rows).set_index(["layer", "head"])
+    for A in attention:
+        others = (inspection.head_similarity(A).sum(1) - 1) / max(1, A.shape[1] - 1)
+        scores = inspection.pattern_scores(A, ids) | {"like others": others}
+        rows.append(pd.DataFrame({name: values.numpy() for name, values in scores.items()}))
+    figure, largest = composition_score_maps(inspection.head_weights(model))
+    return figure, largest, pd.concat(dict(enumerate(rows)), names=["layer", "head"])
 
 
 def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
-    """A trained reaction model: attention from product to reactant atoms, and how often each head is right.
+    """Attention of a trained reaction model from product to reactant atoms, and how often each head is right.
 
     Left: heads 5 and 2 of layer 7, one reaction, each row over its largest weight; right: share of atoms, of
     48 reactions, at which a head's largest attention hits. Returns (figure, data): data["map"] (weights of
@@ -749,15 +556,130 @@ def atom_mapping() -> tuple[Figure, dict[str, pd.DataFrame]]:
     figure, axes = panels(3, 3, 2.8)
     for panel, head in zip(axes, (5, 2), strict=False):
         weights = found[found["head"] == head].pivot(index="query", columns="key", values="weight")
-        shown = plots.matrix(panel, weights.div(weights.max(axis=1), axis=0).to_numpy(), 1)
+        shown = plots.matrix(panel, weights.div(weights.max(axis=1), axis=0), 1)
         panel.set(title=f"layer 7, head {head}", xlabel="atom of the reactants")
         for axis, count in zip((panel.yaxis, panel.xaxis), weights.shape, strict=True):
             axis.set_ticks(range(0, count, 3), range(0, count, 3))
     axes[0].set_ylabel("atom of the product")
     figure.colorbar(shown, ax=axes[:2], label="attention / largest of the row", location="bottom", shrink=0.6)
     levels = accuracy.pivot(index="layer", columns="head", values="accuracy")
-    percent = 100 * levels.to_numpy()
-    shown = plots.matrix(axes[2], percent, 100, digits=0, rows=levels.index, columns=levels.columns)
+    shown = plots.matrix(axes[2], 100 * levels, 100, digits=0, rows=levels.index, columns=levels.columns)
     axes[2].set(title="atoms mapped rightly [%]", xlabel="head", ylabel="layer")
     figure.colorbar(shown, ax=axes[2], location="bottom", shrink=0.8)
     return figure, {"map": found, "accuracy": accuracy}
+
+
+# --- what they share
+
+
+def example() -> tuple[DCMHAttention, Float[Tensor, "1 T D"]]:
+    """An untrained causal layer of 4 heads and width 32, and six tokens for it.
+
+    Its composition weights are drawn larger than at the start of a training, so that all branches show.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layer = DCMHAttention(32, 4, causal=True)
+        nn.init.normal_(layer.wqkv.weight, std=0.25)
+        for side in (layer.pre.query, layer.pre.key, layer.post.query, layer.post.key):
+            nn.init.normal_(side.W_2, std=0.05)
+            nn.init.normal_(side.W_g, std=0.12)
+        return layer.eval(), torch.randn(1, 6, 32)
+
+
+def retriever(name: str = "DCMHA") -> Retriever:
+    """The shipped retriever of seed 0: "MHA" or "DCMHA"."""
+    weights, _ = training.load(data_path(f"weights/composition/retrieval-{name.lower()}-0.safetensors"))
+    data_path(f"weights/composition/retrieval-{name.lower()}-0.json")
+    model = Retriever(VARIANTS[name])
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def at_answers(
+    model: Retriever, asked: Questions, where: Literal["pre", "post"]
+) -> tuple[Float[Tensor, "B H H"], Float[Tensor, "B H"], Float[Tensor, "B H"]]:
+    """The composition at the records with the answers: C, and scores or weights before and after it.
+
+    model: with DCMHA, whose C depends on the tokens.
+    """
+    with evaluating(model), record(model, f"attention.{where}") as seen:
+        model(asked)
+    (call,) = seen[f"attention.{where}"]
+    each, keys = torch.arange(len(asked.place)), torch.arange(asked.records.shape[1])
+    C = call.inputs["terms"].matrix(0 * keys, keys)[each, asked.place]  # (B, S, H, H) -> (B, H, H)
+    given, received = (A[each, :, 0, asked.place] for A in (call.inputs["A"], call.output))  # (B, H)
+    return C, given, received
+
+
+def explained(values: Float[Tensor, "B H H"], group: Int[Tensor, " B"]) -> float:
+    """Share of the variance of matrices, all entries together, that lies between groups (numbers from 0)."""
+    off = (values - values.mean(0)).flatten(1)  # (B, H H)
+    member = torch.nn.functional.one_hot(group).to(off)  # (B, groups)
+    between = (member.T @ off).square().sum(1) / member.sum(0).clamp(min=1)  # (groups,)
+    return (between.sum() / off.square().sum()).item()
+
+
+def reads(model: Retriever) -> Float[np.ndarray, "H attributes"]:
+    """How strongly each head's OV circuit reads each attribute: norm of what it makes of the 8 values."""
+    with torch.no_grad():
+        values = model.records.weight.unflatten(0, (ATTRIBUTES, VALUES))  # (attributes, values, D)
+        values = (values - values.mean(1, keepdim=True)) * model.attention_norm.weight
+        w_v = model.attention.wqkv.weight.chunk(3)[2].unflatten(0, (HEADS, -1))  # (H, D_h, D)
+        w_o = model.attention.wo.weight.unflatten(1, (HEADS, -1))  # (D, H, D_h)
+        passed = torch.einsum("avd,hkd,ehk->have", values, w_v, w_o)  # (H, attributes, values, D)
+    return passed.flatten(2).norm(dim=2).numpy()
+
+
+def _every_seed(axes: Axes, table: pd.DataFrame, value: str, line: str) -> None:
+    """A dot a seed: `value` to the right, `line` from the top, coloured by variant; means as short bars.
+
+    Where a line is not a variant, it has MHA above DCMHA.
+    """
+    lines, colors = list(table[line].unique()), table["variant"].map(VARIANT_COLORS)
+    shift = 0 if line == "variant" else table["variant"].map({"MHA": -0.16, "DCMHA": 0.16})
+    table = table.assign(shift=shift, place=table[line].map(lines.index) + shift, color=colors)
+    for _, part in table.groupby("shift"):
+        beside = 0.05 * (part["seed"] - part["seed"].mean())  # equal values do not hide each other
+        axes.scatter(part[value], part["place"] + beside, 22, part["color"], alpha=0.75, lw=0, zorder=3)
+        for (y, color), mean in part.groupby(["place", "color"])[value].mean().items():
+            axes.plot([mean, mean], [y - 0.16, y + 0.16], color=color, lw=1.6)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+
+
+def _loss_and_accuracy(table: pd.DataFrame, line: str, height: float) -> Figure:
+    """Loss (logarithmic) and accuracy of retrievers beside each other, every seed a dot."""
+    figure, axes = panels(2, 2, height, sharey=True)
+    axes[0].set(xscale="log", xlabel="loss [nats], log scale")
+    chance = {"test_loss": np.log(VALUES), "accuracy": 1 / VALUES}
+    for panel, (value, reference) in zip(axes, chance.items(), strict=True):
+        _every_seed(panel, table, value, line)
+        panel.axvline(reference, color=NEUTRAL, lw=0.8, ls=DASHED)
+    axes[1].set(xlim=(0, 1.03), xlabel="accuracy (dashed: chance)")
+    return figure
+
+
+def language_table(name: str) -> pd.DataFrame:
+    """A table measured on the language models, with `heads`, `repeats` and `seed` of each run."""
+    table = read_table(f"measured/composition/language_{name}.csv")
+    parts = table["run"].str.extract(r"language-(\w+)-(\w+)-(\d+)")
+    parts = {"heads": parts[0].map(KINDS), "repeats": parts[1].map(REPEATS), "seed": parts[2].astype(int)}
+    return table.assign(**parts)
+
+
+def language_runs() -> pd.DataFrame:
+    """The 27 trainings: losses and head scores every 100 steps, with `heads`, `repeats` and `seed`."""
+    tables = []
+    for (kind, heads), (repeat, repeats), seed in product(KINDS.items(), REPEATS.items(), range(3)):
+        one = read_table(f"measured/composition/language/language-{kind}-{repeat}-{seed}.csv")
+        tables.append(one.assign(heads=heads, repeats=repeats, seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _long(names: str, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Arrays of one shape as columns, behind a column for each of their axes, which `names` has names for."""
+    places = np.indices(next(iter(arrays.values())).shape)
+    columns = dict(zip(names.split(), places, strict=True)) | arrays
+    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
