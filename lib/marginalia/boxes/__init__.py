@@ -17,5 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "uniform": ["random_layout", "uniform_boxes"],
         "evaluation": ["evaluate", "evaluate_images", "quantile_images", "rank_images"],
         "defects": ["generate_defects"],
+        "blood_cells": ["Cells", "cells"],
     },
 )
