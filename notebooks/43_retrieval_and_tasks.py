@@ -329,7 +329,7 @@ display(scores.agg(["mean", "min", "max"]).round(3), figure)
 #
 # ## 8. Evidence with seeds, of others
 #
-# The paper's claims are about language models of hundreds of millions of parameters and more, out of reach here. The best public evidence with several seeds that we know of is a nanoGPT speed-run (Lisennlp/modded-nanogpt, record of 2026-05-24; the account also holds the vision code of the paper's authors). Post-only composition in *one* layer, ten runs with and ten without it: validation loss 3.2783 ± 0.0013 against 3.2823 ± 0.0009. If ± is the standard deviation of the ten runs, which we take it to be, how large is the difference?
+# The paper's claims are about language models of hundreds of millions of parameters and more, out of reach here. The best public evidence with several seeds that we know of is a nanoGPT speed-run (Lisennlp/modded-nanogpt, record of 2026-05-24; the account also holds the vision code of the paper's authors). Post-only composition in *one* layer, ten runs with and ten without it: loss 3.2783 ± 0.0013 against 3.2823 ± 0.0009. If ± is the standard deviation of the ten runs, which we take it to be, how large is the difference?
 
 # %%
 with_, without = (3.2783, 0.0013), (3.2823, 0.0009)  # mean, standard deviation

@@ -31,7 +31,7 @@ from marginalia.record import evaluating, record
 from marginalia.statistics import rank_correlation
 from train_language import RUNS, Run, probes, tokens
 
-TEXTS, ROWS = ("held_out", "random"), 12  # sequences of each that are looked at: one chunk of scores
+TEXTS, ROWS = ("held_out", "random"), 12  # sequences of each that are looked at
 HALF = LENGTH // 2
 
 

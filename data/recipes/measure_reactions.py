@@ -6,13 +6,15 @@ minutes on one core. It needs the wheel of `marginalia.heads.reactions`, which `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from marginalia import store, training
 from marginalia.heads import inspection
 from marginalia.heads.inspection import ablate, ablation_effects, head_similarity, head_weights
 from marginalia.heads.reactions import (
@@ -27,7 +29,6 @@ from marginalia.heads.reactions import (
     tokenise,
 )
 from marginalia.statistics import bootstrap, ratio_of_sums
-from tables import write
 
 KNOWN = (7, HEAD)  # layer and head, from 0; the layer is one of ten that do as well
 SHOWN = 15  # the reaction whose attention is written out
@@ -182,6 +183,14 @@ def needed(seen: dict[str, np.ndarray]) -> Iterator[dict]:
             means = [flat[rng.integers(len(flat), size=count)].mean(0) for _ in range(DRAWS)]
             first = np.argmax(means, axis=1) % scores.shape[-1] == HEAD
             yield {"tool": tool, "reactions": count, "head_5_first": first.mean()}
+
+
+def write(name: str, way: Callable, rows: Iterable[Mapping], more: str = "") -> None:
+    """data/measured/composition/NAME.csv: above the rows, the docstring of what made them, and `more`."""
+    about = f"{inspect.getdoc(way)}\n{more}Written by: python data/recipes/measure_reactions.py"
+    path = store.root() / "measured" / "composition" / f"{name}.csv"
+    training.write_table(path, about, list(rows), "%.4g")
+    print(name, flush=True)
 
 
 def main() -> None:

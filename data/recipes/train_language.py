@@ -3,7 +3,7 @@
 `python data/recipes/train_language.py` trains what is missing, 3 layers of 8 heads, width 128, for 2,600
 steps: about 10 CPU minutes a run of plain heads and 20 of DCMHA, or a few on a GPU that several share. It
 writes data/measured/composition/language/NAME.csv, and weights: to data/weights/composition those that are
-part of the collection, to build/language the others.
+part of the collection, to build/language the others. `--rates` writes language_rates.csv instead.
 
 The text is Python's own standard library, which every machine has; it changes with the version, so that its
 hash is checked. Byte pairs are learned on it with the tokenizers library.
@@ -11,7 +11,6 @@ hash is checked. Byte pairs are learned on it with the tokenizers library.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import random
@@ -20,7 +19,6 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -30,7 +28,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 
-from jobs import Job, end_with_parent, run_jobs
+from jobs import Job, chosen, command_line, run_jobs
 from marginalia import store, training
 from marginalia.heads import TinyTransformer, TransformerConfig
 from marginalia.heads.language import FOLDER, LENGTH, repeated, token_losses, windows
@@ -159,6 +157,9 @@ def optimizers(
     return [muon, torch.optim.AdamW(parts, options.lr, (0.9, 0.95), weight_decay=options.weight_decay)]
 
 
+RATE = partial(training.cosine_rate, end=0.05)
+
+
 def build(run: Run) -> TinyTransformer:
     """Scores start flat, residual branches small, logits near zero."""
     torch.manual_seed(run.seed)
@@ -232,7 +233,7 @@ settings: {json.dumps(about | {"options": asdict(replace(OPTIONS, seed=run.seed)
         header,
         BUILD / f"{run.name}.pt",
         partial(optimizers, composition_rate=RATES.get(run.heads, 0.0)),
-        lambda index, options: training.cosine_rate(index, options, end=0.05),
+        RATE,
     )
     training.save(model, run.weights, {"what": "language model of Python code"} | about | {"last": rows[-1]})
 
@@ -251,7 +252,7 @@ def compare_rates() -> None:
             batches(run, text, device),
             options,
             optimizers=partial(optimizers, composition_rate=rate),
-            rate=lambda index, options: training.cosine_rate(index, options, end=0.05),
+            rate=RATE,
         )
         with evaluating(model):
             loss = token_losses(model, held_out).mean().item()
@@ -265,41 +266,20 @@ def compare_rates() -> None:
     training.write_table(path, about, rows, float_format=None)
 
 
-def main() -> None:
-    """All runs whose weights are missing, a few at a time."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=["*"], help="patterns of names (all)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (2)")
-    parser.add_argument("--rates", action="store_true", help="compare rates of the compositions instead")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    chosen = [run for run in RUNS if any(fnmatchcase(run.name, name) for name in options.names)]
-    if not chosen:
-        parser.error(
-            f"no run {options.names[0]!r}; {store.near(options.names[0], [run.name for run in RUNS])}"
-        )
-    if options.rates:
-        return compare_rates()
-    if options.one:
-        end_with_parent()
-        return train(chosen[0])
+def main(names: list[str], jobs: int) -> list[str]:
+    """Make the runs whose weights are missing; returns the names of those that failed."""
     tokens()  # once, before the runs ask for it
-    command = (sys.executable, __file__, "--one")
-    jobs = [
+    command, known = (sys.executable, __file__, "--job"), {run.name: run for run in RUNS}
+    waiting = [
         Job(run.name, (*command, run.name), BUILD / f"{run.name}.log", 10 if run.heads == "mha" else 20)
-        for run in chosen
+        for run in chosen(known, names)
         if not run.weights.is_file()
     ]
-    failed = run_jobs(
-        jobs, options.jobs, lambda job: training.load(weights_of(job.name))[1]["last"]["held_out"]
-    )
-    return sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
-
-
-def weights_of(name: str) -> Path:
-    """Where a run's weights are."""
-    return next(run.weights for run in RUNS if run.name == name)
+    return run_jobs(waiting, jobs, lambda job: training.load(known[job.name].weights)[1]["last"]["held_out"])
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--rates"]:
+        compare_rates()
+    else:
+        command_line(lambda name: train(next(run for run in RUNS if run.name == name)), main)

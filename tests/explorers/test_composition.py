@@ -12,10 +12,11 @@ import torch
 import traitlets
 from matplotlib.text import Text
 
-from marginalia import heads
+from marginalia import heads, store
 from marginalia.explorers import CompositionExplorer
 from marginalia.explorers.composition import BRANCHES, BUDGET, CHOICE
 from marginalia.heads import VARIANTS, Composition, TinyTransformer, TransformerConfig
+from marginalia.heads.language import BOS, load_language, load_tokenizer
 from marginalia.record import record
 
 LABELS = ["def", " area", "(", "r", ")", ":", "\n", " return", " $r", " $r"]
@@ -237,3 +238,23 @@ def test_a_saved_page_holds_everything(tmp_path):
     assert text.count("</script>") == 1  # a token cannot end the script
     assert '"head": 2' in text
     assert not re.search(r"https?://|\bsrc=|\bimport ", text)
+
+
+def test_what_the_readme_says_of_its_picture():
+    """The model, text and pair of notebooks/composition_explorer.png, and the four numbers in its caption."""
+    if (home := store.checkout()) is None:
+        pytest.skip("not a checkout")
+    ids = load_tokenizer().encode("for row in rows:\n    print(row)\n" * 2).ids
+    labels = ["BOS", *(load_tokenizer().decode([one]) for one in ids)]
+    shown = CompositionExplorer(load_language("language-dcmha-random-1"), [BOS, *ids], labels, pair=(23, 9))
+    assert (labels[23], labels[8]) == (":", ":") and labels[9].startswith(
+        "\n"
+    )  # what followed the first colon
+    before, after = shown.heads
+    caption = re.search(
+        r"between −([\d.]+) and ([\d.]+) in the eight heads, after it between ([\d.]+) and (\d+)",
+        (home / "README.md").read_text("utf-8"),
+    )
+    said = [float(number) for number in caption.groups()]
+    assert [-before.min(), before.max(), after.min()] == pytest.approx(said[:3], abs=0.05)
+    assert after.max() == pytest.approx(said[3], abs=0.5)

@@ -587,11 +587,11 @@ def example() -> tuple[DCMHAttention, Float[Tensor, "1 T D"]]:
         return layer.eval(), torch.randn(1, 6, 32)
 
 
-def retriever(name: str = "DCMHA") -> Retriever:
-    """The shipped retriever of seed 0: "MHA" or "DCMHA"."""
-    weights, _ = training.load(data_path(f"weights/composition/retrieval-{name.lower()}-0.safetensors"))
-    data_path(f"weights/composition/retrieval-{name.lower()}-0.json")
-    model = Retriever(VARIANTS[name])
+def retriever() -> Retriever:
+    """The shipped retriever, DCMHA of seed 0."""
+    data_path("weights/composition/retrieval-dcmha-0.json")  # the card is read too
+    weights, _ = training.load(data_path("weights/composition/retrieval-dcmha-0.safetensors"))
+    model = Retriever(VARIANTS["DCMHA"])
     model.load_state_dict(weights)
     return model.eval()
 

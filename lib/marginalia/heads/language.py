@@ -26,7 +26,7 @@ def load_tokenizer() -> Tokenizer:
 
 
 def load_language(name: str) -> TinyTransformer:
-    """A model of data/weights/composition, `language-dcmha-0` say, in evaluation mode."""
+    """A model of data/weights/composition, `language-dcmha-random-1` say, in evaluation mode."""
     store.data_path(f"{FOLDER}/{name}.json")  # the card is read too
     weights, card = training.load(store.data_path(f"{FOLDER}/{name}.safetensors"))
     made = dict(card["transformer"])
