@@ -6,13 +6,13 @@ import pandas as pd
 
 from marginalia import training
 from marginalia.detection.detector import build
-from marginalia.detection.heads import peaks_of, permute_boxes, summarise
-from marginalia.detection.scenes import make_scenes
+from marginalia.detection.heads import Peaks, peaks_of, permute_boxes, summarise
+from marginalia.detection.scenes import cell_scenes, make_scenes
 from runs import Run, settings_line
 
 SCENES = 256  # of those that the detector is evaluated on
-ABOUT = f"""\
-peaks of its heads' attention maps, over the objects found in {SCENES} validation scenes.
+ABOUT = """\
+peaks of its heads' attention maps, over the objects found in {where}.
 Layers and heads count from 0. Offsets in half-boxes from the centre of the ground-truth box; ranges are
 interquartile; widths normalised to the image size; entropy in nats; *_permuted: the ranges when boxes are
 permuted between objects.
@@ -25,7 +25,8 @@ def measure_heads(run: Run) -> None:
     Needs the weights that `make train` keeps at each evaluation; FileNotFoundError where they are gone.
     """
     frame = pd.concat([_at(run, step) for step in evaluation_steps(run)])
-    about = f"{run.name}: {ABOUT}\n{settings_line(run)}"
+    where = "the 72 test photographs" if run.photographs else f"{SCENES} validation scenes"
+    about = f"{run.name}: {ABOUT.format(where=where)}\n{settings_line(run)}"
     training.write_table(run.heads_table, about, frame, "%.4g")
 
 
@@ -42,12 +43,22 @@ def _at(run: Run, step: int) -> pd.DataFrame:
     weights, _ = training.load(run.weights_at(step))
     model = build(run.detector)
     model.load_state_dict(weights)
-    scenes = make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
+    if run.photographs:
+        scenes = cell_scenes("test")
+    else:
+        scenes = make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
     frames = []
     for kind, peaks in peaks_of(model.eval(), scenes).items():
-        frame, chance = summarise(peaks), summarise(permute_boxes(peaks))
-        frame = frame.assign(x_permuted=chance["x_range"], y_permuted=chance["y_range"])
-        frame.insert(0, "map", kind)
-        frame.insert(0, "step", step)
-        frames.append(frame)
+        if not run.photographs:
+            frames.append(_rows(peaks, step=step, map=kind))
+            continue
+        for label, name in scenes.names.items():
+            frames.append(_rows(peaks.of(label), category=name, step=step, map=kind))
     return pd.concat(frames)
+
+
+def _rows(peaks: Peaks, **about: object) -> pd.DataFrame:
+    """A row a head, with what the rows are about in front."""
+    frame, chance = summarise(peaks), summarise(permute_boxes(peaks))
+    frame = frame.assign(x_permuted=chance["x_range"], y_permuted=chance["y_range"])
+    return pd.concat([pd.DataFrame(about, frame.index), frame], axis=1)

@@ -90,6 +90,7 @@ class Run(_Training):
     digits: tuple[int, int] = (1, 4)  # fewest and most in a scene
     backbone: str | None = None  # a name of BACKBONES: the weights it starts from; None: random ones
     queries_from: str | None = None  # a name of RUNS whose learned queries it takes and keeps as they are
+    photographs: str | None = None  # "cells": learns from those of `boxes.cells` in place of scenes
     step_seconds: float = 0.35
     heads_measured: int = 6  # number of evaluations, evenly spaced, at which its heads are measured
 
@@ -101,7 +102,9 @@ class Run(_Training):
     def settings(self) -> dict[str, object]:
         """All that determines the result, as JSON can hold it."""
         whole = {"detector": asdict(self.detector), "options": asdict(self.options)}
-        whole |= {name: getattr(self, name) for name in ("side", "layout", "digits", "batch")}
+        scenes = ("side", "layout", "digits", "batch")
+        for name in ("photographs", "batch") if self.photographs else scenes:
+            whole[name] = getattr(self, name)
         whole["backbone"] = BACKBONES[self.backbone].settings() if self.backbone else None
         if self.queries_from:
             whole["queries_from"] = self.queries_from
@@ -114,10 +117,15 @@ BACKBONES: dict[str, Pretraining] = {
     for run in (
         Pretraining(name="backbone-96", width=96, options=PRETRAINING),  # of the headline
         Pretraining(name="backbone-64", width=64, options=PRETRAINING, side=48, step_seconds=0.09),
+        Pretraining(
+            name="backbone-96-8", width=96, stride=8, options=PRETRAINING, shipped=False
+        ),  # for cells
     )
 }
 HEADLINE = Options(steps=1500, lr=6e-4, warm_up=100, every=125)
 SMALL = Options(steps=750, lr=1e-3, warm_up=100, every=125)
+CELLS = Options(steps=2400, lr=6e-4, warm_up=100, every=200)
+CELLS_DETECTOR = DetectorConfig(in_channels=3, stride=8, encoder_layers=1, ffn=96, queries=48, classes=3)
 SMALL_DETECTOR = DetectorConfig(width=64, heads=4, encoder_layers=1, ffn=128)
 
 
@@ -170,7 +178,32 @@ def _small() -> Iterator[Run]:
             )
 
 
-RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small())}
+def _cells() -> Iterator[Run]:
+    """The four kinds on photographs of blood cells, from random weights, and DETR ten times as long.
+
+    Two kinds also begin with the backbone that learnt digits, to see what that is worth.
+    """
+    ten_times = replace(CELLS, steps=10 * CELLS.steps, every=10 * CELLS.every)
+    parts = {"photographs": "cells", "batch": 8, "step_seconds": 0.15}
+    detr = replace(CELLS_DETECTOR, kind="detr")
+    yield Run(name="long-cells-detr-0", detector=detr, options=ten_times, shipped=True, **parts)
+    for seed in SEEDS:
+        for kind in KINDS:
+            several = kind in ("conditional", "detr")  # seeds of theirs are shown side by side
+            yield Run(
+                name=f"cells-{kind}-{seed}",
+                detector=replace(CELLS_DETECTOR, kind=kind),
+                options=replace(CELLS, seed=seed),
+                shipped=several or seed == 0,
+                **parts,
+            )
+    for kind in ("conditional", "detr-focal"):
+        digits = {"backbone": "backbone-96-8", "heads_measured": 1} | parts
+        detector = replace(CELLS_DETECTOR, kind=kind)
+        yield Run(name=f"cells-digits-{kind}-0", detector=detector, options=CELLS, **digits)
+
+
+RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small(), *_cells())}
 
 
 def find(patterns: Iterable[str] = ()) -> list[Pretraining | Run]:

@@ -16,10 +16,11 @@ from marginalia import store, training
 from marginalia.boxes.evaluation import evaluate
 from marginalia.boxes.table import BoxTable
 from marginalia.detection import predict_table
+from marginalia.detection.augmentation import augment
 from marginalia.detection.detector import Detector, build
 from marginalia.detection.losses import RECIPES, set_loss
 from marginalia.detection.matching import gather_targets, match, matched_iou
-from marginalia.detection.scenes import SceneBatch, as_boxes, make_scenes
+from marginalia.detection.scenes import SceneBatch, as_boxes, cell_scenes, make_scenes
 from measure_heads import measure_heads
 from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finished, is_trained, settings_line
 
@@ -27,9 +28,9 @@ from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finishe
 def evaluation(run: Run, model: Detector, scenes: SceneBatch) -> Callable[[int], dict[str, float]]:
     """What is measured on validation scenes: COCO's AP, AP50 and AP75, and how well matched boxes fit.
 
-    `AP50_any` takes all digits for one category: what is found, however it is classified. `mean_iou` and
-    `iou_75` (share of IoU above 0.75) are of the last layer's queries, matched as in training: they say how
-    well things are found apart from how they are ranked.
+    `AP50_any` takes all categories for one: what is found, however it is classified. `mean_iou` and `iou_75`
+    (share of IoU above 0.75) are of the last layer's queries, matched as in training: they say how well
+    things are found apart from how they are ranked. Of photographs also AP and AP50 of each category.
     """
     pixels, ground_truth = torch.from_numpy(scenes.pixels), as_boxes(scenes)
     targets, recipe = gather_targets(scenes.boxes, scenes.labels), RECIPES[run.detector.kind]
@@ -41,11 +42,16 @@ def evaluation(run: Run, model: Detector, scenes: SceneBatch) -> Callable[[int],
         overlap = matched_iou(boxes, targets, pairs)
         found = predict_table(model, pixels, ground_truth.image_ids, ground_truth.sizes, ground_truth.names)
         figures = evaluate(ground_truth, found)
+        by_category = {}
+        for category, name in ground_truth.names.items() if run.photographs else ():
+            only = (part.where(part.category == category) for part in (ground_truth, found))
+            by_category |= {f"{key} {name}": value for key, value in evaluate(*only)[["AP", "AP50"]].items()}
         return {
             **{name: figures[name] for name in ("AP", "AP50", "AP75")},
             "AP50_any": evaluate(one_category(ground_truth), one_category(found))["AP50"],
             "mean_iou": overlap.mean().item(),
             "iou_75": (overlap > 0.75).float().mean().item(),
+            **by_category,
         }
 
     return measure
@@ -55,7 +61,7 @@ def one_category(table: BoxTable) -> BoxTable:
     """The same boxes without their names; of a query that made two guesses, the surer one."""
     _, first = np.unique(np.column_stack([table.image, table.xywh]), axis=0, return_index=True)
     table = table.where(np.isin(np.arange(len(table)), first))
-    return replace(table, category=np.zeros_like(table.category), names={0: "digit"})
+    return replace(table, category=np.zeros_like(table.category), names={0: "any"})
 
 
 def initial(run: Run) -> Detector:
@@ -65,7 +71,11 @@ def initial(run: Run) -> Detector:
     """
     model = build(run.detector, run.options.seed)
     if run.backbone:
-        model.backbone.load_state_dict(pretraining.backbone_weights(run.backbone))
+        weights = pretraining.backbone_weights(run.backbone)
+        grey = weights["0.0.weight"]  # digits have one channel; photographs share it among their three
+        channels = run.detector.in_channels
+        weights["0.0.weight"] = grey.expand(-1, channels, -1, -1) / channels
+        model.backbone.load_state_dict(weights)
     if run.queries_from:
         learned, _ = training.load(RUNS[run.queries_from].weights)
         queries = model.decoder.queries.object_query
@@ -84,12 +94,33 @@ def parts(run: Run, model: Detector) -> tuple[training.Step, training.Batches, t
         last = {"class_loss": loss.classes, "l1_loss": loss.l1, "giou_loss": loss.giou}
         return loss.total, {name: part[-1].item() for name, part in last.items()}
 
+    if run.photographs:
+        known, held_out = cell_scenes("train", "val"), cell_scenes("test")
+        return (
+            step,
+            varied(known, run.batch, run.options.seed, upside_down=True),
+            evaluation(run, model, held_out),
+        )
+
     def batches(index: int) -> SceneBatch:
         first = index * run.batch
         return make_scenes(run.batch, run.layout, "train", run.options.seed, run.side, run.digits, first)
 
     validation = make_scenes(VALIDATION, run.layout, "val", 0, run.side, run.digits)
     return step, batches, evaluation(run, model, validation)
+
+
+def varied(scenes: SceneBatch, batch: int, seed: int, upside_down: bool) -> training.Batches:
+    """Batches of photographs by number: each in a new order, pass after pass, augmented."""
+    whole = len(scenes.pixels) // batch  # batches in a pass; what is left over is in the next one
+
+    def batches(index: int) -> SceneBatch:
+        passed, place = divmod(index, whole)
+        order = np.random.default_rng((seed, 0, passed)).permutation(len(scenes.pixels))
+        chosen = scenes.part(order[place * batch : (place + 1) * batch])
+        return augment(chosen, np.random.default_rng((seed, 1, index)), upside_down)
+
+    return batches
 
 
 def make(name: str) -> None:
@@ -118,7 +149,7 @@ def train(run: Pretraining | Run) -> None:
         training.save(model, run.weights_at(steps), {"step": steps, **card})
         return measure(steps)
 
-    about = pretraining.ABOUT if first else ABOUT
+    about = pretraining.ABOUT if first else CELLS_ABOUT if run.photographs else ABOUT
     header = f"{run.name}: {about}\nWritten by: make train\n{settings_line(run)}"
     state = run.folder / "checkpoint.pt"
     training.fit(model, step, batches, run.options, measure_and_keep, run.table, header, state)
@@ -132,6 +163,10 @@ def train(run: Pretraining | Run) -> None:
 ABOUT = (
     f"trained on generated scenes, evaluated on {VALIDATION} with other digits.\n"
     "Losses are means over training steps since the last row, of the last layer but for `loss`."
+)
+CELLS_ABOUT = (
+    "trained on the photographs of blood cells of train and val, augmented, evaluated on the 72 of test.\n"
+    + ABOUT.splitlines()[1]
 )
 
 

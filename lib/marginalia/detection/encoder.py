@@ -23,13 +23,16 @@ def standardise(
 
 
 class Backbone(nn.Sequential):
-    """3x3 convolutions, one a halving of the side and one more; (B, channels, S, S) to (B, width, h, w)."""
+    """3x3 convolutions, one a halving of the side and one more; (B, channels, S, S) to (B, width, h, w).
+
+    Channels double from 32 with every halving, up to the width.
+    """
 
     def __init__(self, in_channels: int, width: int, stride: int):
         halvings = stride.bit_length() - 1
         if stride < 2 or stride != 1 << halvings:
             raise ValueError(f"Backbone: stride must be a power of two, 2 or more, not {stride}")
-        widths = [in_channels, *(32 * 2**i for i in range(halvings)), width]
+        widths = [in_channels, *(min(32 * 2**i, width) for i in range(halvings)), width]
         strides = [2] * halvings + [1]
         super().__init__(
             *(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from .capture import capture_attention
@@ -37,6 +37,13 @@ class Peaks:
     peak: Float[Tensor, "L H N 2"]  # where the map is highest, (x, y) in [0, 1]
     width: Float[Tensor, "L H N 2"]  # standard deviation of the map along x and y, relative to the image
     entropy: Float[Tensor, "L H N"]  # nats; log(h * w) where it is uniform
+    labels: Int[Tensor, " N"] | None = None  # classes of the objects, where they are known
+
+    def of(self, label: int) -> Peaks:
+        """Those of the objects of one class."""
+        kept = self.labels == label
+        peak, width, entropy = self.peak[:, :, kept], self.width[:, :, kept], self.entropy[:, :, kept]
+        return Peaks(self.boxes[kept], peak, width, entropy, self.labels[kept])
 
     @property
     def offset(self) -> Float[Tensor, "L H N 2"]:
@@ -98,26 +105,29 @@ def peaks_of(model: Detector, scenes: SceneBatch) -> dict[str, Peaks]:
     An object is found when the query that the loss would match with it has a box of IoU 0.5 or more.
     The class does not matter. All three kinds of map are of the same objects.
     """
-    pixels, boxes, maps = torch.from_numpy(scenes.pixels), [], {kind: [] for kind in MAPS}
+    pixels, boxes, labels = torch.from_numpy(scenes.pixels), [], []
+    maps = {kind: [] for kind in MAPS}
     for first in range(0, len(pixels), _BATCH):
         part = slice(first, first + _BATCH)
         targets = gather_targets(scenes.boxes[part], scenes.labels[part])
         captured = capture_attention(model, pixels[part])
         pairs = found_by(model, pixels[part], targets)
         boxes.append(targets.boxes[pairs.box])
+        labels.append(targets.labels[pairs.box])
         for kind in MAPS:
             chosen = getattr(captured, kind)[:, pairs.image, :, pairs.query]  # (N, L, H, h, w)
             maps[kind].append(chosen.permute(1, 2, 0, 3, 4))
     joined = {kind: torch.cat(parts, 2) for kind, parts in maps.items()}  # (L, H, N, h, w) each
+    boxes, labels = torch.cat(boxes), torch.cat(labels)
     return {
-        kind: Peaks(torch.cat(boxes), peak_positions(chosen), map_widths(chosen), map_entropy(chosen))
+        kind: Peaks(boxes, peak_positions(chosen), map_widths(chosen), map_entropy(chosen), labels)
         for kind, chosen in joined.items()
     }
 
 
 @torch.no_grad()
 def found_by(
-    model: Detector, pixels: UInt8[Tensor, "B 1 S S"], targets: Targets, least_iou: float = 0.5
+    model: Detector, pixels: UInt8[Tensor, "B channels h w"], targets: Targets, least_iou: float = 0.5
 ) -> Matches:
     """Which query finds which object in the last layer, matched as by the loss; boxes must agree."""
     output, recipe = model(pixels), RECIPES[model.config.kind]

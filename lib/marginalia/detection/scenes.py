@@ -20,13 +20,14 @@ normalised to the image's side unless they say pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from ..boxes.blood_cells import cells
 from ..boxes.geometry import cxcywh_to_xywh, iou, xywh_to_cxcywh, xywh_to_xyxy
 from ..boxes.table import BoxTable
 from .glyphs import around, load_glyphs
@@ -51,11 +52,18 @@ _GRIDS = {  # number of digits -> rows and columns to choose from; the last row 
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """B images of one size with their digits."""
+    """B images of one size with what is in them: digits, or the objects of photographs."""
 
-    pixels: UInt8[np.ndarray, "B 1 S S"]  # grey levels
-    boxes: list[Float[np.ndarray, "N 4"]]  # float32, cxcywh in [0, 1], around the pixels whose centre is ink
-    labels: list[Int[np.ndarray, " N"]]  # 0 to 9
+    pixels: UInt8[np.ndarray, "B channels h w"]  # of digits: one channel of grey levels, h = w
+    boxes: list[Float[np.ndarray, "N 4"]]  # float32, cxcywh in [0, 1]; digits: around pixels that are ink
+    labels: list[Int[np.ndarray, " N"]]  # 0 to C - 1; digits: 0 to 9
+    names: Mapping[int, str] = field(default_factory=lambda: NAMES)  # of the labels
+
+    def part(self, chosen: slice | Sequence[int]) -> SceneBatch:
+        """Some of the images."""
+        index = np.arange(len(self.pixels))[chosen]
+        boxes, labels = ([one[n] for n in index] for one in (self.boxes, self.labels))
+        return SceneBatch(self.pixels[index], boxes, labels, self.names)
 
 
 def make_scenes(
@@ -120,16 +128,46 @@ def _scene(
 
 
 def as_boxes(batch: SceneBatch) -> BoxTable:
-    """The digits as a table in pixels: images 0 to B - 1, a digit's category is its number."""
+    """The boxes as a table in pixels: images 0 to B - 1, categories are the labels."""
     counts = [len(labels) for labels in batch.labels]
-    side = batch.pixels.shape[-1]
+    size = np.array(batch.pixels.shape[:1:-1])  # w, h
     return BoxTable(
-        xywh=cxcywh_to_xywh(np.concatenate(batch.boxes).astype(np.float64)) * side,
+        xywh=cxcywh_to_xywh(np.concatenate(batch.boxes).astype(np.float64)) * np.tile(size, 2),
         image=np.repeat(np.arange(len(counts)), counts),
         image_ids=tuple(range(len(counts))),
-        sizes=np.full((len(counts), 2), side),
+        sizes=np.tile(size, (len(counts), 1)),
         category=np.concatenate(batch.labels),
-        names=NAMES,
+        names=batch.names,
+    )
+
+
+def cell_scenes(*splits: str) -> SceneBatch:
+    """The photographs of `boxes.cells` in some splits ("train", "val", "test"), as detectors take them.
+
+    >>> cell_scenes("test").pixels.shape
+    (72, 3, 120, 160)
+    """
+    found = cells()
+    return from_boxes(found.table, found.pixels).part(np.flatnonzero(np.isin(found.split, splits)))
+
+
+def from_boxes(table: BoxTable, pixels: UInt8[np.ndarray, "I h w channels"]) -> SceneBatch:
+    """Photographs with their boxes, as detectors take them; the way back is `as_boxes`.
+
+    pixels: in the order of table.image_ids. Labels count the categories in the order of their ids. Regions
+    with many objects (crowd) are left out.
+    """
+    table = table.where(~table.crowd)
+    categories = sorted(table.names)
+    boxes = (xywh_to_cxcywh(table.xywh) / np.tile(table.sizes, 2)[table.image]).astype(np.float32)
+    labels = np.searchsorted(categories, table.category)
+    order = np.argsort(table.image, kind="stable")
+    ends = np.cumsum(table.counts)[:-1]
+    return SceneBatch(
+        np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)),
+        np.split(boxes[order], ends),
+        np.split(labels[order], ends),
+        {label: table.names[category] for label, category in enumerate(categories)},
     )
 
 
