@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "scenes": ["as_boxes", "make_scenes"],
+        "scenes": ["as_boxes", "cell_scenes", "make_scenes"],
         "detector": ["Detector", "DetectorConfig", "build", "predict_table"],
         "matching": ["Targets", "gather_targets"],
         "capture": ["capture_attention"],

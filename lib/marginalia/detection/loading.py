@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -31,6 +31,7 @@ WEIGHTS = "weights/detection"  # of the data folder: detectors trained here, and
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 TIMM = "timm_backbone"  # what transformers calls a backbone that it leaves to timm
+SHORTER = 120  # pixels of the shorter side of photographs that detectors are trained on here
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -66,19 +67,22 @@ def load(name: str | Path) -> nn.Module:
 
 def prepare(
     model: nn.Module, images: Sequence[Image.Image | np.ndarray], size: int | None = None
-) -> tuple[Float[Tensor, "B 3 S S"], Bool[Tensor, "B S S"]]:
-    """Pixels and mask of images (Pillow, or arrays (h, w, 3) of bytes) for a checkpoint of transformers.
+) -> tuple[Float[Tensor, "B 3 S S"] | UInt8[Tensor, "B 3 S S"], Bool[Tensor, "B S S"]]:
+    """Pixels and mask of images (Pillow, or arrays (h, w, 3) of bytes); the mask is True where an image is.
 
-    Resized, normalised and padded to one size by transformers' Pillow processor, as the checkpoint's folder
-    says; the mask is True where an image is. `size`: another length for the shorter side than the usual 800,
-    to save time. Where the folder says {height, width} or gives bounds instead, the smaller of its numbers
-    becomes `size`, and the others keep their proportion. TypeError for this project's models, which take
-    scenes as they are.
+    For a checkpoint of transformers: resized, normalised and padded to one size by transformers' Pillow
+    processor, as the checkpoint's folder says. `size`: another length for the shorter side than the usual
+    800, to save time. Where the folder says {height, width} or gives bounds instead, the smaller of its
+    numbers becomes `size`, and the others keep their proportion. For a `Detector` of photographs: bytes, the
+    shorter side of `size` pixels, or of SHORTER as in its training, padded on the right and below. TypeError
+    for a detector of one channel, which takes scenes as they are.
     """
+    opened = [image if isinstance(image, Image.Image) else Image.fromarray(image) for image in images]
+    opened = [image.convert("RGB") for image in opened]
     if isinstance(model, Detector):
-        raise TypeError(
-            "prepare: for checkpoints of transformers; a Detector takes pixels in [0, 1] or bytes"
-        )
+        if model.config.in_channels != 3:
+            raise TypeError("prepare: this Detector takes scenes of one channel, in [0, 1] or bytes")
+        return _padded([resized(image, size or SHORTER) for image in opened])
     # the Pillow processor with the settings of the checkpoint; all three kinds of model share one recipe
     kind, folder = _transformers().DetrImageProcessorPil, Path(model.config.name_or_path)
     processor = kind.from_pretrained(folder) if (folder / PROCESSOR).is_file() else kind()
@@ -94,9 +98,26 @@ def prepare(
         asked["size"]["longest_edge"] = 10**6
     elif set(asked["size"]) == {"longest_edge"}:
         asked["size"] = dict.fromkeys(("max_height", "max_width"), asked["size"]["longest_edge"])
-    opened = [image if isinstance(image, Image.Image) else Image.fromarray(image) for image in images]
-    batch = processor([image.convert("RGB") for image in opened], return_tensors="pt", **asked)
+    batch = processor(opened, return_tensors="pt", **asked)
     return batch["pixel_values"], batch["pixel_mask"].bool()
+
+
+def resized(image: Image.Image, shorter: int = SHORTER) -> UInt8[np.ndarray, "h w 3"]:
+    """An image in colour with its shorter side of so many pixels, averaged over those that become one."""
+    scale = shorter / min(image.size)
+    size = tuple(round(scale * length) for length in image.size)
+    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+
+
+def _padded(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> tuple[Tensor, Tensor]:
+    """Images of several sizes as one batch (B, 3, S, S), and a mask of what is not padding."""
+    height, width = np.max([image.shape[:2] for image in images], axis=0)
+    pixels = np.zeros((len(images), 3, height, width), np.uint8)
+    mask = np.zeros((len(images), height, width), bool)
+    for n, image in enumerate(images):
+        h, w = image.shape[:2]
+        pixels[n, :, :h, :w], mask[n, :h, :w] = image.transpose(2, 0, 1), True
+    return torch.from_numpy(pixels), torch.from_numpy(mask)
 
 
 def _open_own(path: Path) -> Detector:

@@ -1,6 +1,7 @@
 """Conditional DETR (ICCV 2021): figures and tables, of detectors trained here or a published checkpoint.
 
-AP of our scenes lies in [0, 1], published AP of COCO val2017 is in percent: they never share an axis.
+Detectors trained here are of two groups (`runs.GROUPS`): "cells", on photographs, and "headline", on scenes
+of digits. AP of ours lies in [0, 1], published AP of COCO val2017 is in percent: they never share an axis.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ PUBLISHED = {  # the groups that the paper prints AP for -> file in data/publish
     "table_4": "components",
     "reference_point": "reference_point",
 }
-SCENE, OBJECTS = 5, (1, 2)  # the validation scene of Figures 1 and 4, and which of its objects
+SCENES = {"cells": 0, "headline": 5}  # group -> the image of Figures 1 and 4, one that no run learnt from
+OBJECTS = {"cells": (0, 1), "headline": (1, 2)}  # and which of its objects
+ALIKE = "red cell"  # the class that names the heads of detectors of cells: there are many
 KINDS = ("spatial", "content", "combined")
 SHARP = 256  # pixels a side at which a scene is drawn; the models see 64
 COMPARED = {"Conditional DETR": MODEL_COLORS["conditional"], "DETR": MODEL_COLORS["detr"]}
@@ -81,7 +84,7 @@ class View:
     """One image, what a model attends to on it, and the query of each object."""
 
     title: str
-    pixels: UInt8[np.ndarray, "S S *channels"]
+    pixels: UInt8[np.ndarray, "h w *channels"]
     captured: CapturedAttention  # of this one image, without padding
     boxes: Float[np.ndarray, "N 4"]  # (cx, cy, w, h) in [0, 1]: ground truth, or predicted
     queries: Int[np.ndarray, " N"]  # the query of each box
@@ -106,30 +109,44 @@ def validation(count: int, first: int = 0) -> tuple[UInt8[Tensor, "B 1 S S"], de
     return torch.from_numpy(scenes.pixels), detection.gather_targets(scenes.boxes, scenes.labels)
 
 
-def open_view(name: str, scene: int = SCENE) -> View:
-    """A model trained here on one validation scene; its heads are those of data/measured/heads."""
-    model, (pixels, targets) = load(name), validation(1, scene)
+def open_view(name: str, scene: int | None = None) -> View:
+    """A model trained here on an image that no run learnt from; its heads are those of data/measured/heads.
+
+    scene: number of the test photograph or validation scene, None for the one of `SCENES`. Heads of detectors
+    of cells are named by their places beside red cells.
+    """
+    photographed = name in runs.run_names("cells")
+    scene = SCENES["cells" if photographed else "headline"] if scene is None else scene
+    if photographed:
+        seen = detection.cell_scenes("test").part([scene])
+        drawn = seen.pixels[0].transpose(1, 2, 0)
+    else:
+        seen = detection.make_scenes(1, split="val", first=scene)
+        drawn = drawn_scene(scene)
+    model, pixels = load(name), torch.from_numpy(seen.pixels)
+    targets = detection.gather_targets(seen.boxes, seen.labels)
     pairs = heads.found_by(model, pixels, targets, least_iou=0)  # every object has its query
     queries = pairs.query[pairs.box.argsort()].numpy()
     captured = detection.capture_attention(model, pixels)
-    table = runs.at_the_end(runs.late_heads([name]))
-    return View(title_of(name), drawn_scene(scene), captured, targets.boxes.numpy(), queries, table)
+    table = runs.at_the_end(runs.late_heads([name], ALIKE if photographed else None))
+    return View(title_of(name), drawn, captured, targets.boxes.numpy(), queries, table)
 
 
-def open_checkpoint(data: str, side: int | None = 480) -> View:
-    """A published checkpoint on an image of one's own.
+def open_checkpoint(data: str, side: int | None = None) -> View:
+    """A published checkpoint, or a detector of one's own photographs, on an image of one's own.
 
-    data: 'checkpoint,image', a folder or hub name and a file. side: length of the image's shorter side in
-    pixels, None for the checkpoint's own. The boxes are those of the queries with a score of at least 0.5, or
-    of the surest one; a head is named by its peaks beside these boxes, so an image with many objects tells
-    more. Errors as `load`, and those of Pillow.
+    data: 'checkpoint,image', what `load` takes and a file. side: length of the image's shorter side in
+    pixels, None for 480, or for what a detector of photographs was trained at. The boxes are those of the
+    queries with a score of at least 0.5, or of the surest one; a head is named by its peaks beside these
+    boxes, so an image with many objects tells more. Errors as `load`, and those of Pillow.
     """
     from PIL import Image
 
     parts = [part.strip() for part in data.split(",")]
     if len(parts) != 2 or not all(parts):
-        raise ValueError(f"data must be 'checkpoint,image', a folder or hub name and a file, not {data!r}")
+        raise ValueError(f"data must be 'checkpoint,image', a model and a file, not {data!r}")
     model = load(parts[0])
+    side = side or (None if isinstance(model, detection.Detector) else 480)
     with Image.open(parts[1]) as file:
         image = file.convert("RGB")
     captured = crop_to_valid(detection.capture_attention(model, *prepare(model, [image], side)), 0)
@@ -142,11 +159,11 @@ def open_checkpoint(data: str, side: int | None = 480) -> View:
     return View(parts[0], np.asarray(image), captured, boxes[sure].numpy(), sure.numpy(), summary)
 
 
-def _view(data: str | View | None, name: str, scene: int) -> View:
-    """A reader's own, 'checkpoint,image' or opened, or else one of our models."""
+def _views(data: str | View | None, names: Sequence[str], scene: int | None) -> list[View]:
+    """A reader's own, 'checkpoint,image' or opened, or else those of our models."""
     if data is None:
-        return open_view(name, scene)
-    return data if isinstance(data, View) else open_checkpoint(data)
+        return [open_view(name, scene) for name in names]
+    return [data if isinstance(data, View) else open_checkpoint(data)]
 
 
 def draw_map(axes: Axes, view: View, head: pd.Series, kind: str, thing: int, color: str) -> dict[str, object]:
@@ -166,19 +183,22 @@ def draw_map(axes: Axes, view: View, head: pd.Series, kind: str, thing: int, col
     return numbers | {"entropy": round(heads.map_entropy(weights).item(), 3)}
 
 
-def spatial_attention_maps(data: str | View | None = None, scene: int = SCENE) -> tuple[Figure, pd.DataFrame]:
+def spatial_attention_maps(
+    data: str | View | None = None, group: str = "cells", scene: int | None = None
+) -> tuple[Figure, pd.DataFrame]:
     """Figure 1: spatial attention of the heads nearest to each side of an object, a row a model.
 
     A head's label in brackets: it is the nearest, but does not specialise in that side. data: 'checkpoint,
-    image' of a reader, or a `View`: of it the surest query is shown. Spatial attention of DETR is (o_q + c_q)
-    against positions only (section 3.4).
+    image' of a reader, or a `View`: of it the surest query is shown. Without, detectors of a group trained
+    here on an image of theirs, `scene` as in `open_view`. Spatial attention of DETR is (o_q + c_q) against
+    positions only (section 3.4).
     """
-    names = ("headline-conditional-0", "headline-detr-0", f"{LONG}-0")[: 3 if data is None else 1]
-    thing = OBJECTS[0] if data is None else 0
-    figure, axes = plots.panels(4 * len(names), 4, 1.8)
+    views, thing = _views(data, (f"{group}-conditional-0", f"{group}-detr-0", f"{LONG[group]}-0"), scene), 0
+    if data is None:
+        thing = OBJECTS[group][0]
+    figure, axes = plots.panels(4 * len(views), 4, 1.8 if data is None and group == "headline" else 1.5)
     rows = []
-    for line, name in zip(np.reshape(axes, (-1, 4)), names, strict=True):
-        view = _view(data, name, scene)
+    for line, view in zip(np.reshape(axes, (-1, 4)), views, strict=True):
         chosen = heads.heads_by_side(view.summary).iloc[:4]  # left, top, right, bottom
         for panel, (side, head) in zip(line, chosen.iterrows(), strict=True):
             numbers = draw_map(panel, view, head, "spatial", min(thing, len(view.boxes) - 1), CYCLE[1])
@@ -190,13 +210,13 @@ def spatial_attention_maps(data: str | View | None = None, scene: int = SCENE) -
     return figure, pd.DataFrame(rows)
 
 
-def convergence() -> tuple[Figure, dict[str, pd.DataFrame]]:
-    """Figure 2: AP50 and AP against steps, the long run of DETR, published end points.
+def convergence(group: str = "cells") -> tuple[Figure, dict[str, pd.DataFrame]]:
+    """Figure 2: AP50 and AP of a group against steps, the long run of DETR, published end points.
 
     data: runs, published.
     """
-    frame = runs.histories(runs.run_names("headline"))
-    short, pair = frame["base"] != LONG, frame["base"].isin([GROUPS["headline"]["conditional"], LONG])
+    frame, long = runs.histories(runs.run_names(group)), LONG[group]
+    short, pair = frame["base"] != long, frame["base"].isin([GROUPS[group]["conditional"], long])
     published = read_table("published/conditional_detr_coco.csv").query("backbone == 'DC5-R50'")
     published = published[published["model"].isin(COMPARED)]
     figure, axes = plots.panels(4, 2, 2.8)
@@ -288,16 +308,17 @@ def _arrow(axes: Axes, points: list[tuple[float, float]], **style) -> None:
 
 
 def attention_decomposition(
-    data: str | View | None = None, scene: int = SCENE
+    data: str | View | None = None, group: str = "cells", scene: int | None = None
 ) -> tuple[Figure, pd.DataFrame]:
     """Figure 4: spatial, content and combined attention of five heads for two objects.
 
     Rows are the heads of left, top, right, bottom and inside; each object has its colour and three columns
     (in the paper kinds are the rows). Every panel is scaled by its own maximum. data: 'checkpoint,image' of a
-    reader, or a `View`: of it the two surest queries are shown.
+    reader, or a `View`: of it the two surest queries are shown. Without, Conditional DETR of a group trained
+    here, `scene` as in `open_view`.
     """
-    view = _view(data, "headline-conditional-0", scene)
-    things = [thing for thing in (OBJECTS if data is None else (0, 1)) if thing < len(view.boxes)]
+    (view,) = _views(data, (f"{group}-conditional-0",), scene)
+    things = [thing for thing in (OBJECTS[group] if data is None else (0, 1)) if thing < len(view.boxes)]
     chosen, columns = heads.heads_by_side(view.summary), 3 * len(things)
     figure, axes = plots.panels(5 * columns, columns, 1.22 if columns > 3 else 2.4)
     grid, rows = np.reshape(axes, (5, columns)), []
@@ -398,33 +419,35 @@ def reference_points() -> tuple[Figure, dict[str, pd.DataFrame]]:
 # --- Ours: how detectors learn
 
 
-def steps_to_level(metric: str = "AP50", threshold: float = 0.8) -> tuple[Figure, pd.DataFrame]:
-    """Curves with a level across them, and how many steps each kind needs to get there.
+def steps_to_level(
+    metric: str = "AP50", threshold: float = 0.8, group: str = "headline"
+) -> tuple[Figure, pd.DataFrame]:
+    """Curves of a group with a level across them, and how many steps each kind needs to get there.
 
     A hollow triangle is a run that ended below the level; the ratios are to Conditional DETR with the same
     seed. data: a row a run: base, seed, steps (NaN: not reached), trained, kind, ratio, bound.
     """
-    frame = runs.histories(runs.run_names("headline"))
+    frame, long = runs.histories(runs.run_names(group)), LONG[group]
     figure, (left, right) = plots.panels(2, 2, 3.2, width_ratios=(1, 1.25))
-    draw_curves(left, frame[frame["base"] != LONG], metric)
+    draw_curves(left, frame[frame["base"] != long], metric)
     left.axhline(threshold, color="black", linewidth=0.9)
     left.set_title(f"Where is {threshold:g} crossed?")
     reached = speed.reach(frame, metric, threshold)
-    kinds = {LONG: "DETR, 10 times the steps (one seed)"} | {
-        base: MODELS[k] for k, base in GROUPS["headline"].items()
-    }
+    kinds = {long: ("DETR, 10 times the steps (one seed)", CYCLE[1])}
+    kinds |= {base: (MODELS[kind], MODEL_COLORS[kind]) for kind, base in GROUPS[group].items()}
     labels, parts = [], []
-    for y, (base, kind) in enumerate(kinds.items()):
-        ratios = speed.speed_up(reached, base, GROUPS["headline"]["conditional"])
+    for y, (base, (kind, color)) in enumerate(kinds.items()):
+        ratios = speed.speed_up(reached, base, GROUPS[group]["conditional"])
         part = reached[reached["base"] == base].assign(kind=kind).merge(ratios, on="seed")
-        at, color = y + 0.16 * (part["seed"] - 1), MODEL_COLORS.get(base.removeprefix("headline-"), CYCLE[1])
+        at = y + 0.16 * (part["seed"] - 1)
         right.plot(part["steps"], at, "o", color=color)
         right.plot(part["trained"].where(part["steps"].isna()), at, ">", color=color, markerfacecolor="white")
         labels.append(f"{kind}\n× {speed.ratio_text(ratios)}".replace(" (", "\n("))
         parts.append(part)
     right.set_yticks(range(len(kinds)), labels, fontsize=7.5)
-    right.set(xscale="log", xlim=(90, 20_000), ylim=(len(kinds) - 0.5, -0.6))
-    right.set(xlabel="steps to get there; hollow: ended below", title="Steps (×: those of Conditional DETR)")
+    right.set(xscale="log", xlim=(0.6 * reached["steps"].min(), 1.3 * reached["trained"].max()))
+    right.set(xlabel="steps to get there; hollow: ended below", ylim=(len(kinds) - 0.5, -0.6))
+    right.set_title("Steps (×: those of Conditional DETR)")
     return figure, pd.concat(parts, ignore_index=True)
 
 

@@ -225,7 +225,7 @@ def convergence() -> tuple[Figure, dict[str, pd.DataFrame]]:
     lead = lead.dropna().rename("AP").reset_index()
     published = _predecessors()
     figure, (here, between, paper) = plots.panels(3, 3, 3.3, width_ratios=(1.1, 1.1, 1.15))
-    draw_curves(here, frame[frame["base"] != LONG], "AP")
+    draw_curves(here, frame[frame["base"] != LONG["headline"]], "AP")
     draw_curves(between, lead.assign(kind="dab", run=DAB), "AP")
     between.axhline(0, color="black", linewidth=0.8)
     between.set(ylim=(-0.4, 0.05), ylabel="AP of DAB − AP of Conditional")

@@ -12,9 +12,11 @@ from marginalia.store import read_table
 from marginalia.style import MODELS
 
 SEEDS = (0, 1, 2)
-LONG = "long-detr"  # DETR with ten times the steps, as the paper's 500 epochs beside 50; one seed
+# DETR with ten times the steps, as the paper's 500 epochs beside 50; one seed
+LONG = {"headline": "long-detr", "cells": "long-cells-detr"}
 GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row -> names of runs without seed
-    "headline": {kind: f"headline-{kind}" for kind in MODELS},
+    "headline": {kind: f"headline-{kind}" for kind in MODELS},  # on scenes of digits
+    "cells": {kind: f"cells-{kind}" for kind in MODELS},  # on photographs
     "table_3": {q.upper(): f"small-{q}" for q in ("csq-c", "csq-t", "csq-p", "csq-i", "csq")},
     "figure_5": {
         "identity": "small-csq-p",
@@ -53,7 +55,7 @@ METRICS = {  # of the evaluations -> their names
     "AP": "AP",
     "AP50": "AP50",
     "AP75": "AP75",
-    "AP50_any": "AP50, all digits one class",
+    "AP50_any": "AP50, all classes as one",
     "mean_iou": "mean IoU of matched boxes",
     "iou_75": "share of matched boxes with IoU > .75",
 }
@@ -66,16 +68,17 @@ def settings(name: str) -> dict:
 
 
 def run_names(*groups: str) -> list[str]:
-    """Names of all runs of some of `GROUPS`; the long run belongs to `headline`."""
+    """Names of all runs of some of `GROUPS`, and of the long run of those that have one."""
     names = [f"{base}-{seed}" for group in groups for base in GROUPS[group].values() for seed in SEEDS]
-    return list(dict.fromkeys(names + [f"{LONG}-0"] * ("headline" in groups)))
+    return list(dict.fromkeys(names + [f"{LONG[group]}-0" for group in groups if group in LONG]))
 
 
 def histories(names: Iterable[str]) -> pd.DataFrame:
     """Evaluations of the named runs, one after the other: data/measured/detection.
 
-    Columns: run, base (the name without the seed), kind, seed, step, losses and METRICS. FileNotFoundError
-    for a run that was not made, ValueError for one that has not ended (`make train` makes both).
+    Columns: run, base (the name without the seed), kind, seed, step, losses and METRICS; on photographs also
+    AP and AP50 of each class ("AP red cell"). FileNotFoundError for a run that was not made, ValueError for
+    one that has not ended (`make train` makes both).
     """
     return pd.concat([_run("detection", name) for name in names], ignore_index=True)
 
@@ -84,7 +87,8 @@ def head_histories(names: Iterable[str]) -> pd.DataFrame:
     """What the heads of the named runs attend to, one run after the other: data/measured/heads.
 
     Columns: run, base, kind, seed, step, map (`heads.MAPS`), then those of `heads.summarise`, and x_permuted
-    and y_permuted, the ranges with boxes permuted between objects. Errors as `histories`.
+    and y_permuted, the ranges with boxes permuted between objects; on photographs also category, whose
+    objects the rows are about. Errors as `histories`.
     """
     return pd.concat([_run("heads", name) for name in names], ignore_index=True)
 
@@ -105,8 +109,12 @@ def at_the_end(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
 
 
-def late_heads(names: Iterable[str]) -> pd.DataFrame:
-    """`head_histories` of spatial maps after the first layer, with `side` and `width` (mean of both axes)."""
+def late_heads(names: Iterable[str], category: str | None = None) -> pd.DataFrame:
+    """`head_histories` of spatial maps after the first layer, with `side` and `width` (mean of both axes).
+
+    category: of photographs, the class of the objects that heads are measured on.
+    """
     frame = head_histories(names)
+    frame = frame if category is None else frame[frame["category"] == category]
     frame = frame[(frame["map"] == "spatial") & (frame["layer"] > 0)]
     return frame.assign(side=heads.sides(frame), width=frame[["x_width", "y_width"]].mean(axis=1))
