@@ -130,7 +130,7 @@ def test_verdicts(differences, text):
 HEADLINE_CLAIM = [(base, seed, 1) for base in ("headline-detr", "headline-detr-focal") for seed in range(3)]
 
 
-@pytest.mark.parametrize(("slow", "seed", "ratio"), [*HEADLINE_CLAIM, (LONG, 0, 3)])
+@pytest.mark.parametrize(("slow", "seed", "ratio"), [*HEADLINE_CLAIM, (LONG["headline"], 0, 3)])
 def test_conditional_detr_is_at_the_level_first(slow, seed, ratio):
     """The headline: at AP50 0.8 before both DETRs, and in a third of the steps of DETR at an equal rate."""
     fast = "headline-conditional"

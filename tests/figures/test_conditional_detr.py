@@ -10,14 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from marginalia.detection import heads, load, make_scenes
+from marginalia.detection import cell_scenes, heads, load, make_scenes
 from marginalia.detection.attention import positional_encoding, unprojected_logits
 from marginalia.detection.detector import DetectorConfig, build
 from marginalia.figures import conditional_detr, runs
 from marginalia.store import read_table
 
 torch.set_num_threads(1)
-CONDITIONAL = "headline-conditional-0"
+CONDITIONAL, CELLS = "headline-conditional-0", "cells-conditional-0"
+GROUPS = ("cells", "headline")
 TABLES = {
     "table_3": conditional_detr.spatial_query_forms,
     "figure_5": conditional_detr.transformation_forms,
@@ -62,17 +63,29 @@ def test_a_view_knows_which_query_is_of_which_object(view):
     assert sorted(set(view.summary["layer"])) == [1, 2]
 
 
-def test_figure_1_has_a_row_a_model_and_a_column_a_side():
-    figure, data = conditional_detr.spatial_attention_maps()
+def test_a_view_of_a_photograph_names_heads_by_red_cells():
+    view = conditional_detr.open_view(CELLS, 4)
+    assert view.pixels.shape == (120, 160, 3) and view.captured.combined.shape[-2:] == (15, 20)
+    assert set(view.summary["category"]) == {"red cell"} and sorted(set(view.summary["layer"])) == [1, 2]
+    np.testing.assert_array_equal(view.boxes, cell_scenes("test").boxes[4])
+    assert len(view.queries) == len(set(view.queries)) == len(view.boxes)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_figure_1_has_a_row_a_model_and_a_column_a_side(group):
+    figure, data = conditional_detr.spatial_attention_maps(group=group)
     assert len(figure.axes) == 12 and data["side"].tolist() == ["left", "top", "right", "bottom"] * 3
-    assert (data["map"] == "spatial").all() and data["entropy"].between(0, np.log(256)).all()
+    assert (data["map"] == "spatial").all() and data["entropy"].between(0, np.log(300)).all()
+    steps = {"headline": "1,500 steps", "cells": "2,400 steps"}[group]
+    assert data["model"].iloc[0] == f"Conditional DETR, {steps}" and data["model"].nunique() == 3
 
 
 def test_figure_4_shows_three_kinds_for_five_heads_and_two_objects(view):
-    figure, data = conditional_detr.attention_decomposition()
-    assert len(figure.axes) == 30
-    assert data.groupby(["object", "map"]).size().tolist() == [5] * 6
-    _, one = conditional_detr.attention_decomposition(scene=0)  # fewer objects than are asked for
+    for group in GROUPS:
+        figure, data = conditional_detr.attention_decomposition(group=group)
+        assert len(figure.axes) == 30
+        assert data.groupby(["object", "map"]).size().tolist() == [5] * 6
+    _, one = conditional_detr.attention_decomposition(group="headline", scene=0)  # fewer objects than asked
     assert len(one) == 15 * min(2, one["object"].nunique())
     _, same = conditional_detr.attention_decomposition(view)  # of a reader's view, the first two
     assert same["object"].unique().tolist() == [0, 1]
@@ -88,6 +101,16 @@ def test_measured_heads_are_those_of_the_shipped_weights(view):
     assert view.summary["objects"].tolist() == again["objects"].tolist()
     for column in ("x", "y", "x_range", "y_range", "x_width", "y_width", "entropy"):
         np.testing.assert_allclose(view.summary[column], again[column], rtol=0.02, atol=0.02)
+
+
+def test_measured_heads_of_photographs_are_apart_by_class():
+    peaks = heads.peaks_of(load(CELLS), cell_scenes("test"))["spatial"]
+    for label, name in enumerate(("red cell", "white cell", "platelet")):
+        again = heads.summarise(peaks.of(label)).query("layer > 0")
+        held = runs.at_the_end(runs.late_heads([CELLS], name))
+        assert held["objects"].tolist() == again["objects"].tolist()
+        for column in ("x", "y", "x_range", "y_range"):
+            np.testing.assert_allclose(held[column], again[column], rtol=0.02, atol=0.03)
 
 
 @pytest.mark.parametrize("group", TABLES)
@@ -113,8 +136,10 @@ def test_published_numbers_have_the_names_of_our_rows():
     assert conditional_detr.published("figure_5")["single"] == 39.0
 
 
-def test_our_numbers_and_the_papers_share_no_axis():
-    figure, data = conditional_detr.convergence()
+@pytest.mark.parametrize("group", GROUPS)
+def test_our_numbers_and_the_papers_share_no_axis(group):
+    figure, data = conditional_detr.convergence(group)
+    assert set(data["runs"]["run"]) == set(runs.run_names(group))
     *ours, paper = figure.axes
     assert all(axes.get_ylim() == (0, 1) for axes in ours)
     assert paper.get_ylim()[0] > 30 and "epochs" in paper.get_xlabel()
@@ -123,12 +148,15 @@ def test_our_numbers_and_the_papers_share_no_axis():
 
 def test_steps_to_a_level_says_what_was_not_reached():
     _, data = conditional_detr.steps_to_level("AP50", 0.97)
-    assert len(data) == 13 and data.loc[data["base"] == runs.LONG, "bound"].tolist() == ["at most"]
-    short = data[data["base"] != runs.LONG]
+    long = data["base"] == runs.LONG["headline"]
+    assert len(data) == 13 and data.loc[long, "bound"].tolist() == ["at most"]
+    short = data[~long]
     assert short["steps"].isna().all() and (short["bound"] == "neither").all()
     _, data = conditional_detr.steps_to_level("AP50", 0.5)
     assert data["steps"].notna().all()
     assert (data.loc[data["base"] == "headline-conditional", "ratio"] == 1).all()
+    _, data = conditional_detr.steps_to_level("AP50", 0.3, "cells")
+    assert len(data) == 13 and data["base"].str.contains("cells").all()
 
 
 def test_curves_end_with_the_training_of_the_last_run():
