@@ -102,7 +102,7 @@ figure
 
 # %% [markdown]
 # **Notice.** Each axis of the map follows its own side of the anchor (frame), and the other axis does not move. The map does not take the size of the anchor, though: along a side three times as long it is about one and a half times as wide, because its width goes with one over the root of the factor, and because the
-# border cuts it. In a trained model the factor comes before a dense projection, which mixes the axes ([11_conditional_cross_attention](11_conditional_cross_attention.ipynb), section 7, with the paper's Figure 6). What modulation does *there* must be measured.
+# border cuts it. (It lies half a cell above and left of its frame: section 8 of [11](11_conditional_cross_attention.ipynb) says why.) In a trained model the factor comes before a dense projection, which mixes the axes ([11_conditional_cross_attention](11_conditional_cross_attention.ipynb), section 7, with the paper's Figure 6). What modulation does *there* must be measured.
 #
 # ## 2. Queries of trained models
 #
