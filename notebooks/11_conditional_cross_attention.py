@@ -438,7 +438,7 @@ figure
 #
 # **Notice.** Wide anchor (frame), wide map; the other axis does not move. These encodings are not projected. In the published code the factors multiply the *input* of a dense
 # projection. By section 6 the map stays an outer product, but the axes are no longer independent: changing $w$ changes the rows too, as moving x did above.
-# Nothing but the detection loss supervises $w_{ref}$.
+# Nothing but the detection loss supervises $w_{ref}$. What it does in a trained model: [14_anchor_boxes](14_anchor_boxes.ipynb).
 #
 # ## 8. Two pitfalls
 #
@@ -534,7 +534,7 @@ widgets.interactive(lambda **values: show_query(**values) and plt.show(), **knob
 # | Figure 6 of DAB-DETR | labelled by anchor and by factor; unprojected encodings, scale 1/8 | labelled by H and W | readers disagree on what H and W are |
 # | Figure 7 of DAB-DETR | temperatures 1, 10, 20, 10000; the reference near a border | copies we could read show 1, 10, 10000 | 20 is the paper's choice; the border shows the period |
 # | spatial maps | outer products, exactly, in every head | not mentioned in what we could read | follows from the linear projection of the keys |
-# | gain from temperature 20 | not measured here | 39.5 to 40.1 AP from 10000 to 20 (DAB-DETR, Table 6) | see 13_convergence for small models |
+# | gain from temperature 20 | not measured here | 39.5 to 40.1 AP from 10000 to 20 (DAB-DETR, Table 6) | [14_anchor_boxes](14_anchor_boxes.ipynb) has temperatures of small models |
 #
 # Not checked here: how the measurements of sections 5 and 6 vary over training seeds, and whether a published checkpoint agrees; both need other weights in
 # `WEIGHTS`.

@@ -3,18 +3,17 @@
 #
 # **Where does each head of a detector look, and is it where the paper says?**
 #
-# Papers: Conditional DETR (ICCV 2021), Figures 1 and 4; DAB-DETR (ICLR 2022), Figures 4, 10 and 11. About one minute on two CPU cores.
+# Paper: Conditional DETR (ICCV 2021), Figures 1 and 4. About one minute on two CPU cores.
 #
-# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64×64 像素的手写数字场景）重画 Conditional DETR 的图 1（空间注意力）和图 4（空间、内容，以及二者相乘并归一化后得到的实际注意力）。随后把“每个头各盯住物体的一条边”这一观察量化：对数百个物体和三个随机种子，统计注意力峰值相对于框中心的位置（以框的半宽、半高为单位）及其四分位距，以及注意力图的宽度，并与把框在物体之间置换的对照比较。接着看训练过程、温度与特征图大小的影响，再看 DAB-DETR 的锚框如何逐层移动、锚框的宽高如何改变注意力图的宽窄。最后，读者可以换用公开的预训练权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条；长时间训练的 DETR 虽然检测得更好，它的注意力图却仍然更宽。这些差别文中都会指出。
+# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64×64 像素的手写数字场景）重画 Conditional DETR 的图 1（空间注意力）和图 4（空间、内容，以及二者相乘并归一化后得到的实际注意力）。随后把“每个头各盯住物体的一条边”这一观察量化：对数百个物体和三个随机种子，统计注意力峰值相对于框中心的位置（以框的半宽、半高为单位）及其四分位距，以及注意力图的宽度，并与把框在物体之间置换的对照比较。接着看这些位置在训练过程中如何形成（DAB-DETR 的锚框、温度与特征图大小的影响见 14）。最后，读者可以换用公开的预训练权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条；长时间训练的 DETR 虽然检测得更好，它的注意力图却仍然更宽。这些差别文中都会指出。
 #
 # ## What you will see
 #
 # 1. One head: content times spatial is what the model attends with.
 # 2. The paper's Figures 4 and 1, with models trained here.
 # 3. From one image to a statistic: where heads look, over hundreds of objects and three seeds.
-# 4. How that changes in training, and what temperature and map size do to it.
-# 5. DAB-DETR: anchors, their way through the layers, and maps that follow the size of the object.
-# 6. A published checkpoint and your own image; a panel to explore.
+# 4. How that changes in training.
+# 5. A published checkpoint and your own image; a panel to explore.
 #
 # You need to know how the conditional query is made: [11_conditional_cross_attention](11_conditional_cross_attention.ipynb).
 
@@ -23,7 +22,6 @@ import itertools
 
 import numpy as np
 import pandas as pd
-import seaborn
 import torch
 from IPython.display import display
 from matplotlib.patches import Rectangle
@@ -33,12 +31,11 @@ from marginalia import figures, plots, style
 from marginalia.detection import heads, load, make_scenes
 from marginalia.exercises import check, check_function
 from marginalia.explorers import AttentionExplorer
-from marginalia.figures import conditional_detr, dab_detr, runs
-from marginalia.statistics import rank_correlation
+from marginalia.figures import conditional_detr, runs
 
 style.use_style()
 torch.set_num_threads(1)
-CONDITIONAL, DAB = "headline-conditional-0", "headline-dab-0"
+CONDITIONAL = "headline-conditional-0"
 SIDES = ["left", "right", "top", "bottom"]
 
 # %% tags=["parameters"]
@@ -93,7 +90,7 @@ figure
 # The first layer's content part also holds the object query and the key positional encoding, because there is no decoder content yet. Its "content" map is therefore
 # not about content alone, and we leave the first layer out of what follows unless we say so.
 #
-# With `CHECKPOINT` and `IMAGE` set, the figures of sections 1 to 3, the statistic of section 8 and the panel of section 9 are of your model and your image. The sentences are about ours.
+# With `CHECKPOINT` and `IMAGE` set, the figures of sections 1 to 3, the statistic and the panel of section 6 are of your model and your image. The sentences are about ours.
 #
 # ## 2. Figure 4: spatial, content, combined
 #
@@ -103,7 +100,7 @@ figure
 # **Predict.** For the two objects, does a head keep its side?
 
 # %%
-figure, data = conditional_detr.attention_decomposition(OWN, scene=SCENE)
+figure, data = conditional_detr.attention_decomposition(OWN, "headline", SCENE)
 figures.save(figure, "conditional-detr/attention-decomposition", data)
 measured = runs.at_the_end(runs.head_histories(runs.run_names("headline")))
 measured = measured.assign(side=heads.sides(measured))
@@ -130,7 +127,7 @@ figure
 # **Predict.** Which row looks like the first one: DETR after the same number of steps, or after ten times as many?
 
 # %%
-figure, data = conditional_detr.spatial_attention_maps(OWN, scene=SCENE)
+figure, data = conditional_detr.spatial_attention_maps(OWN, "headline", SCENE)
 figures.save(figure, "conditional-detr/spatial-attention-maps", data)
 figure
 
@@ -171,8 +168,7 @@ def beside_box(axes, frame, color, alpha=1.0, reach=2.2):
     for row, hue, opacity in zip(frame.itertuples(), color, np.broadcast_to(alpha, len(frame)), strict=True):
         look = {"ms": 3.4, "lw": 0.8, "capsize": 0, "color": hue, "alpha": opacity}
         axes.errorbar(row.x, row.y, row.y_range / 2, row.x_range / 2, "o", **look)
-    outside = (frame[["x", "y"]].abs() > reach).any(axis=1).sum()
-    if outside:
+    if outside := (frame[["x", "y"]].abs() > reach).any(axis=1).sum():
         axes.text(0.97, 0.03, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=7)
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=range(-2, 3), yticks=range(-2, 3))
     axes.set(xlabel="x [half-boxes]", box_aspect=1)
@@ -233,7 +229,7 @@ print(
 
 # %% [markdown]
 # **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers have a place, in each of three seeds: near a side, a little *within* the box rather than on its edge, or inside. How many are where differs: seed 2 has none on the left or right and eight inside. With boxes permuted between
-# objects the ranges of these heads become several times as wide, in $x$ more than in $y$, so they do follow their objects. DAB-DETR's seeds differ more: 1, 7 and 6 heads are unlocalised. After as many steps, seven or eight of DETR's twelve heads are unlocalised; of DETR + OR + FL's 7, 8 and 11.
+# objects the ranges of these heads become several times as wide, in $x$ more than in $y$, so they do follow their objects. DAB-DETR's seeds differ more (its queries are boxes: [14_anchor_boxes](14_anchor_boxes.ipynb)): 1, 7 and 6 heads are unlocalised. After as many steps, seven or eight of DETR's twelve heads are unlocalised; of DETR + OR + FL's 7, 8 and 11.
 #
 # Ten times the training (one seed) gives DETR as many heads on sides as Conditional DETR has in its first seed, six. But DETR's late heads are of another kind: five of all twelve are steady on both axes, where Conditional DETR has eleven in every seed; eight lie beyond the box, where Conditional DETR has at most one; and their maps are twice as wide.
 # And yet this DETR detects *better* than the briefly trained Conditional DETR (AP .81 against .70, [13_convergence](13_convergence.ipynb)). So the paper's picture holds as a statistic for Conditional DETR, and less for DETR: small maps at the sides are not a condition for being good.
@@ -268,127 +264,12 @@ figure
 # heads unlocalised, and DETR + OR + FL with seed 2 ends at an AP50 of .89 with eleven of them unlocalised. In Conditional DETR more heads peak inside the box later on, in every seed (2, 3 and 4 at step 250, 5, 4 and 8 at the end). DAB-DETR's seeds differ: one localises all but one head, the two others about half. DETR's maps
 # narrow slowly and stop at about three times the width of Conditional DETR's.
 #
-# ## 6. Temperature and map size
+# ## 6. A published checkpoint, your own image, and a panel to explore
 #
-# The positional encoding has a temperature: 10000 in Conditional DETR; in DAB-DETR 20 for the keys, while its code leaves 10000 in the queries. Here it is one number for both, 20 unless we say so. A low one makes the kernel narrower before any learning. Does that decide how wide the *learned* maps are? A smaller model (48-pixel
-# scenes, 12 x 12 cells), and the same with 64 pixels (16 x 16 cells), three seeds each.
+# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `IMAGE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. Sections 1 to 3 and the panel then show them, and the first cell below where their heads look: queries with a score of .5 and more count as objects (or the surest one, where none has), and
+# heads are named by these objects alone, so take an image with many. Training and seeds (sections 4 and 5) are known of our models only. With a large image (800 pixels and more) the maps of 300 queries take some hundred megabytes; `open_checkpoint(..., side=480)` is the default for that reason. The paper's bands should be looked for there.
 #
-# **Predict**: at which temperature are learned maps narrowest, and does AP care?
-
-# %%
-names, forms = runs.run_names("temperature"), runs.GROUPS["temperature"].items()
-ends = runs.at_the_end(runs.late_heads(names)).groupby(["base", "seed"])[["width"]].median()
-ends["AP"] = runs.at_the_end(runs.histories(names)).set_index(["base", "seed"])["AP"]
-forms = [(base, *name.split(", ")) for name, base in forms]
-data = pd.DataFrame(forms, columns=["base", "temperature", "map"]).merge(ends.reset_index()).drop(columns="base")
-figure, (panel,) = plots.panels(1, 1, 2.4)
-point = {"x": "temperature", "y": "width", "hue": "map", "ax": panel}
-seaborn.stripplot(data, **point, dodge=True, jitter=False, alpha=0.6, legend=False)
-seaborn.pointplot(data, **point, dodge=0.4, errorbar=None, marker="", linewidth=1.2)
-panel.set(ylabel="map width [of the side]", ylim=(0, 1.1 * data["width"].max()))
-panel.legend(title="cells")
-figures.save(figure, "extra/attention-temperature", data.round(4))
-by_temperature = data.pivot(index=["map", "seed"], columns="temperature", values="AP")
-assert (by_temperature["2"] > by_temperature["10000"]).all()  # in each of six pairs
-width = data.groupby(["map", "temperature"], sort=False)["width"].agg(["min", "max"])
-assert width.loc[("16x16", "20"), "max"] < width.loc[("16x16", "10000"), "min"]
-display(width.round(3), by_temperature.round(3))
-figure
-
-# %% [markdown]
-# **Notice.** Learned maps are .06 to .08 of the side wide at all temperatures (a dot a run), although the kernel before learning is three times as wide (at 20, .23 of the side in the second row of the next figure) and depends on the temperature. The projections choose
-# the width. With 12 x 12 cells the ranges of the three seeds overlap; with 16 x 16 cells the runs at 10000 lie a little above those at 20. The size of the map does not decide it either: maps of 16 x 16 cells span more cells, and the same part of the image. So the spots have the size that the digits ask for.
-#
-# AP is lower at 10000 than at 2 in each of the six pairs of runs; at 20 it lies between the two in four of them. DAB-DETR's Table 6 has a range of .6 points, with its best at 20.
-#
-# ## 7. DAB-DETR: boxes as queries
-#
-# DAB-DETR's query is an anchor $(x, y, w, h)$. Its spatial query is that of Conditional DETR with the $x$ half multiplied by $w_{\text{ref}} / w$ and the $y$ half by $h_{\text{ref}} / h$, so that a large object should get a wide map.
-# Its Figure 4 compares the *positional* maps: what the query says about place against the key positional encoding, before $T$ and before any projection.
-#
-# **Predict** for each row: one spot, several, or none? Stretched or round?
-
-# %%
-figure, data = dab_detr.positional_maps()
-figures.save(figure, "dab-detr/positional-maps", data)
-width = data.groupby("model")[["x_width", "y_width"]]
-assert (width.max().loc[DAB] < width.min().loc[CONDITIONAL]).all()
-display(width.agg(["min", "max"]).round(2))
-figure
-
-# %% [markdown]
-# Drawn by [`figures.dab_detr.positional_maps`](../lib/marginalia/figures/dab_detr.py).
-#
-# **Notice.** The three rows are those of the paper. DETR's learned vectors say little about where: wide blobs and a band, beside their objects. Conditional DETR has the same round spot for every query, near its object: here nothing but the kernel of the positional encoding, cut at the border. DAB-DETR's spots
-# sit on their objects or at their edge, since two layers have moved the anchors there, and go with their size: smaller for the small digits, taller than wide like their boxes.
-#
-# Where do queries start? DAB-DETR's Figure 10 shows anchors after training.
-
-# %%
-figure, data = dab_detr.learned_anchors()
-figures.save(figure, "dab-detr/learned-anchors", data)
-tall = int((data["h"] > 0.45).sum())
-assert tall > 16 / 2  # more than half of DAB-DETR's anchors
-points = data[data["run"] == CONDITIONAL].sort_values("y")
-rows = np.split(points["y"].to_numpy(), np.flatnonzero(np.diff(points["y"]) > 0.1) + 1)
-assert sorted(len(row) for row in rows) == [5, 5, 6]
-print(f"anchors higher than any digit: {tall} of 16")
-figure
-
-# %% [markdown]
-# Drawn by [`figures.dab_detr.learned_anchors`](../lib/marginalia/figures/dab_detr.py).
-#
-# **Notice.** Nobody told Conditional DETR to, but its sixteen points stand in three level rows of five, five and six: they cover the image uniformly, for objects that are equally likely everywhere. DAB-DETR's anchors keep no such order, and most are larger
-# than any digit (at most .45 high). One seed.
-#
-# Every layer moves an anchor and hands it on; Conditional DETR's point stays, and each layer's box is a new offset to it. DAB-DETR's Figure 11 shows boxes layer by layer. **Predict**: whose first-layer boxes are closer?
-
-# %%
-figure, data = dab_detr.boxes_per_layer()
-figures.save(figure, "dab-detr/boxes-per-layer", data)
-overlap = data["iou"].pivot(index="model", columns="layer", values="mean_iou")
-assert overlap.loc[DAB, 0] < overlap.loc[CONDITIONAL, 0] and overlap.loc[DAB, 2] > overlap.loc[CONDITIONAL, 2]
-display(data["iou"].set_index(["model", "layer"]).round(3))
-figure
-
-# %% [markdown]
-# Drawn by [`figures.dab_detr.boxes_per_layer`](../lib/marginalia/figures/dab_detr.py).
-#
-# **Notice.** In the first layer DAB-DETR's boxes are further off (one seed of each model); from layer to layer they move in, and in the last they fit as well as Conditional DETR's on average, though not on the lower of the small digits here. (`low` and `high` are quartiles over the objects.) Conditional DETR's do not jump about here, as the paper's
-# figure shows them to: our three layers gain little after the first. These are queries that answer for an object in the *last* layer; which query would answer in the first is another question.
-#
-# And does the map follow the size of the object? If modulation does its work, DAB-DETR's maps widen with the box. Conditional DETR has no such factor, but its diagonal $T$ may do the same.
-
-# %%
-figure, axes = plots.panels(4, 4, 2.3, sharey=True)
-rows = []
-for name, kind, pair in ((CONDITIONAL, "conditional", axes[:2]), (DAB, "dab", axes[2:])):
-    peaks = heads.peaks_of(load(name), make_scenes(256, split="val"))["spatial"]
-    width, size = peaks.width[-1].median(0).values.numpy(), peaks.boxes[:, 2:].numpy()  # (N, 2)
-    for axis, panel in enumerate(pair):
-        dots = {"markersize": 2.5, "alpha": 0.35, "color": style.MODEL_COLORS[kind], "rasterized": True}
-        panel.plot(size[:, axis], width[:, axis], ".", **dots)
-        rho = rank_correlation(size[:, axis], width[:, axis])
-        panel.set_title(f"{style.MODELS[kind]}\nρ {rho.rho:.2f}", fontsize=8)
-        panel.set_xlabel(("box width", "box height")[axis] + " [of side]")
-        numbers = {"spearman": rho.rho, "low": rho.low, "high": rho.high, "objects": len(size)}
-        rows.append({"model": name, "axis": "xy"[axis], **numbers})
-axes[0].set_ylabel("map width [of side]")
-data = pd.DataFrame(rows).round(4)
-figures.save(figure, "extra/attention-width-by-box", data)
-rho = data.set_index(["model", "axis"])
-assert (rho.loc[DAB, "low"] > rho.loc[CONDITIONAL, "high"]).all()  # intervals do not touch
-display(data.round(2))
-figure
-
-# %% [markdown]
-# **Notice.** Maps follow the size of the box in both models, and in DAB-DETR far more closely: rank correlations of about .85 against .4, with 95 % bootstrap intervals over objects that are far apart. One seed each. That is what modulation is meant to do, though
-# $w_{\text{ref}}$ is supervised by nothing but boxes and classes; moving anchors may have their part in it, and there is no run without modulation here. Last layer, median over its six heads; the vertical stripes are our scenes, whose boxes end on whole pixels.
-#
-# ## 8. A published checkpoint, your own image
-#
-# Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `IMAGE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. Sections 1 to 3 and 9 then show them, and the cell below where their heads look: queries with a score of .5 and more count as objects (or the surest one, where none has), and
-# heads are named by these objects alone, so take an image with many. Training and seeds (sections 4 to 7) are known of our models only.
+# The panel comes first as a still picture, then to play with: hover over the image or use the left and right arrow keys for the query, up and down for the layer; click a head. (It counts layers and heads from 0, as all figures here do.) **Look for** a query without an object: where do its heads look?
 
 # %%
 if OWN is None:
@@ -398,13 +279,6 @@ else:
     beside_box(axes[0], OWN.summary, heads.sides(OWN.summary).map(colors))
     axes[0].set(title=f"{OWN.title}: {len(OWN.boxes)} objects", ylabel="y [half-boxes]")
     display(figure, heads.heads_by_side(OWN.summary).round(2))
-
-# %% [markdown]
-# With a large image (800 pixels and more) the maps of 300 queries take some hundred megabytes; `open_checkpoint(..., side=480)` is the default for that reason. The paper's bands should be looked for there.
-#
-# ## 9. Explore
-#
-# First as a still picture, then to play with: hover over the image or use the left and right arrow keys for the query, up and down for the layer; click a head. (It counts layers and heads from 0, as all figures here do.) **Look for** a query without an object: where do its heads look?
 
 # %%
 view = OWN or conditional_detr.open_view(EXPLORED, SCENE)
@@ -419,11 +293,10 @@ explorer
 # |---|---|---|---|
 # | models | three decoder layers, six heads, 0.74 M parameters, 64-pixel scenes | six layers, eight heads, 44 M, COCO | must train on a laptop |
 # | backbone before training | pretrained to classify digits in given boxes | ImageNet | no network needed |
-# | temperature of the positional encoding | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all, section 6 |
+# | temperature of the positional encoding | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all; [14](14_anchor_boxes.ipynb) varies it |
 # | Figure 4, spatial maps | small regions near the sides | bands along the sides | perhaps because objects are only 3 to 7 cells high |
 # | where heads look | a statistic over about 600 objects and three seeds | five heads on one photograph | the paper gives no statistic |
 # | Figure 1, DETR trained ten times as long | maps narrower, still wide: 15,000 against 1,500 steps, one seed | much like Conditional DETR's: 500 against 50 epochs | same ratio, other scale |
-# | DAB-DETR Figure 4 | one scene; for DAB the anchor of the last layer | four queries a model; layer not stated | |
 #
 # Not checked: whether bands appear in a published checkpoint; none could be opened without a network. With one set as `CHECKPOINT`, sections 1 to 3 and the panel above draw its maps.
 #
@@ -470,9 +343,9 @@ check(
 # ## Summary
 #
 # Content times spatial is the attention, to float precision, and where the two differ in sharpness the spatial map decides. In small Conditional DETRs eleven of twelve late heads have a place near one side or inside the box, whatever the object, in each of three seeds. Most of DETR's
-# heads are unlocalised, also where it detects well; after long training more have a place, with wider maps. DAB-DETR's maps follow the size of the object, but in two of three seeds about half of its heads stay unlocalised. All of them are regions, not bands.
+# heads are unlocalised, also where it detects well; after long training more have a place, with wider maps. In two of three seeds about half of DAB-DETR's heads stay unlocalised too. All of them are regions, not bands.
 #
-# **Next:** [13_convergence](13_convergence.ipynb): what this buys in training time.
+# **Next:** [13_convergence](13_convergence.ipynb): what this buys in training time. [14_anchor_boxes](14_anchor_boxes.ipynb): queries that are boxes, and maps that follow their size.
 #
 # **References**
 #
@@ -482,12 +355,6 @@ check(
 #   author    = {Meng, Depu and Chen, Xiaokang and Fan, Zejia and Zeng, Gang and Li, Houqiang and Yuan, Yuhui and Sun, Lei and Wang, Jingdong},
 #   booktitle = {International Conference on Computer Vision},
 #   year      = {2021}
-# }
-# @inproceedings{liu2022dab,
-#   title     = {DAB-DETR: Dynamic Anchor Boxes are Better Queries for DETR},
-#   author    = {Liu, Shilong and Li, Feng and Zhang, Hao and Yang, Xiao and Qi, Xianbiao and Su, Hang and Zhu, Jun and Zhang, Lei},
-#   booktitle = {International Conference on Learning Representations},
-#   year      = {2022}
 # }
 # ```
 

@@ -3,22 +3,22 @@
 #
 # **Does Conditional DETR learn faster than DETR at the scale of a laptop, and which part of it makes the difference?**
 #
-# Paper: Conditional DETR (ICCV 2021), its Figures 2 and 5 and Tables 3 and 4; DAB-DETR (ICLR 2022), its Figures 3 and 13. About one minute on two CPU cores: the detectors were trained before.
+# Paper: Conditional DETR (ICCV 2021), its Figures 2 and 5 and Tables 3 and 4. About one minute on two CPU cores: the detectors were trained before.
 #
-# **中文摘要。** Conditional DETR 声称比 DETR 收敛快约十倍。本笔记用小模型重做收敛曲线（图 2）、变换形式（图 5）、空间查询（表 3）和组件消融（表 4），并带上 DAB-DETR 的图 3 和图 13。数据是自动生成的数字场景，每种设置三个随机种子。我们自己的数与论文发表的数并排放置，坐标轴从不混用。三个种子很少，所以只在所有种子方向一致时才说“高于”，否则就说“分不开”。最后的表格说明哪些结论在小尺度上成立，哪些不成立。
+# **中文摘要。** Conditional DETR 声称比 DETR 收敛快约十倍。本笔记用小模型重做收敛曲线（图 2）、变换形式（图 5）、空间查询（表 3）和组件消融（表 4）；DAB-DETR 作为第四种检测器一起比较，它自己的图见 14。数据是自动生成的数字场景，每种设置三个随机种子。我们自己的数与论文发表的数并排放置，坐标轴从不混用。三个种子很少，所以只在所有种子方向一致时才说“高于”，否则就说“分不开”。最后的表格说明哪些结论在小尺度上成立，哪些不成立。
 #
 # ## What you will see
 #
 # 1. Four detectors of equal size, and their curves beside the published end points.
 # 2. Three skills: boxes that fit, scores that pick them, and classes.
 # 3. How many steps each needs to a level, and how a ratio can be a bound.
-# 4. Tables 3 and 4, Figure 5 and the reference point, ours beside the paper's, and what three seeds can say.
-# 5. DAB-DETR beside its predecessors, and its training curves.
+# 4. Tables 3 and 4 and Figure 5, ours beside the paper's, and what three seeds can say.
 #
 # You need to know what a decoder query is, and AP ([25_high_ap_images](25_high_ap_images.ipynb)). How the attention differs is in
 # [11_conditional_cross_attention](11_conditional_cross_attention.ipynb).
 
 # %%
+import sys
 from itertools import combinations
 
 import ipywidgets as widgets
@@ -28,18 +28,19 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import marginalia
-from marginalia import figures, style
+from marginalia import figures, store, style, training
 from marginalia.detection import convergence
 from marginalia.detection.detector import DetectorConfig, build, parameters
 from marginalia.exercises import check, check_function
-from marginalia.figures import conditional_detr, dab_detr, runs
-from marginalia.figures.runs import GROUPS, LONG, SEEDS
+from marginalia.figures import conditional_detr, runs
+from marginalia.figures.runs import GROUPS, SEEDS
 from marginalia.statistics import rank_agreement
 from marginalia.store import read_table
 
 style.use_style()
 TABLES = ("table_3", "figure_5", "table_4", "reference_point")
 DETR, FOCAL, CONDITIONAL, DAB = GROUPS["headline"].values()
+LONG = runs.LONG["headline"]  # DETR with ten times the steps
 
 # %% tags=["parameters"]
 FAST = True  # nothing here is slow
@@ -56,10 +57,13 @@ THRESHOLD = 0.8
 # - **DETR**: one dot product for content and position, softmax classes with a no-object class.
 # - **DETR + OR + FL**: the same attention; boxes are offsets from a reference point (OR), and classes have the focal loss (FL).
 # - **Conditional DETR**: as before, with content and position compared apart and a conditional spatial query (CSQ).
-# - **DAB-DETR**: the query is an anchor box that every layer moves.
+# - **DAB-DETR**: the query is an anchor box that every layer moves ([14_anchor_boxes](14_anchor_boxes.ipynb)).
 #
 # **One thing to keep in mind.** A detector of this size learns to *find* long before it can *classify*. The paper starts from a backbone that ImageNet
 # taught; ours starts from one that learnt to tell digits apart in boxes that were given to it, and all kinds of one width start from the same.
+#
+# **Predict.** In the paper, Conditional DETR after 50 epochs stands where DETR stands after 500. Here DETR gets 1500 steps, and once, with one seed, 15,000. Will the four
+# kinds end at the same AP? Where will DETR be when Conditional DETR reaches half of its own final AP?
 
 # %%
 frame = runs.histories(runs.run_names("headline", *TABLES, "dab_figure_3"))
@@ -70,12 +74,6 @@ def lead(group, upper, lower, step=None):
     """AP of one row of a group minus that of another, seed by seed; at the end, or after some steps."""
     values = convergence.values_at(frame, GROUPS[group], "AP", step)
     return values[upper] - values[lower]
-
-
-def compare(group, pairs, step=None):
-    """Which of two rows has the higher AP, by seeds."""
-    said = {f"{a} against {b}": convergence.verdict(lead(group, a, b, step)) for a, b in pairs}
-    print(f"after {step} steps:" if step else "at the end:", said)
 
 
 def size(base):
@@ -90,23 +88,15 @@ assert ends.notna().all(axis=None) and list(ends.index) == list(SEEDS)  # no run
 ends.T.add_prefix("AP at the end, seed ").assign(parameters=sizes).rename(index=style.MODELS).round(3)
 
 
-# %% [markdown]
-# **Predict.** In the paper, Conditional DETR after 50 epochs stands where DETR stands after 500. Here DETR gets 1500 steps, and once, with one seed, 15,000. Will the four
-# kinds end at the same AP? Where will DETR be when Conditional DETR reaches half of its own final AP?
-
 # %%
-figure, data = conditional_detr.convergence()
+figure, data = conditional_detr.convergence("headline")
 figures.save(figure, "conditional-detr/convergence", data)
 curves, until = frame.set_index(["run", "step"])["AP50"], HEADLINE["drop_at"] * HEADLINE["steps"]
 both = pd.concat([curves[f"{base}-0"].loc[:until] for base in (DETR, LONG)], axis=1, join="inner")
-assert len(both) > 1 and np.allclose(
-    both.iloc[:, 0], both.iloc[:, 1], atol=1e-4
-)  # the same run, up to rounding
+assert len(both) > 1 and np.allclose(*both.to_numpy().T, atol=1e-4)  # the same run, up to rounding
 long, conditional = frame.loc[frame["base"] == LONG, "AP"].iloc[-1], ends["conditional"]
 assert long > conditional.max()  # ten times the steps are worth it here
-print(
-    f"AP of DETR after ten times the steps {long:.3f}, of Conditional DETR {conditional.mean():.3f} (mean of seeds)"
-)
+print(f"AP: long run of DETR {long:.3f}, Conditional DETR {conditional.mean():.3f} (mean of seeds)")
 figure
 
 # %% [markdown]
@@ -153,7 +143,9 @@ figure
 #
 # $$S(\tau) = \min\{t : m(t) \ge \tau\}, \qquad R(\tau) = \frac{S_\text{slow}(\tau)}{S_\text{fast}(\tau)}.$$
 #
-# A run that ends at $T$ below $\tau$ has no $S$, but it is not silent: $S > T$, so $R$ is *at least* $T / S_\text{fast}$. Dropping such runs would favour the slow one. On paper:
+# A run that ends at $T$ below $\tau$ has no $S$, but it is not silent: $S > T$, so $R$ is *at least* $T / S_\text{fast}$. Dropping such runs would favour the slow one. First on paper, then for our runs.
+#
+# **Predict.** How many times the steps of Conditional DETR does each DETR need to AP50 0.8? Then change metric and level: at which is the ratio largest?
 
 # %%
 steps, values = np.array([100, 200, 300, 400]), np.array([0.1, 0.5, 0.9, 0.95])
@@ -162,11 +154,8 @@ print(f"0.8 is crossed at step {by_hand:g}")
 assert np.isclose(convergence.steps_to_reach(steps, values, 0.8), by_hand, atol=1e-9)
 assert np.isnan(convergence.steps_to_reach(steps, values, 0.99))
 
-# %% [markdown]
-# **Predict.** How many times the steps of Conditional DETR does each DETR need to AP50 0.8? Then change metric and level: at which is the ratio largest?
-
 # %%
-figure, data = conditional_detr.steps_to_level(METRIC, THRESHOLD)
+figure, data = conditional_detr.steps_to_level(METRIC, THRESHOLD, "headline")
 figures.save(figure, "extra/convergence-steps", data)
 display(figure)
 reached = convergence.reach(frame, "AP50", 0.8)
@@ -178,7 +167,7 @@ for name, base in {"DETR": DETR, "DETR with 10 times the steps": LONG, "DETR + O
 drop = HEADLINE["drop_at"] * reached["trained"]
 assert (reached["steps"] < drop)[reached["base"].isin([LONG, CONDITIONAL])].all()  # both before their drop
 panel = widgets.interactive(
-    lambda metric, level: conditional_detr.steps_to_level(metric, level) and plt.show(),
+    lambda metric, level: conditional_detr.steps_to_level(metric, level, "headline") and plt.show(),
     metric=widgets.Dropdown(
         options={name: key for key, name in runs.METRICS.items()}, value="AP50"
     ),
@@ -274,11 +263,10 @@ figure, data = conditional_detr.components()
 figures.save(figure, "conditional-detr/components", data)
 ladder = [("none", "OR"), ("none", "FL"), ("FL", "OR+FL"), ("OR+FL", "OR+FL+CSQ")]
 gains = pd.DataFrame({f"{low} → {high}": lead("table_4", high, low) for low, high in ladder})
-printed = conditional_detr.published("table_4")
+together, printed = lead("table_4", "OR+FL", "none"), conditional_detr.published("table_4")
 display(gains.T.round(3).assign(published=[printed[high] - printed[low] for low, high in ladder]))
-assert gains.notna().all(axis=None) and len(gains) == 3
-assert (gains.idxmax(axis=1) == gains.columns[-1]).all() and (gains["none → FL"] < 0).all()  # in every seed
-assert (lead("table_4", "OR+FL", "none") > gains.iloc[:, :2].sum(axis=1)).all()
+assert len(gains.dropna()) == 3 and (gains.idxmax(axis=1) == gains.columns[-1]).all()  # in every seed
+assert (gains["none → FL"] < 0).all() and (gains["none → OR"] + gains["none → FL"] < together).all()
 figure
 
 # %% [markdown]
@@ -287,67 +275,26 @@ figure
 # **Notice.** The last step is by far the largest, as in the paper: CSQ. Against the paper, the focal loss *alone* makes DETR worse here, in every seed. There it brings 300 queries along; and after so few steps the first four rows have hardly learned to detect at all, so read their order as "who wakes up
 # first". Reference offset and focal loss help each other: together they gain more than the sum of the two.
 #
-# **The reference point.** Section 4.3 of the paper compares a point fixed at (0, 0) before the sigmoid, which is the middle of the image, a learned one, and one predicted from the
-# object query. **Predict** whether it matters if the point is a parameter or predicted, given that the object query is a parameter too.
-
-# %%
-figure, data = conditional_detr.reference_points()
-figures.save(figure, "extra/convergence-reference-point", data)
-compare("reference_point", [("predicted", "fixed"), ("learned", "fixed"), ("predicted", "learned")])
-assert (lead("reference_point", "learned", "fixed") > 0).all() and (
-    lead("reference_point", "predicted", "learned") > 0
-).all()
-figure
-
-# %% [markdown]
-# Drawn by [`figures.conditional_detr.reference_points`](../lib/marginalia/figures/conditional_detr.py).
-#
-# **Notice.** A point of one's own is what matters, as in the paper (36.8 against 40.7 and 40.9): with all points in the middle, Conditional DETR is as slow as the DETRs of Table 4. A predicted point is a little ahead of a learned one, here more clearly than in the paper, although both are the same for every
-# image. The prediction moves all points at once when its weights change, which a table of free points cannot.
-#
-# ## 5. DAB-DETR
-#
-# **Claim.** A query that *is* an anchor box goes on where Conditional DETR stops: size stretches the spatial map, and every layer moves the box. The paper reports a lead over
-# Conditional DETR of $42.2 - 40.9 = 1.3$ points with a ResNet-50.
-#
-# **Predict.** Does DAB-DETR lead here too, and is its lead largest early or at the end? One thing to know: its recipe weighs the class loss with 1, that of Conditional DETR with 2, as published.
-
-# %%
-figure, data = dab_detr.convergence()
-figures.save(figure, "dab-detr/convergence", data)
-for step in (HEADLINE["steps"] // 4, None):
-    compare("headline", [("dab", "conditional")], step)
-assert (lead("headline", "dab", "conditional") < 0).all()
-figure
-
-# %% [markdown]
-# Drawn by [`figures.dab_detr.convergence`](../lib/marginalia/figures/dab_detr.py).
-#
-# **Notice.** Against the paper, DAB-DETR does *not* lead here: it is slower and ends lower, in every seed. Section 2 says where: its boxes fit as well in the end, but fewer are found, so it is the scores that lag. Two candidates that we have not separated: its class loss has half the weight of Conditional
-# DETR's, which matters more in a short training; and its anchors start at random, so that all later layers must wait until the first ones move them ([12_attention_maps](12_attention_maps.ipynb): in two of three seeds about half of its heads stay unlocalised). Dropout, patterns and the encoder's position scaling are left out.
-#
-# DAB-DETR's Figure 3 asks whether *learning* queries is what makes DETR slow. Take the object queries of a finished run, freeze them, and train everything else anew. If the
-# queries were hard to learn, this head start should show. (The runs that ours come from end at an AP of .15 to .23: their queries are hardly the product of a training that has converged, as the paper's are.) **Predict** which of three curves leads: learned queries, fixed learned queries, anchor boxes.
-
-# %%
-figure, data = dab_detr.training_curves()
-figures.save(figure, "dab-detr/training-curves", data)
-sources = convergence.values_at(frame, GROUPS["dab_figure_3"])["learned"]
-for step in (SMALL["steps"] // 2, None):
-    compare("dab_figure_3", [("fixed learned", "learned"), ("anchors", "learned")], step)
-assert (lead("dab_figure_3", "anchors", "learned") > 0).all()
-assert convergence.verdict(lead("dab_figure_3", "fixed learned", "learned")).startswith("not separated")
-print("AP of the runs that the queries come from:", sources.round(2).to_list())
-figure
-
-# %% [markdown]
-# Drawn by [`figures.dab_detr.training_curves`](../lib/marginalia/figures/dab_detr.py).
-#
-# **Notice.** Queries that are taken over ready-made are no clear head start: behind in two seeds, ahead in one. That fits the paper's point, that learning them is not what makes DETR slow; but queries of runs that had learnt little themselves (AP .15 to .23) are weak evidence for it. Anchors lead from the start, in every seed; against Conditional DETR they do not (above).
+# Where the **reference point** comes from, Section 4.3 of the paper, is measured in [14_anchor_boxes](14_anchor_boxes.ipynb), which goes on from points to boxes.
 #
 # ## Here and in the paper
 #
-# What transfers to small models on drawn scenes, and what does not. "Here" is computed from the runs; "above in all 3 seeds" is the most that our seeds can say.
+# What transfers to small models on drawn scenes, and what does not. In the first cell below "here" is computed from the runs; "above in all 3 seeds" is the most that our seeds can say.
+#
+# | | here | in the paper | why they differ |
+# |---|---|---|---|
+# | data | generated scenes, one to four digits | COCO, 80 classes, many objects | must run on a laptop |
+# | backbone | small, learnt to tell digits apart in given boxes | ResNet, ImageNet | no such weights for small images |
+# | length | 1500 steps (tables: fewer), once 15,000 | 50, 75, 108 and 500 epochs | the same |
+# | queries | 16 for all | 100, with focal loss 300 | the same |
+# | recipe | one learning rate, no dropout, no augmentation; temperature 20 in all positional encodings | dropout in Conditional DETR and DETR, crops and scales, a tenth of the rate for the backbone; temperature 10000 in Conditional DETR's encoding | fewer things to tune |
+# | size | equal within 5 % between kinds | Conditional DETR has 44 million parameters, DETR 41 | we take that difference away |
+# | seeds | three, all shown; one of the long run | one, as far as we could read | |
+#
+# Not checked: anything about long training of Conditional DETR, other backbones, and more than one long seed of DETR.
+#
+# **Train one again.** Everything above rests on rows in `data/measured/detection`. With `RETRAIN = True` the second cell below makes one of the small runs anew, in memory, and compares. The recipes, in `data/recipes`, are no part of
+# the library: `train.parts` gives the step (matching and losses in `set_loss`), the scenes by number and the evaluation, `training.fit` the loop.
 
 # %%
 CLAIMS = (  # group, the row that the paper finds better, and the other
@@ -373,33 +320,12 @@ for group, upper, lower in CLAIMS:
     ours = lead(group, upper, lower)
     points = printed[group][upper] - printed[group][lower]
     rows.append((f"{upper} above {lower}", points, ours.mean(), convergence.verdict(ours)))
+assert (lead("headline", "dab", "conditional") < 0).all()  # against the paper, in every seed
 columns = ["claim", "published, points of 100", "here, of 1", "here, sign"]
 pd.DataFrame(rows, columns=columns).set_index("claim").round(3)
 
-# %% [markdown]
-# | | here | in the paper | why they differ |
-# |---|---|---|---|
-# | data | generated scenes, one to four digits | COCO, 80 classes, many objects | must run on a laptop |
-# | backbone | small, learnt to tell digits apart in given boxes | ResNet, ImageNet | no such weights for small images |
-# | length | 1500 steps (tables: fewer), once 15,000 | 50, 75, 108 and 500 epochs | the same |
-# | queries | 16 for all | 100, with focal loss 300 | the same |
-# | recipe | one learning rate, no dropout, no augmentation; temperature 20 in all positional encodings | dropout in Conditional DETR and DETR, crops and scales, a tenth of the rate for the backbone; temperature 10000 in Conditional DETR's encoding | fewer things to tune |
-# | size | equal within 5 % between kinds | Conditional DETR has 44 million parameters, DETR 41 | we take that difference away |
-# | seeds | three, all shown; one of the long run | one, as far as we could read | |
-#
-# Not checked: anything about long training of Conditional DETR, other backbones, and more than one long seed of DETR.
-#
-# ## Train one again
-#
-# Everything above rests on rows in `data/measured/detection`. With `RETRAIN = True` this cell makes one of the small runs anew, in memory, and compares. The recipes, in `data/recipes`, are no part of
-# the library: `train.parts` gives the step (matching and losses in `set_loss`), the scenes by number and the evaluation, `training.fit` the loop.
-
 # %%
 if RETRAIN:
-    import sys
-
-    from marginalia import store, training
-
     sys.path.insert(0, str(store.checkout() / "data" / "recipes"))
     import train
 
@@ -463,7 +389,7 @@ check_function(crossings, {
 # Four detectors of equal size differ first of all in *when* they find things. Conditional DETR reaches AP50 .8 with a quarter of the steps of DETR (one seed, the long run; in the others DETR does not get there) and with less than half of those of a DETR with its losses and offsets (three seeds). Small models agree with the paper's tables in what matters: a reference point, scaled by what the
 # layer has found; and they disagree on DAB-DETR and on the focal loss alone. And the hare does not win in the end: trained ten times as long, DETR (one seed) is better than the briefly trained Conditional DETR.
 #
-# **Next:** [12_attention_maps](12_attention_maps.ipynb) looks at what the heads of these detectors attend to.
+# **Next:** [14_anchor_boxes](14_anchor_boxes.ipynb): queries that are boxes, and where DAB-DETR falls behind here. [12_attention_maps](12_attention_maps.ipynb) looks at what the heads of these detectors attend to.
 #
 # **References**
 #
