@@ -28,25 +28,23 @@ from matplotlib.patches import Rectangle
 
 import marginalia
 from marginalia import figures, plots, style
-from marginalia.detection import heads, load, make_scenes
+from marginalia.detection import cell_scenes, heads, load, make_scenes
 from marginalia.exercises import check, check_function
 from marginalia.explorers import AttentionExplorer
 from marginalia.figures import conditional_detr, runs
 
 style.use_style()
 torch.set_num_threads(1)
-CONDITIONAL = "headline-conditional-0"
+CONDITIONAL = "cells-conditional-0"
 SIDES = ["left", "right", "top", "bottom"]
 
 # %% tags=["parameters"]
 FAST = True  # nothing here is slow
 RETRAIN = False  # nothing is trained in this notebook; 13_convergence has the runs
-SCENE = 5  # which validation scene sections 1 to 3 show
-CHECKPOINT = (
-    None  # a folder or a hub name, say "microsoft/conditional-detr-resnet-50"; None: the models trained here
-)
+PHOTOGRAPH = 58  # which of the 72 test photographs sections 1 to 3 show
+CHECKPOINT = None  # a folder, a .safetensors file of `make train DATA=...` or a hub name; None: ours
 IMAGE = None  # your image for it, a file
-EXPLORED = "headline-conditional-0"  # the model in the panel at the end
+EXPLORED = "cells-conditional-0"  # the model in the panel at the end
 
 # %% [markdown]
 # ## 1. One head, one object
@@ -57,16 +55,16 @@ EXPLORED = "headline-conditional-0"  # the model in the panel at the end
 #
 # $$a_k \;\propto\; \exp\!\Big(\tfrac{c_q^\top c_k + p_q^\top p_k}{\sqrt{2D}}\Big) \;=\; \underbrace{\exp\!\Big(\tfrac{c_q^\top c_k}{\sqrt{2D}}\Big)}_{\text{content}} \cdot \underbrace{\exp\!\Big(\tfrac{p_q^\top p_k}{\sqrt{2D}}\Big)}_{\text{spatial}}.$$
 #
-# Logits add, so maps multiply. The image has four handwritten digits that the model never saw; the query is the one that found the six.
+# Logits add, so maps multiply. The image is a photograph of blood through a microscope (BCCD, 160 x 120 pixels) that the model never saw: many pale red cells and one white cell, large and dark. The query is the one that found a red cell.
 #
-# **Predict.** The content map alone: does it know *which* digit this query is about?
+# **Predict.** The content map alone: does it know *which* red cell this query is about?
 
 # %%
 OWN = conditional_detr.open_checkpoint(f"{CHECKPOINT},{IMAGE}") if CHECKPOINT else None
-view = OWN or conditional_detr.open_view(CONDITIONAL, SCENE)
-thing = min(1, len(view.boxes) - 1)
-head = heads.heads_by_side(view.summary).loc["top"]
-figure, axes = plots.panels(3, 3, 2.4)
+view = OWN or conditional_detr.open_view(CONDITIONAL, PHOTOGRAPH)
+thing = 0
+head = heads.heads_by_side(view.summary).loc["inside"]
+figure, axes = plots.panels(3, 3, 1.9)
 for panel, kind in zip(axes, ("content", "spatial", "combined"), strict=True):
     conditional_detr.draw_map(panel, view, head, kind, thing, style.CYCLE[1])
     panel.set_title(f"{kind}, layer {head['layer']:.0f}, head {head['head']:.0f}", loc="center")
@@ -100,24 +98,32 @@ figure
 # **Predict.** For the two objects, does a head keep its side?
 
 # %%
-figure, data = conditional_detr.attention_decomposition(OWN, "headline", SCENE)
+figure, data = conditional_detr.attention_decomposition(OWN, "cells", PHOTOGRAPH)
 figures.save(figure, "conditional-detr/attention-decomposition", data)
-measured = runs.at_the_end(runs.head_histories(runs.run_names("headline")))
-measured = measured.assign(side=heads.sides(measured))
-entropy = measured[(measured["kind"] == "conditional") & (measured["layer"] > 0)]
-entropy = entropy.pivot(index=["seed", "layer", "head"], columns="map", values="entropy")
-assert (entropy["content"] > entropy["spatial"]).all()  # all twelve heads, all three seeds
-print("median entropy over objects [nats], median of 36 heads:", entropy.median().round(2).to_dict())
 figure
 
 # %% [markdown]
 # Drawn by [`figures.conditional_detr.attention_decomposition`](../lib/marginalia/figures/conditional_detr.py).
 #
-# **Notice.** Spatial maps of Conditional DETR pick a place at the object. Content maps are spread over digits everywhere, or even over the ground between them (the four's second row): they do not know which object is meant. That holds beyond this scene: the printed entropies are medians over
-# some 600 objects. The combined map is close to the spatial one; content moves the weight onto strokes, most in the head that peaks inside. A name in brackets means that no head specialises in that side in this model, and the nearest is shown: this training has two heads for the right and none for the left.
+# NOTICE4CELLS
 #
-# What differs from the paper: there the spatial maps are *bands* along a whole side. Here they are spots of about the width of a stroke. Bands would be possible: a head's spatial map is a product of a curve in $x$ and one in $y$ (section 6 of
-# [11](11_conditional_cross_attention.ipynb)), and a band is one with a flat curve. A 16 x 16 map of small objects seems to have no use for it.
+# The same on scenes of handwritten digits, with a detector of 64-pixel images (16 x 16 cells). **Predict**: small objects that do not overlap, two of a kind at most. Do heads find sides there?
+
+# %%
+figure, data = conditional_detr.attention_decomposition(group="headline")
+figures.save(figure, "conditional-detr/attention-decomposition-digits", data)
+groups = {group: runs.head_histories(runs.run_names(group)) for group in ("cells", "headline")}
+groups["cells"] = groups["cells"].query("category == 'red cell'")
+measured = {group: runs.at_the_end(frame) for group, frame in groups.items()}
+for group, frame in measured.items():
+    entropy = frame[(frame["kind"] == "conditional") & (frame["layer"] > 0)]
+    entropy = entropy.pivot(index=["seed", "layer", "head"], columns="map", values="entropy")
+    print(group, "median entropy over objects [nats], median of 36 heads:", entropy.median().round(2).to_dict())
+    print("content above spatial in", int((entropy["content"] > entropy["spatial"]).sum()), "of", len(entropy))
+figure
+
+# %% [markdown]
+# NOTICE4DIGITS
 #
 # ## 3. Figure 1: the same heads in DETR
 #
@@ -127,15 +133,24 @@ figure
 # **Predict.** Which row looks like the first one: DETR after the same number of steps, or after ten times as many?
 
 # %%
-figure, data = conditional_detr.spatial_attention_maps(OWN, "headline", SCENE)
+figure, data = conditional_detr.spatial_attention_maps(OWN, "cells", PHOTOGRAPH)
 figures.save(figure, "conditional-detr/spatial-attention-maps", data)
 figure
 
 # %% [markdown]
 # Drawn by [`figures.conditional_detr.spatial_attention_maps`](../lib/marginalia/figures/conditional_detr.py).
 #
-# **Notice.** Neither row of DETR looks like Conditional DETR's. Conditional DETR's spots are small and lie at the six or inside it, each towards its side. DETR's are clouds, some of them beside the object, and ten times the training makes them smaller, but not small: in the paper the third row resembles the first, here it does not.
-# Brackets again mean that no head of that model specialises in that side. One object is an anecdote, though. To say more we need many.
+# NOTICE1CELLS
+#
+# And on digits, after 1,500 and 15,000 steps:
+
+# %%
+figure, data = conditional_detr.spatial_attention_maps(group="headline")
+figures.save(figure, "conditional-detr/spatial-attention-maps-digits", data)
+figure
+
+# %% [markdown]
+# NOTICE1DIGITS
 #
 # ## 4. From an image to a number
 #
@@ -143,10 +158,10 @@ figure
 #
 # $$\big(\Delta x, \Delta y\big) = \Big(\frac{x_{\text{peak}} - c_x}{w / 2}, \; \frac{y_{\text{peak}} - c_y}{h / 2}\Big).$$
 #
-# $(0, 0)$ is the middle of the box, $\Delta x = -1$ its left side, $\Delta y = 1$ its bottom. Over all objects that are found (IoU .5 and more): the median says *which place*, the interquartile range *how steadily*. The cell follows one head over the objects of 64 validation scenes; what comes after uses 256.
+# $(0, 0)$ is the middle of the box, $\Delta x = -1$ its left side, $\Delta y = 1$ its bottom. Over all objects that are found (IoU .5 and more): the median says *which place*, the interquartile range *how steadily*. The cell follows one head over the red cells of the 72 test photographs; digits are those of 256 validation scenes.
 
 # %%
-peaks = heads.peaks_of(load(CONDITIONAL), make_scenes(64, split="val"))["spatial"]
+peaks = heads.peaks_of(load(CONDITIONAL), cell_scenes("test"))["spatial"].of(0)  # red cells
 print("(layers, heads, objects, xy):", tuple(peaks.offset.shape))
 offset = peaks.offset[2, 0].numpy()  # layer 2, head 0
 low, middle, high = np.quantile(offset, [0.25, 0.5, 0.75], axis=0)
@@ -157,9 +172,9 @@ row.to_frame().T
 
 # %% [markdown]
 # A head is called *left*, *right*, *top* or *bottom* when that axis is steady (interquartile range below 1: the middle half of the objects spans less than one half-box), its median is beyond .5 to that side, and the other median lies within the box; *inside* when both axes are steady
-# and neither median is beyond .5; *unlocalised* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box, and heads outside the panel are counted in its corner. Heads of the first layer are pale and not in the table.
+# and neither median is beyond .5; *unlocalised* otherwise. The thresholds are ours. Each dot below is a head, its bars the interquartile ranges; the square is the box, and heads outside the panel are counted in its corner. Heads of the first layer are pale and not in the tables.
 #
-# **Predict** where the heads of DETR after 1,500 steps lie, and whether DETR after ten times as many has heads like Conditional DETR's.
+# **Predict** where heads lie on red cells, which are many, alike and overlapping, and whether DETR after ten times as many steps has heads like Conditional DETR's.
 
 # %%
 def beside_box(axes, frame, color, alpha=1.0, reach=2.2):
@@ -175,57 +190,60 @@ def beside_box(axes, frame, color, alpha=1.0, reach=2.2):
 
 
 # %%
-spatial = measured[measured["map"] == "spatial"]
 colors = dict(zip(heads.SIDES, (*style.CYCLE[:4], *style.CYCLE[5:]), strict=True))
-bases = ["headline-conditional", "headline-dab", "headline-detr-focal", "headline-detr", "long-detr"]
-figure, axes = plots.panels(15, 5, 1.6, sharex=True, sharey=True)
-for panel, (seed, base) in zip(axes, itertools.product((0, 1, 2), bases), strict=True):
-    rows = spatial[(spatial["base"] == base) & (spatial["seed"] == seed)]
-    if rows.empty:  # the long run has one seed
-        panel.remove()
-        continue
-    beside_box(panel, rows, rows["side"].map(colors), np.where(rows["layer"] == 0, 0.35, 1))
-    panel.label_outer()
-    title = f"{conditional_detr.title_of(f'{base}-0')}, seed 0" if seed == 0 else f"seed {seed}"
-    panel.set_title(title, loc="center", fontsize=7.5)
-axes[4].tick_params(labelbottom=True)  # nothing below it
-axes[5].set_ylabel("y [half-boxes]")
-entries = {side: {"color": color, "marker": "o", "markersize": 4} for side, color in colors.items()}
-plots.legend(figure, entries, "lower right", ncols=1, bbox_to_anchor=(1, 0.15))
+
+
+def where_heads_look(group):
+    """A panel a run of a group, a dot a head; returns (figure, data)."""
+    spatial = measured[group].query("map == 'spatial'").assign(side=lambda frame: heads.sides(frame))
+    bases = [f"{group}-{kind}" for kind in ("conditional", "dab", "detr-focal", "detr")]
+    bases.append(runs.LONG[group])
+    figure, axes = plots.panels(15, 5, 1.6, sharex=True, sharey=True)
+    for panel, (seed, base) in zip(axes, itertools.product((0, 1, 2), bases), strict=True):
+        rows = spatial[(spatial["base"] == base) & (spatial["seed"] == seed)]
+        if rows.empty:  # the long run has one seed
+            panel.remove()
+            continue
+        beside_box(panel, rows, rows["side"].map(colors), np.where(rows["layer"] == 0, 0.35, 1))
+        panel.label_outer()
+        title = f"{conditional_detr.title_of(f'{base}-0')}, seed 0" if seed == 0 else f"seed {seed}"
+        panel.set_title(title, loc="center", fontsize=7.5)
+    axes[4].tick_params(labelbottom=True)  # nothing below it
+    axes[5].set_ylabel("y [half-boxes]")
+    entries = {side: {"color": color, "marker": "o", "markersize": 4} for side, color in colors.items()}
+    plots.legend(figure, entries, "lower right", ncols=1, bbox_to_anchor=(1, 0.15))
+    return figure, spatial
+
+
+# %%
+figure, spatial = where_heads_look("cells")
 figures.save(figure, "extra/attention-where-heads-look", spatial.round(4))
 figure
 
 # %%
-late = spatial[spatial["layer"] > 0]
-late = late.assign(
-    both=(late[["x_range", "y_range"]] < 1).all(axis=1), out=(late[["x", "y"]].abs() > 1).any(axis=1)
-)
-each = late.groupby(["base", "seed"])
-table = each["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
-table[["steady on both axes", "beyond the box"]] = each[["both", "out"]].sum()
-table["map width"] = each[["x_width", "y_width"]].median().mean(axis=1).round(3)
-display(table.loc[bases])
-ours, short, focal = (table.loc[base] for base in (bases[0], "headline-detr", "headline-detr-focal"))
-long = table.loc["long-detr", 0]
-assert (
-    ours["unlocalised"].max()
-    < long["unlocalised"]
-    < min(short["unlocalised"].min(), focal["unlocalised"].min())
-)
-assert (
-    long["steady on both axes"] < ours["steady on both axes"].min()
-    and long["map width"] > ours["map width"].max()
-)
-on_sides = [side for side in heads.SIDES if side not in ("inside", "unlocalised")]
-assert long[on_sides].sum() == ours.loc[0, on_sides].sum()
-assert long["beyond the box"] > ours["beyond the box"].max()
-named = late[(late["kind"] == "conditional") & (late["side"] != "unlocalised")]
-times = pd.DataFrame({axis: named[f"{axis}_permuted"] / named[f"{axis}_range"] for axis in "xy"})
-assert (times.groupby(named["seed"]).median() > 3).all(axis=None)
-print(
-    "ranges with permuted boxes, as a multiple:",
-    times.groupby(named["seed"]).median().round(1).to_dict("index"),
-)
+figure, spatial = where_heads_look("headline")
+figures.save(figure, "extra/attention-where-heads-look-digits", spatial.round(4))
+figure
+
+# %%
+def count_sides(names, category=None):
+    """Late heads of each run by side, how many are steady on both axes or beyond the box, and the map width."""
+    late = runs.at_the_end(runs.late_heads(names, category))
+    late = late.assign(steady=(late[["x_range", "y_range"]] < 1).all(axis=1))
+    late["beyond"] = (late[["x", "y"]].abs() > 1).any(axis=1)
+    late["follows"] = late[["x_permuted", "y_permuted"]].sum(axis=1) / late[["x_range", "y_range"]].sum(axis=1)
+    each = late.groupby(["base", "seed"])
+    table = each["side"].value_counts().unstack(fill_value=0).reindex(columns=heads.SIDES, fill_value=0)
+    table[["steady on both axes", "beyond the box"]] = each[["steady", "beyond"]].sum()
+    named = late[late["side"] != "unlocalised"].groupby(["base", "seed"])
+    table["permuted, times"] = named["follows"].median().round(1)
+    return table.assign(**{"map width": each["width"].median().round(3)})
+
+
+tables = {name: count_sides(runs.run_names("cells"), name) for name in ("red cell", "white cell")}
+tables["digits"] = count_sides(runs.run_names("headline"))
+for name, table in tables.items():
+    display(table.rename_axis(index=[name, "seed"]))
 
 # %% [markdown]
 # **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers have a place, in each of three seeds: near a side, a little *within* the box rather than on its edge, or inside. How many are where differs: seed 2 has none on the left or right and eight inside. With boxes permuted between
@@ -233,6 +251,48 @@ print(
 #
 # Ten times the training (one seed) gives DETR as many heads on sides as Conditional DETR has in its first seed, six. But DETR's late heads are of another kind: five of all twelve are steady on both axes, where Conditional DETR has eleven in every seed; eight lie beyond the box, where Conditional DETR has at most one; and their maps are twice as wide.
 # And yet this DETR detects *better* than the briefly trained Conditional DETR (AP .81 against .70, [13_convergence](13_convergence.ipynb)). So the paper's picture holds as a statistic for Conditional DETR, and less for DETR: small maps at the sides are not a condition for being good.
+#
+# **Sides, regions or bands?** In the paper's photograph the maps are bands along a whole side. A map that is uniform over the length of its box has a standard deviation of $1/\sqrt{12} = .29$ of it, so let us call a map a *band* when it is at least that wide along one axis and at most half as wide along the other. And a head without a place at the object
+# may still have one in the *image*: how often is its peak in one of the outermost cells?
+#
+# **Predict** for heads on red cells: spots, bands, or parked at the border of the photograph?
+
+# %%
+def shapes(name, scenes):
+    """Late heads on red cells: medians of map widths relative to the box, and how often peaks are outermost."""
+    peaks = heads.peaks_of(load(name), scenes)["spatial"].of(0)
+    wide = (peaks.width / peaks.boxes[:, 2:])[1:].median(2).values.flatten(0, 1)
+    cell = torch.tensor([8 / 160, 8 / 120])
+    outermost = ((peaks.peak < cell) | (peaks.peak > 1 - cell)).any(-1)[1:].float().mean(2).flatten()
+    side = heads.sides(heads.summarise(peaks).query("layer > 0")).to_numpy()
+    frame = pd.DataFrame(wide.numpy(), columns=["wide_x", "wide_y"]).assign(outermost=outermost, side=side)
+    return frame.assign(run=name, localised=frame["side"] != "unlocalised")
+
+
+# %%
+names = [f"cells-{kind}-{seed}" for kind in ("conditional", "detr") for seed in runs.SEEDS] + ["long-cells-detr-0"]
+data = pd.concat([shapes(name, cell_scenes("test")) for name in names])
+low, high = data[["wide_x", "wide_y"]].min(axis=1), data[["wide_x", "wide_y"]].max(axis=1)
+data["band"] = (high >= 12**-0.5) & (low <= high / 2)
+figure, axes = plots.panels(3, 3, 2.5, sharex=True, sharey=True)
+limit = 1.1 * high.max()
+for panel, base in zip(axes, ("cells-conditional", "cells-detr", "long-cells-detr"), strict=True):
+    rows = data[data["run"].str.startswith(base)]
+    edge = np.array([12**-0.5, limit])
+    panel.fill_between(edge, 0, edge / 2, color="0.92", linewidth=0)
+    panel.fill_betweenx(edge, 0, edge / 2, color="0.92", linewidth=0)
+    panel.text(limit, 0.02, "bands", fontsize=7, ha="right")
+    for side, part in rows.groupby("side"):
+        panel.plot(part["wide_x"], part["wide_y"], "o", ms=3.5, color=colors[side])
+    panel.set(title=conditional_detr.title_of(f"{base}-0"), xlabel="map width [of the box's width]", box_aspect=1)
+axes[0].set(ylabel="map width [of the box's height]", xlim=(0, limit), ylim=(0, limit))
+plots.legend(figure, {side: {"color": colors[side], "marker": "o", "markersize": 4} for side in data["side"].unique()})
+figures.save(figure, "extra/attention-shapes", data.round(4))
+display(data.groupby(["run", "localised"]).agg({"outermost": "median", "band": "sum", "side": "size"}).round(2))
+figure
+
+# %% [markdown]
+# NOTICESHAPES
 #
 # ## 5. In the course of training
 #
@@ -281,9 +341,8 @@ else:
     display(figure, heads.heads_by_side(OWN.summary).round(2))
 
 # %%
-view = OWN or conditional_detr.open_view(EXPLORED, SCENE)
-labels = load(CHECKPOINT).config.id2label if OWN else None
-explorer = AttentionExplorer(view.captured, view.pixels, names=labels)
+view = OWN or conditional_detr.open_view(EXPLORED, PHOTOGRAPH if "cells" in EXPLORED else None)
+explorer = AttentionExplorer(view.captured, view.pixels, names=view.names)
 explorer
 
 # %% [markdown]
