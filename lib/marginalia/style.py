@@ -36,7 +36,7 @@ DATASETS = {  # name in the measured tables -> its name
     "deeppcb": "DeepPCB",
     "bccd": "BCCD",
 }
-DATASET_COLORS = dict(zip((*DATASETS.values(), "photographs (tiles)"), CYCLE, strict=False))
+DATASET_COLORS = dict(zip(DATASETS.values(), CYCLE, strict=False))
 DATASET_COLORS["your file"] = "black"
 GROUND_TRUTH, DETECTION = PALETTE["orange"], PALETTE["sky"]  # frames; both show on ink, paper and sky
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+from marginalia.boxes import similarity
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.nulls import (
@@ -20,7 +21,7 @@ from marginalia.boxes.nulls import (
     null_correlations,
     shuffle,
 )
-from marginalia.boxes.similarity import FEATURES, overlap_share, pair_similarity
+from marginalia.boxes.similarity import FEATURES, kept_apart, overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
 from marginalia.boxes.table import BoxTable, BoxWarning
 
@@ -309,3 +310,41 @@ def test_overlap_share_by_iou(rng):
     assert 0 < permuted < 1
     with pytest.raises(ValueError, match="no image has two boxes"):
         overlap_share(table.where(np.arange(len(table)) == 0))
+
+
+def test_boxes_kept_apart_overlap_as_seldom_as_before(rng):
+    # one box in each quarter: no two of an image overlap, and permuted ones do
+    quarter = np.tile([(0, 0), (50, 0), (0, 50), (50, 50)], (20, 1))
+    wh = rng.uniform(20, 40, quarter.shape)
+    xywh = np.hstack([quarter + rng.uniform(size=wh.shape) * (50 - wh), wh])
+    image, score = np.repeat(np.arange(20), 4), rng.uniform(size=80)
+    table = BoxTable(xywh, image, tuple(range(20)), [(100, 100)] * 20, image % 3, {}, score=score)
+    moved = kept_apart(table, seed=1)
+    assert overlap_share(table, shuffles=1)[0] == 0 == overlap_share(moved, shuffles=1)[0]
+    assert overlap_share(table, shuffles=1)[1] > 0.1
+    # every box is there once, with what belongs to it, and in another place
+    assert np.array_equal(moved.image, table.image) and not np.allclose(moved.xywh, table.xywh)
+    back = np.argsort(moved.score)[np.argsort(np.argsort(score))]
+    assert np.array_equal(moved.xywh[back], table.xywh) and np.array_equal(
+        moved.category[back], table.category
+    )
+    # the same numbers, the same boxes
+    assert np.array_equal(kept_apart(table, seed=1).xywh, moved.xywh)
+    assert not np.array_equal(kept_apart(table, seed=2).xywh, moved.xywh)
+
+
+def test_boxes_are_kept_apart_out_of_a_dead_end():
+    # only 0 1, 1 2, 2 3, 3 4 and 4 5 do not overlap; from 0 5, 1 2, 3 4 no single exchange makes it better
+    left, right = [2, 0, 4, 0, 0, 0], [9, 1, 9, 3, 9, 9]
+    top, bottom = [0, 0, 0, 2, 0, 2], [9, 9, 9, 9, 1, 9]
+    xywh = np.transpose([left, top, np.subtract(right, left), np.subtract(bottom, top)])
+    table = BoxTable(xywh, [0, 0, 1, 1, 2, 2], ("a", "b", "c"), [(9, 9)] * 3, range(6), {})
+    for seed in range(60):
+        assert overlap_share(kept_apart(table, seed), shuffles=1)[0] == 0
+
+
+def test_boxes_that_cannot_be_kept_apart(rng, monkeypatch):
+    table = BoxTable([(0, 0, 9, 9), (50, 0, 9, 9)] * 2, [0, 0, 1, 1], ("a", "b"), [(99, 99)] * 2, [1] * 4, {})
+    monkeypatch.setattr(similarity, "shuffle", lambda table, *rest: replace(table, xywh=[(0, 0, 9, 9)] * 4))
+    with pytest.raises(ValueError, match="no exchange"):
+        kept_apart(table)

@@ -108,14 +108,18 @@ def shuffle(table: BoxTable, null: str, seed: int, repeat: int) -> BoxTable:
     ([0, 0, 1, 1], [1, 2, 2, 1])
     """
     source = Permutation.under(null, table).source(seed, repeat)
-    columns = ("xywh", "category", "crowd", "score", "area")
-    carried = {n: v[source] for n in columns if (v := getattr(table, n)) is not None}
+    moved = rearranged(table, source)
     if null == "rescaled":
         stretch = table.sizes[table.image] / table.sizes[table.image[source]]  # (N, 2)
-        carried["xywh"] = carried["xywh"] * np.tile(stretch, 2)
-        if table.area is not None:
-            carried["area"] = carried["area"] * stretch.prod(axis=1)
-    return replace(table, **carried)
+        area = None if table.area is None else moved.area * stretch.prod(axis=1)
+        moved = replace(moved, xywh=moved.xywh * np.tile(stretch, 2), area=area)
+    return moved
+
+
+def rearranged(table: BoxTable, source: Int[np.ndarray, " N"]) -> BoxTable:
+    """The table with box source[k], and all that belongs to it, in the place of box k."""
+    columns = ("xywh", "category", "crowd", "score", "area")
+    return replace(table, **{n: v[source] for n in columns if (v := getattr(table, n)) is not None})
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from .. import statistics
 from .correlation import equal_count_blocks, measured_boxes
 from .geometry import iou, xywh_to_xyxy
-from .nulls import Permutation, shuffle
+from .nulls import Permutation, rearranged, shuffle
 from .table import BoxTable
 
 FEATURES = ("x offset", "y offset", "|log w ratio|", "|log h ratio|")
@@ -119,3 +119,44 @@ def _overlapping(xywh: Float[np.ndarray, "N 4"], blocks: list) -> float:
         found += common.sum()
         pairs += common.size
     return float(found / pairs)
+
+
+def kept_apart(table: BoxTable, seed: int = 0, repeat: int = 0) -> BoxTable:
+    """Boxes permuted between images, then exchanged until no more pairs overlap than in `table`.
+
+    It keeps one thing more than the free null, how often boxes of an image overlap: a difference from it has
+    another reason. How far two boxes overlap is not kept. The permutation is `shuffle(table, "free", seed,
+    repeat)`; then a box that overlaps another and any other box change places wherever no more pairs
+    overlap after that. Crowd boxes take part. Raises ValueError where 10,000 exchanges in a row do not help.
+    """
+    rng = np.random.default_rng((seed, repeat))
+    places = [np.flatnonzero(table.image == image) for image in range(len(table.image_ids))]
+    wanted = sum(_overlaps(table.xywh[place]).sum() for place in places)
+    table = shuffle(table, "free", seed, repeat)
+    source, number = np.arange(len(table)), np.zeros(len(table), int)  # box, its overlaps, in each place
+    for place in places:
+        number[place] = _overlaps(table.xywh[place])
+    tries = 0
+    while number.sum() > wanted:
+        # two places change their boxes
+        pair = [rng.choice(np.flatnonzero(number)), rng.integers(len(table))]
+        trial = source.copy()
+        trial[pair] = source[pair[::-1]]
+        # and keep them unless more pairs overlap in their images; as many leads out of dead ends
+        here = [places[image] for image in np.unique(table.image[pair])]
+        after = np.concatenate([_overlaps(table.xywh[trial[place]]) for place in here])
+        fewer = number[np.concatenate(here)].sum() - after.sum()
+        if fewer >= 0:
+            source, number[np.concatenate(here)] = trial, after
+        tries = 0 if fewer > 0 else tries + 1
+        if tries == 10_000:
+            raise ValueError("kept_apart: no exchange of two boxes makes them overlap as seldom as before")
+    return rearranged(table, source)
+
+
+def _overlaps(xywh: Float[np.ndarray, "N 4"]) -> Int[np.ndarray, " N"]:
+    """With how many of the others each box shares an area."""
+    corners = xywh_to_xyxy(xywh)
+    common = iou(corners, corners) > 0
+    np.fill_diagonal(common, False)
+    return common.sum(axis=1)

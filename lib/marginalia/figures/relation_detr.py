@@ -21,7 +21,6 @@ from marginalia.boxes.error_types import ERRORS, costs, error_types
 from marginalia.boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
 from marginalia.boxes.nulls import null_correlations
-from marginalia.boxes.photographs import photographs
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
 from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, intervals, legend, panels
@@ -48,14 +47,13 @@ class Pair:
 def mc_density(data: str | Path | None = None) -> tuple[Figure, pd.DataFrame]:
     """Figure 1: density of MC over the images of each data set; beside it, of boxes permuted between images.
 
-    data: a reader's annotation file, shown beside the measured sets and the embedded photographs. As in the
-    paper, heights are scaled for display: both curves of a set by the peak of its first. Returns (figure,
-    data), data with the columns dataset, low (lower edge of a bin of 0.01), observed (images), null (mean
-    over shuffles among images with similar counts). ValueError where the reader's MC do not make a density.
+    data: a reader's annotation file, shown beside the measured sets. As in the paper, heights are scaled for
+    display: both curves of a set by the peak of its first. Returns (figure, data), data with the columns
+    dataset, low (lower edge of a bin of 0.01), observed (images), null (mean over shuffles among images with
+    similar counts). ValueError where the reader's MC do not make a density.
     """
     frame = measured("mc_histograms").query("box_format == 'xywh'").rename(columns={"count": "null"})
     frames = [frame[["dataset", "low", "observed", "null"]]]
-    frames.append(_histogram(photographs(tiles=True).table, "photographs (tiles)"))
     if data is not None:
         frames.append(_histogram(read_boxes(data), "your file"))
     histograms = pd.concat(frames, ignore_index=True)
