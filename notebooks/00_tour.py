@@ -258,7 +258,7 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | the note | verdict | what holds | shown in |
 # |---|---|---|---|
 # | Conditional DETR for Fast Training Convergence, ICCV 2021 <br> (six pictures, no words) | right | To add: the spatial query starts from one reference point, computed once from the object query and the same for every image and layer; only its rescaling follows the image. The first layer is different: nothing is rescaled, and content and position are added as well. | sections 1, 4; [11](11_conditional_cross_attention.ipynb), [12](12_attention_maps.ipynb), [13](13_convergence.ipynb) |
-# | 对比DAB-DETR <br> *compared with DAB-DETR* | right | Published after 50 epochs with a ResNet-50: 42.2 AP against 40.9. In the authors' code the temperature 20 holds for the keys only, while the queries keep 10000; the author calls that likely a bug. | section 4; [11](11_conditional_cross_attention.ipynb), [12](12_attention_maps.ipynb), [13](13_convergence.ipynb) |
+# | 对比DAB-DETR <br> *compared with DAB-DETR* | right | Published after 50 epochs with a ResNet-50: 42.2 AP against 40.9. In the authors' code the temperature 20 holds for the keys only, while the queries keep 10000; the author calls that likely a bug. | section 4; [11](11_conditional_cross_attention.ipynb), [13](13_convergence.ipynb), [14](14_anchor_boxes.ipynb) |
 # | 在DETR编码器中引入了位置关系编码器来建模两个边界框之间的所有成对交互 <br> *a position relation encoder in DETR's encoder models all pairwise interactions between two boxes* | **corrected** | In the decoder: layers 2 to 6, the first has none. It relates all pairs of $N$ boxes, not two boxes; rows are boxes of one layer and columns those of the next, so the bias is not symmetric. It has 520 parameters. | section 1; planned: 22 |
 # | 物体在目标检测任务中真的相关吗？ <br> *are objects in detection really related?* | a question | In whole data sets a little, and it depends on what one compares with: see the table above. In 48 of COCO's 80 classes, in small boxes and in crowded images clearly. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
 # | 基于皮尔逊系数的位置相关性度量 <br> *a measure of position correlation from Pearson's coefficient* | right, with a limit | MC is the mean *absolute* correlation over pairs. The authors' code takes the top left corner, width and height in raw pixels; other box formats give other values. One layout gives .51 or .97, depending on where it stands. | [20](20_pearson_between_boxes.ipynb) |
@@ -291,8 +291,8 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | Compose 的计算相当于对 W 进行两级分解，以减少参数和提高计算效率 <br> *Compose amounts to a two-level decomposition of W, for fewer parameters and speed* | right, with a limit | Cheaper than a free $H \times H$ matrix for each pair, slower than plain attention: .76 to .88 of the training steps a second in the first author's own comments. | section 4; [41](41_composing_heads.ipynb) |
 # | 先沿着行和列进行分解，再低秩和对角分解 <br> *first along rows and columns, then low rank and diagonal* | right, with a limit | Rows and columns of the grid of tokens, not of the $H \times H$ matrix. It is a sum, and the line leaves out its first term, the identity. Each of the two parts has rank 2 plus a diagonal. | section 1; [41](41_composing_heads.ipynb) |
 # | To do 1. query分组 <br> *query grouping* | to do | Not answered yet. | planned: 23 |
-# | To do 2. 工业缺陷检测数据集？ <br> *industrial defect data sets?* | answered | Which exist, on which terms, and what their boxes look like. | [24](24_defect_datasets.ipynb) |
-# | To do 3. high_map images of coco <br> *images of COCO with a high mAP* | the method; the images need your files | mAP belongs to a data set; an image has an AP, with traps of its own. No image of COCO is shown, since none is here: give the notebook your COCO files and detections. | [25](25_high_ap_images.ipynb) |
+# | To do 2. 工业缺陷检测数据集？ <br> *industrial defect data sets?* | answered | Which exist, on which terms, and what their boxes look like. Blood cells, a real task-specific set, lie below chance, because their boxes overlap too seldom. | [24](24_defect_datasets.ipynb) |
+# | To do 3. high_map images of coco <br> *images of COCO with a high mAP* | the method; the images need your files | mAP belongs to a data set; an image has an AP, with traps of its own. Shown on photographs of blood cells; no image of COCO is here: give the notebook your COCO files and detections. | [25](25_high_ap_images.ipynb) |
 #
 # The pictures of the notes are links to an image host. They were not opened, so nothing is said about what each of them shows.
 
@@ -314,15 +314,16 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | [25_high_ap_images](25_high_ap_images.ipynb): the traps, the gallery | – | 15 |
 # | three questions for the group (below) | 5 | 5 |
 #
-# **Conditional DETR** (three notebooks here)
+# **Conditional DETR** (four notebooks here)
 #
 # | | 60 min | 90 min |
 # |---|---|---|
 # | this page: its column in the drawing, its lines in section 2 | 5 | 5 |
 # | the paper: abstract, Figures 1 and 2. What exactly converges faster? | 5 | 10 |
 # | [11_conditional_cross_attention](11_conditional_cross_attention.ipynb): the 4 x 4 grid, the kernel, the real layer (90: with $T$ and the panel) | 20 | 30 |
-# | [12_attention_maps](12_attention_maps.ipynb): Figures 4 and 1, then where heads look (90: with DAB-DETR and the explorer) | 15 | 20 |
-# | [13_convergence](13_convergence.ipynb): the curves beside the paper's (90: with Tables 3 and 4) | 10 | 15 |
+# | [12_attention_maps](12_attention_maps.ipynb): Figures 4 and 1, then where heads look, on cells and on digits (90: with the explorer) | 15 | 20 |
+# | [13_convergence](13_convergence.ipynb): the curves beside the paper's (90: with Tables 3 and 4) | 10 | 10 |
+# | [14_anchor_boxes](14_anchor_boxes.ipynb): the modulated map, DAB-DETR's Figure 4 | – | 5 |
 # | section 4 below: AP against epochs, beside the paper's Table 1 | – | 5 |
 # | questions | 5 | 5 |
 #
@@ -456,14 +457,14 @@ for name in packages:
 print(textwrap.fill(f"All {len(packages)} packages can be imported: {marginalia.versions(*packages)}", 110))
 
 # %%
-from marginalia.boxes.photographs import photographs
+from marginalia.boxes import cells
 
 browsers = ("chromium", "google-chrome", "chromium-browser")
 extensions = Path(sys.prefix) / "share" / "jupyter" / "labextensions"
 checks = {
     "printed numbers": ((store.root() / "published").is_dir(), "set MARGINALIA_DATA to the folder data"),
     "measured numbers": ((store.root() / "measured").is_dir(), "set MARGINALIA_DATA to the folder data"),
-    "photographs with boxes": (len(photographs().table) > 0, "reinstall scikit-image"),
+    "photographs with boxes": (len(cells().table) > 0, "set MARGINALIA_DATA to the folder data"),
     "sliders in JupyterLab": ((extensions / "@jupyter-widgets").is_dir(), "pip install ipywidgets"),
     "explorers in JupyterLab": ((extensions / "anywidget").is_dir(), "pip install anywidget"),
     "a Chinese font": (style.cjk_font() is not None, "figures use English; install Noto Sans CJK"),

@@ -39,8 +39,8 @@ PUBLISHED = {  # the groups that the paper prints AP for -> file in data/publish
     "table_4": "components",
     "reference_point": "reference_point",
 }
-SCENES = {"cells": 0, "headline": 5}  # group -> the image of Figures 1 and 4, one that no run learnt from
-OBJECTS = {"cells": (0, 1), "headline": (1, 2)}  # and which of its objects
+SCENES = {"cells": 58, "headline": 5}  # group -> the image of Figures 1 and 4, one that no run learnt from
+OBJECTS = {"cells": (11, 0), "headline": (1, 2)}  # and which of its objects
 ALIKE = "red cell"  # the class that names the heads of detectors of cells: there are many
 KINDS = ("spatial", "content", "combined")
 SHARP = 256  # pixels a side at which a scene is drawn; the models see 64
@@ -196,7 +196,8 @@ def spatial_attention_maps(
     views, thing = _views(data, (f"{group}-conditional-0", f"{group}-detr-0", f"{LONG[group]}-0"), scene), 0
     if data is None:
         thing = OBJECTS[group][0]
-    figure, axes = plots.panels(4 * len(views), 4, 1.8 if data is None and group == "headline" else 1.5)
+    tall = max(view.pixels.shape[0] / view.pixels.shape[1] for view in views)
+    figure, axes = plots.panels(4 * len(views), 4, 1.55 * tall + 0.25)
     rows = []
     for line, view in zip(np.reshape(axes, (-1, 4)), views, strict=True):
         chosen = heads.heads_by_side(view.summary).iloc[:4]  # left, top, right, bottom
@@ -320,7 +321,8 @@ def attention_decomposition(
     (view,) = _views(data, (f"{group}-conditional-0",), scene)
     things = [thing for thing in (OBJECTS[group] if data is None else (0, 1)) if thing < len(view.boxes)]
     chosen, columns = heads.heads_by_side(view.summary), 3 * len(things)
-    figure, axes = plots.panels(5 * columns, columns, 1.22 if columns > 3 else 2.4)
+    height = (1.02 if columns > 3 else 2.2) * view.pixels.shape[0] / view.pixels.shape[1] + 0.2
+    figure, axes = plots.panels(5 * columns, columns, height)
     grid, rows = np.reshape(axes, (5, columns)), []
     for block, thing in enumerate(things):
         for line, (side, head) in zip(grid, chosen.iterrows(), strict=True):
