@@ -105,9 +105,16 @@ def test_product_over_overlap_is_combined(pixels, sharp):
     np.testing.assert_allclose(product, combined, atol=1e-6 * max(1, 8 * sharp))
 
 
-def test_the_first_choice_is_the_highest_score_the_last_layer_and_the_sharpest_head(explorer, captured):
+def test_the_first_choice_is_the_highest_score_the_last_layer_and_the_head_at_the_box(explorer, captured):
     assert (explorer.query, explorer.layer, explorer.kind) == (4, 1, "combined")
-    assert explorer.head == captured.combined[1, 0, :, 4].amax((-1, -2)).argmax()
+    x, y, w, h = captured.queries.boxes[0, 4].tolist()
+    rows, columns = captured.combined.shape[-2:]
+    cells = [(i, j) for i in range(rows) for j in range(columns)]
+    inside = [(i, j) for i, j in cells
+              if abs((j + 0.5) / columns - x) <= w / 2 and abs((i + 0.5) / rows - y) <= h / 2]  # fmt: skip
+    assert 0 < len(inside) < len(cells)
+    weights = [sum(maps[i, j].item() for i, j in inside) for maps in captured.combined[1, 0, :, 4]]
+    assert explorer.head == int(np.argmax(weights))
     assert torch.equal(torch.tensor(explorer.weights), captured.combined[1, 0, explorer.head, 4])
     explorer.kind, explorer.query, explorer.layer, explorer.head = "spatial", 2, 0, 1
     assert torch.equal(torch.tensor(explorer.weights), captured.spatial[0, 0, 1, 2])

@@ -38,7 +38,7 @@ class AttentionExplorer(Explorer):
 
     The traits `query`, `layer`, `head` and `kind` (one of KINDS) can be read and set. They count from 0 as
     the axes of `captured` do; `query` is the model's own number, one of `kept`. At first: the query with the
-    highest score, the last layer and the head with the highest peak. Maps go to the browser in 8 bits, each
+    highest score, the last layer and the head with the most weight in that query's box. Maps go to the browser in 8 bits, each
     divided by its own maximum, which goes as a float, so that weights can be told. Column j of a map lies on
     [j, j + 1] / w of the image; its key encodes the lower right corner, so that maps lean half a cell up and
     to the left. Conditional DETR section 3.4 and Figure 4.
@@ -86,7 +86,7 @@ class AttentionExplorer(Explorer):
             png=png,
             query=int(kept[0]),
             layer=weights.shape[1] - 1,
-            head=int(peaks[KINDS.index("combined"), -1, :, 0].argmax()),
+            head=int(_inside(self._captured, kept[0])[-1].argmax()),
         )
 
     @traitlets.validate("query")
@@ -224,6 +224,15 @@ def _how_many(shape: Sequence[int], queries: int, room: int) -> int:
             f"for {max(room, 0) / 1e6:.1f}; pass smaller pixels to capture_attention"
         )
     return min(queries, there, room // each)
+
+
+def _inside(captured: CapturedAttention, query) -> Float[np.ndarray, "L H"]:
+    """Weight that the heads give to the cells whose middle lies in the query's box."""
+    cx, cy, w, h = captured.queries.boxes[0, query].tolist()
+    rows, columns = captured.combined.shape[-2:]
+    beside = np.abs((np.arange(columns) + 0.5) / columns - cx) <= w / 2
+    level = np.abs((np.arange(rows) + 0.5) / rows - cy) <= h / 2
+    return (captured.combined[:, 0, :, query].numpy() * np.outer(level, beside)).sum((-2, -1))
 
 
 def _overlaps(captured: CapturedAttention, kept) -> Float[np.ndarray, "L H Q"]:
