@@ -127,6 +127,8 @@ def _open_own(path: Path) -> Detector:
         raise ValueError(f"{path.with_suffix('.json')} has no entry 'detector' to build a model from")
     model = build(DetectorConfig(**card["detector"]))
     model.load_state_dict(weights)
+    if "names" in card:
+        model.names = {int(label): name for label, name in card["names"].items()}
     return model.eval()
 
 
