@@ -34,8 +34,10 @@ measure: $(READY)
 	@$(PY) data/recipes/measure.py
 
 # Trainings of the detectors whose rows are missing from data/measured/detection: hours, and it can be broken off.
+# With DATA=path a detector of your own photographs: minutes. Also NAME=, KIND=detr, STEPS=, IMAGES=folder.
 train: $(READY)
-	@$(PY) data/recipes/train.py
+	@$(PY) $(if $(DATA),data/recipes/train_photographs.py "$(DATA)" $(if $(IMAGES),--images "$(IMAGES)") \
+		$(if $(NAME),--name "$(NAME)") $(if $(KIND),--kind $(KIND)) $(if $(STEPS),--steps $(STEPS)),data/recipes/train.py)
 
 # Timings against the peers, side by side.
 bench: $(READY)

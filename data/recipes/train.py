@@ -25,15 +25,15 @@ from measure_heads import measure_heads
 from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finished, is_trained, settings_line
 
 
-def evaluation(run: Run, model: Detector, scenes: SceneBatch) -> Callable[[int], dict[str, float]]:
-    """What is measured on validation scenes: COCO's AP, AP50 and AP75, and how well matched boxes fit.
+def evaluation(model: Detector, scenes: SceneBatch, by_category: bool) -> Callable[[int], dict[str, float]]:
+    """What is measured on held-out images: COCO's AP, AP50 and AP75, and how well matched boxes fit.
 
     `AP50_any` takes all categories for one: what is found, however it is classified. `mean_iou` and `iou_75`
     (share of IoU above 0.75) are of the last layer's queries, matched as in training: they say how well
-    things are found apart from how they are ranked. Of photographs also AP and AP50 of each category.
+    things are found apart from how they are ranked. `by_category`: also AP and AP50 of each category.
     """
     pixels, ground_truth = torch.from_numpy(scenes.pixels), as_boxes(scenes)
-    targets, recipe = gather_targets(scenes.boxes, scenes.labels), RECIPES[run.detector.kind]
+    targets, recipe = gather_targets(scenes.boxes, scenes.labels), RECIPES[model.config.kind]
 
     def measure(step: int) -> dict[str, float]:
         parts = [model(part) for part in pixels.split(64)]
@@ -42,16 +42,16 @@ def evaluation(run: Run, model: Detector, scenes: SceneBatch) -> Callable[[int],
         overlap = matched_iou(boxes, targets, pairs)
         found = predict_table(model, pixels, ground_truth.image_ids, ground_truth.sizes, ground_truth.names)
         figures = evaluate(ground_truth, found)
-        by_category = {}
-        for category, name in ground_truth.names.items() if run.photographs else ():
+        of_each = {}
+        for category, name in ground_truth.names.items() if by_category else ():
             only = (part.where(part.category == category) for part in (ground_truth, found))
-            by_category |= {f"{key} {name}": value for key, value in evaluate(*only)[["AP", "AP50"]].items()}
+            of_each |= {f"{key} {name}": value for key, value in evaluate(*only)[["AP", "AP50"]].items()}
         return {
             **{name: figures[name] for name in ("AP", "AP50", "AP75")},
             "AP50_any": evaluate(one_category(ground_truth), one_category(found))["AP50"],
             "mean_iou": overlap.mean().item(),
             "iou_75": (overlap > 0.75).float().mean().item(),
-            **by_category,
+            **of_each,
         }
 
     return measure
@@ -86,7 +86,22 @@ def initial(run: Run) -> Detector:
 
 def parts(run: Run, model: Detector) -> tuple[training.Step, training.Batches, training.Evaluate]:
     """What `training.fit` needs beside the model of a run: step, batches and evaluate."""
-    recipe = RECIPES[run.detector.kind]
+    if run.photographs:
+        known, held_out = cell_scenes("train", "val"), cell_scenes("test")
+        batches = varied(known, run.batch, run.options.seed, upside_down=True)
+        return descent(model), batches, evaluation(model, held_out, by_category=True)
+
+    def batches(index: int) -> SceneBatch:
+        first = index * run.batch
+        return make_scenes(run.batch, run.layout, "train", run.options.seed, run.side, run.digits, first)
+
+    validation = make_scenes(VALIDATION, run.layout, "val", 0, run.side, run.digits)
+    return descent(model), batches, evaluation(model, validation, by_category=False)
+
+
+def descent(model: Detector) -> training.Step:
+    """The loss of a batch, and its parts in the last layer."""
+    recipe = RECIPES[model.config.kind]
 
     def step(scenes: SceneBatch):
         targets = gather_targets(scenes.boxes, scenes.labels)
@@ -94,20 +109,7 @@ def parts(run: Run, model: Detector) -> tuple[training.Step, training.Batches, t
         last = {"class_loss": loss.classes, "l1_loss": loss.l1, "giou_loss": loss.giou}
         return loss.total, {name: part[-1].item() for name, part in last.items()}
 
-    if run.photographs:
-        known, held_out = cell_scenes("train", "val"), cell_scenes("test")
-        return (
-            step,
-            varied(known, run.batch, run.options.seed, upside_down=True),
-            evaluation(run, model, held_out),
-        )
-
-    def batches(index: int) -> SceneBatch:
-        first = index * run.batch
-        return make_scenes(run.batch, run.layout, "train", run.options.seed, run.side, run.digits, first)
-
-    validation = make_scenes(VALIDATION, run.layout, "val", 0, run.side, run.digits)
-    return step, batches, evaluation(run, model, validation)
+    return step
 
 
 def varied(scenes: SceneBatch, batch: int, seed: int, upside_down: bool) -> training.Batches:
@@ -144,6 +146,8 @@ def train(run: Pretraining | Run) -> None:
     model = pretraining.build_classifier(run) if first else initial(run)
     step, batches, measure = pretraining.parts(run, model) if first else parts(run, model)
     card = {"run": run.name, **run.settings()}
+    if not first and run.photographs:
+        card["names"] = cell_scenes("test").names  # of the classes
 
     def measure_and_keep(steps: int) -> dict[str, float]:
         training.save(model, run.weights_at(steps), {"step": steps, **card})

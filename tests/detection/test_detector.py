@@ -20,6 +20,7 @@ from marginalia.detection.detector import (
     predict_table,
     top_k,
 )
+from marginalia.detection.encoder import Backbone
 from marginalia.detection.layers import inverse_sigmoid
 from marginalia.detection.queries import POINTS, SPATIAL_QUERIES, TRANSFORMS
 from marginalia.record import record
@@ -236,7 +237,7 @@ def test_content_and_spatial_logits_rebuild_the_attention(kind, pixels):
         else:
             full = bare
             assert "object_query" not in left
-        torch.testing.assert_close(attended(*full, value), joined, atol=1e-5, rtol=0)
+        torch.testing.assert_close(attended(*full, value), joined, atol=1e-4, rtol=0)  # large logits, 32 bits
         wrong = attended(*(logits * 2**0.5 for logits in full), value)  # 1 / sqrt(D)
         assert (wrong - joined).abs().max() > 1e-3
 
@@ -398,3 +399,15 @@ def test_predictions_as_ground_truth_are_perfect(pixels):
     table = predict_table(build(SMALL), pixels, range(3), np.full((3, 2), 48), NAMES, k=4)
     ground_truth = replace(table, score=None)
     assert evaluate(ground_truth, table)["AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "width, stride, channels",
+    [(96, 4, (32, 64, 96)), (96, 8, (32, 64, 96, 96)), (64, 16, (32, 64, 64, 64, 64)), (16, 2, (16, 16))],
+)
+def test_channels_of_the_backbone_double_up_to_the_width(width, stride, channels):
+    backbone = Backbone(3, width, stride)
+    layers = [module for module in backbone.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert tuple(layer.out_channels for layer in layers) == (*channels, width)
+    assert layers[0].in_channels == 3
+    assert backbone(torch.zeros(1, 3, 48, 80)).shape == (1, width, 48 // stride, 80 // stride)

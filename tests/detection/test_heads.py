@@ -171,3 +171,27 @@ def test_peaks_of_an_untrained_model(kind, monkeypatch):
         assert torch.equal(one.boxes.sort(0).values, ground_truth.sort(0).values)
         assert ((one.peak > 0) & (one.peak < 1)).all()
         assert (one.entropy <= math.log(64) + 1e-5).all()
+
+
+def test_peaks_of_one_class():
+    places, maps = torch.rand(2, 3, 6, 2), torch.rand(2, 3, 6, 2)
+    labels, boxes = torch.tensor([0, 2, 0, 1, 2, 0]), torch.rand(6, 4)
+    whole = Peaks(boxes, places, maps, maps[..., 0], labels)
+    for label in range(4):
+        kept = (labels == label).nonzero()[:, 0]
+        part = whole.of(label)
+        assert torch.equal(part.labels, labels[kept]) and torch.equal(part.boxes, boxes[kept])
+        assert torch.equal(part.offset, whole.offset[:, :, kept])
+        assert torch.equal(part.width, maps[:, :, kept])
+        assert torch.equal(part.entropy, maps[:, :, kept, 0])
+    assert summarise(whole.of(3))["objects"].eq(0).all()
+
+
+def test_objects_found_keep_their_labels(monkeypatch):
+    model = build(DetectorConfig(width=16, heads=2, encoder_layers=1, decoder_layers=2, queries=8))
+    scenes = make_scenes(6, split="val", side=32)
+    monkeypatch.setattr(heads, "found_by", partial(heads.found_by, least_iou=0.0))
+    found = heads.peaks_of(model.eval(), scenes)["spatial"]
+    known = zip(np.concatenate(scenes.boxes).tolist(), np.concatenate(scenes.labels).tolist(), strict=True)
+    seen = zip(found.boxes.tolist(), found.labels.tolist(), strict=True)
+    assert sorted(seen) == sorted(known)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from torch.nn.functional import batch_norm, conv2d, max_pool2d
 from marginalia import store, training
 from marginalia.detection.capture import capture_attention, crop_to_valid
 from marginalia.detection.detector import DetectorConfig, build
-from marginalia.detection.loading import load, prepare
+from marginalia.detection.loading import SHORTER, load, prepare, resized
 from marginalia.detection.resnet_names import (
     dilate_last_stage,
     rename_backbone,
@@ -364,6 +365,10 @@ def test_weights_that_do_not_fit(tmp_path):
         load(tmp_path)
 
 
+PHOTOGRAPHS = DetectorConfig(
+    in_channels=3, stride=8, width=32, heads=4, encoder_layers=1, ffn=24, queries=6, classes=3
+)
+
 # --- images -------------------------------------------------------------------------------------------------
 
 
@@ -392,8 +397,66 @@ def test_images_are_prepared_as_the_checkpoint_says(tmp_path):
     small, _ = prepare(model, [white], size=48)
     assert small.shape == (1, 3, 48, 64)
     assert capture_attention(model, pixels, mask).combined.shape == (2, 2, 4, 5, 5, 4)
-    with pytest.raises(TypeError, match="a Detector takes pixels"):
-        prepare(build(DetectorConfig(width=48)), [white])
+
+
+@pytest.mark.parametrize("size", [None, 40])
+def test_photographs_for_a_detector_trained_here(size):
+    from PIL import Image
+
+    model, shorter = build(replace(PHOTOGRAPHS, kind="detr")), size or SHORTER
+    wide, tall = Image.new("L", (320, 240), 90), np.full((90, 60, 3), (10, 20, 30), np.uint8)
+    pixels, mask = prepare(model, [wide, tall], size)
+    w, h = shorter * 4 // 3, shorter * 3 // 2
+    assert pixels.shape == (2, 3, h, w) and pixels.dtype == torch.uint8
+    assert mask[0, :shorter].all() and not mask[0, shorter:].any()
+    assert mask[1, :, :shorter].all() and not mask[1, :, shorter:].any()
+    assert (pixels[0][:, mask[0]] == 90).all()
+    assert (pixels[1][:, mask[1]] == torch.tensor([[10], [20], [30]])).all()
+    assert (pixels.permute(0, 2, 3, 1)[~mask] == 0).all()
+
+
+def test_a_detector_of_scenes_takes_them_as_they_are():
+    with pytest.raises(TypeError, match="this Detector takes scenes of one channel"):
+        prepare(build(DetectorConfig(width=48)), [np.zeros((8, 8, 3), np.uint8)])
+
+
+def test_an_image_is_averaged_when_it_becomes_smaller():
+    from PIL import Image
+
+    lines = np.zeros((240, 480, 3), np.uint8)
+    lines[:, ::2] = 200  # thinner than a pixel of the small image
+    small = resized(Image.fromarray(lines))
+    assert small.shape == (120, 240, 3)
+    np.testing.assert_allclose(small[:, 4:-4], 100, atol=1)  # away from the border
+
+
+class Pooled(torch.nn.Module):
+    """A backbone whose cells know their own pixels only: padding changes no cell of the image."""
+
+    def __init__(self, width, stride):
+        super().__init__()
+        self.stride, self.mix = stride, torch.nn.Conv2d(3, width, 1)
+
+    def forward(self, pixels):
+        return self.mix(torch.nn.functional.avg_pool2d(pixels, self.stride))
+
+
+@pytest.mark.parametrize("kind", ["detr", "detr-focal", "conditional", "dab"])
+def test_padding_is_not_looked_at(kind):
+    """Encoder, decoder and positions pass over padding; only a backbone that sees it could tell."""
+    torch.manual_seed(0)
+    model = build(replace(PHOTOGRAPHS, kind=kind)).eval()
+    model.backbone = Pooled(model.config.width, model.config.stride)
+    wide, tall = torch.randint(0, 256, (3, 40, 64)).byte(), torch.randint(0, 256, (3, 80, 40)).byte()
+    images = [image.permute(1, 2, 0).numpy() for image in (wide, tall)]
+    with torch.no_grad():
+        together = model(*prepare(model, images, 40))
+        for n, image in enumerate((wide, tall)):
+            alone = model(image[None])
+            torch.testing.assert_close(together.boxes[:, n], alone.boxes[:, 0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.logits[:, n], alone.logits[:, 0], atol=1e-4, rtol=0)
+        unmasked = model(prepare(model, images, 40)[0])
+    assert (unmasked.logits - together.logits).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -451,7 +514,7 @@ def test_models_trained_here(tmp_path, monkeypatch):
     scenes = torch.rand(1, 1, 32, 32)
     for name in ("small-dab", file, str(file)):
         opened = load(name)
-        assert not opened.training and opened.config == config
+        assert not opened.training and opened.config == config and opened.names is None
         with torch.no_grad():
             assert torch.equal(opened(scenes).boxes, model(scenes).boxes)
     with pytest.raises(
@@ -461,6 +524,8 @@ def test_models_trained_here(tmp_path, monkeypatch):
         load("small-dap")
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         load(tmp_path / "missing.safetensors")
+    training.save(model, file, card | {"names": {0: "cup", 1: "pot"}})
+    assert load("small-dab").names == {0: "cup", 1: "pot"}
     training.save(model, file, {"seed": 3})
     with pytest.raises(ValueError, match=r"small-dab\.json has no entry 'detector'"):
         load("small-dab")

@@ -7,6 +7,7 @@ import socket
 import numpy as np
 import pytest
 
+from marginalia.boxes.blood_cells import cells
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.evaluation import evaluate
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
@@ -15,7 +16,15 @@ from marginalia.boxes.similarity import pair_similarity
 from marginalia.boxes.table import BoxTable
 from marginalia.detection import scenes
 from marginalia.detection.glyphs import load_glyphs
-from marginalia.detection.scenes import LAYOUTS, SPLITS, SceneBatch, as_boxes, make_scenes
+from marginalia.detection.scenes import (
+    LAYOUTS,
+    SPLITS,
+    SceneBatch,
+    as_boxes,
+    cell_scenes,
+    from_boxes,
+    make_scenes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +206,50 @@ def test_the_table_is_a_reference_for_the_evaluation(batches):
         score=np.ones(len(table)),
     )
     assert evaluate(table, found)["AP"] == pytest.approx(1)
+
+
+def test_photographs_come_back_as_the_same_table():
+    found = cells()
+    scenes = from_boxes(found.table, found.pixels)
+    assert np.array_equal(scenes.pixels.transpose(0, 2, 3, 1), found.pixels)
+    back, order = as_boxes(scenes), np.argsort(found.table.image, kind="stable")
+    np.testing.assert_allclose(back.xywh, found.table.xywh[order], atol=1e-4)  # boxes are in 32 bits
+    assert np.array_equal(back.image, found.table.image[order])
+    assert np.array_equal(back.sizes, found.table.sizes)
+    named = [[table.names[c] for c in table.category.tolist()] for table in (back, found.table)]
+    assert named[0] == [named[1][n] for n in order]
+
+
+def test_labels_count_the_categories_and_crowds_are_left_out():
+    boxes = [(0, 0, 10, 10), (5, 5, 5, 5), (1, 2, 4, 6), (0, 0, 20, 10)]
+    names, crowd = {7: "cup", 3: "pot"}, [False, False, False, True]
+    table = BoxTable(boxes, [2, 0, 2, 0], "abc", [(20, 10)] * 3, [7, 3, 9, 3], names, crowd)
+    scenes = from_boxes(table, np.zeros((3, 5, 10, 3), np.uint8))
+    assert [labels.tolist() for labels in scenes.labels] == [[0], [], [1, 2]]
+    assert scenes.names == {0: "pot", 1: "cup", 2: "9"}  # 9 has no name in the table
+    assert scenes.pixels.shape == (3, 3, 5, 10)
+    np.testing.assert_allclose(scenes.boxes[2], [(0.25, 0.5, 0.5, 1), (0.15, 0.5, 0.2, 0.6)], atol=1e-7)
+
+
+@pytest.mark.parametrize("chosen", [slice(2, 5), [4, 0], np.array([3, 3, 1])], ids=str)
+def test_a_part_of_a_batch(batches, chosen):
+    whole = batches["scattered"]
+    part, numbers = whole.part(chosen), np.arange(300)[chosen]
+    assert np.array_equal(part.pixels, whole.pixels[numbers]) and part.names == whole.names
+    assert all(part.boxes[i] is whole.boxes[n] for i, n in enumerate(numbers))
+    assert all(part.labels[i] is whole.labels[n] for i, n in enumerate(numbers))
+
+
+def test_photographs_of_cells_by_split():
+    found = cells()
+    parts = {split: cell_scenes(split) for split in ("train", "val", "test")}
+    assert sum(len(part.pixels) for part in parts.values()) == len(found.pixels) == 364
+    test = found.split == "test"
+    assert np.array_equal(parts["test"].pixels, found.pixels[test].transpose(0, 3, 1, 2))
+    assert [len(boxes) for boxes in parts["test"].boxes] == found.table.counts[test].tolist()
+    assert parts["val"].names == {0: "red cell", 1: "white cell", 2: "platelet"}
+    joined = cell_scenes("train", "val")
+    assert len(joined.pixels) == len(parts["train"].pixels) + len(parts["val"].pixels)
 
 
 def test_nothing_is_fetched(monkeypatch):

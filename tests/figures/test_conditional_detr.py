@@ -201,6 +201,7 @@ def test_a_published_checkpoint_on_an_own_image(checkpoint):
     view = conditional_detr.open_checkpoint(checkpoint, side=128)
     assert view.pixels.shape == (120, 160, 3) and set(view.summary["layer"]) == {1, 2}
     assert len(view.queries) == len(view.boxes) >= 1
+    assert view.title == "model" and view.names == {n: f"LABEL_{n}" for n in range(5)}
     _, data = conditional_detr.attention_decomposition(checkpoint)
     assert set(data["layer"]) <= {1, 2} and len(data) == 15 * min(len(view.boxes), 2)
     figure, _ = conditional_detr.spatial_attention_maps(view)

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,9 @@ import runs
 import train as trainer
 from marginalia import training
 from marginalia.boxes.table import BoxTable
+from marginalia.detection import load, make_scenes
 from marginalia.detection.detector import KINDS, DetectorConfig, build, parameters
+from marginalia.detection.scenes import SceneBatch
 from marginalia.store import read_table
 from marginalia.training import Options
 from runs import BACKBONES, RUNS, SEEDS, Run, find, is_finished, is_trained
@@ -34,9 +37,12 @@ def rows(run):
     return read_table(f"measured/detection/{run.name}.csv")
 
 
-def test_every_run_is_there_for_every_seed_but_the_long_one():
-    bases = {name.rsplit("-", 1)[0] for name in RUNS} - {"long-detr"}
-    assert {f"{base}-{seed}" for base in bases for seed in SEEDS} | {"long-detr-0"} == set(RUNS)
+ONE_SEED = {"long-detr-0", "long-cells-detr-0", "cells-digits-conditional-0", "cells-digits-detr-focal-0"}
+
+
+def test_every_run_is_there_for_every_seed_but_a_few():
+    bases = {name.rsplit("-", 1)[0] for name in RUNS.keys() - ONE_SEED}
+    assert {f"{base}-{seed}" for base in bases for seed in SEEDS} | ONE_SEED == set(RUNS)
     assert all(run.options.seed == int(run.name.rsplit("-", 1)[1]) for run in RUNS.values())
 
 
@@ -57,13 +63,17 @@ def test_the_collection_has_all_of_them_and_no_others(root):
             assert {key: card[key] for key in run.settings()} == run.settings()
 
 
-def test_headline_models_are_equally_large():
-    sizes = [parameters(build(RUNS[f"headline-{kind}-0"].detector)) for kind in KINDS]
+@pytest.mark.parametrize("group", ["headline", "cells"])
+def test_the_kinds_of_a_group_are_equally_large(group):
+    sizes = [parameters(build(RUNS[f"{group}-{kind}-0"].detector)) for kind in KINDS]
     assert max(sizes) / min(sizes) < 1.05
 
 
-def test_the_long_run_is_ten_times_the_short_one():
-    long, short = RUNS["long-detr-0"], RUNS["headline-detr-0"]
+@pytest.mark.parametrize(
+    "names", [("long-detr-0", "headline-detr-0"), ("long-cells-detr-0", "cells-detr-0")], ids=str
+)
+def test_the_long_run_is_ten_times_the_short_one(names):
+    long, short = (RUNS[name] for name in names)
     assert long.options.steps == 10 * short.options.steps
     assert long.detector == short.detector and long.options.lr == short.options.lr
 
@@ -211,3 +221,65 @@ def test_fixed_queries_are_those_of_the_finished_run(folder, monkeypatch):
     assert fixed.settings()["queries_from"] == "learned-0" and "queries_from" not in learned.settings()
     other = "encoder.layers.0.feed_forward.widen.weight"
     assert not torch.equal(*(training.load(run.weights)[0][other] for run in (learned, fixed)))
+
+
+# --- photographs
+
+
+@pytest.fixture
+def photographs(monkeypatch):
+    """In place of the blood cells: scenes in three channels, whose digits are of three classes."""
+    scenes = make_scenes(12, side=32)
+    labels = [labels % 3 for labels in scenes.labels]
+    names = {0: "red cell", 1: "white cell", 2: "platelet"}
+    batch = SceneBatch(scenes.pixels.repeat(3, axis=1), scenes.boxes, labels, names)
+    for module in (trainer, measure_heads):
+        monkeypatch.setattr(module, "cell_scenes", lambda *splits: batch.part(slice(0, 8)))
+    return batch
+
+
+def tiny_photographs(monkeypatch, **changes) -> Run:
+    detector = replace(TINY, in_channels=3, classes=3)
+    return tiny(monkeypatch, "photographed-0", photographs="cells", detector=detector, **changes)
+
+
+def test_a_run_on_photographs_is_measured_by_category(folder, monkeypatch, photographs):
+    run = tiny_photographs(monkeypatch, shipped=True)
+    trainer.make(run.name)
+    assert is_finished(run)
+    each = {f"{metric} {name}" for metric in ("AP", "AP50") for name in photographs.names.values()}
+    assert each <= set(rows(run)) and each <= set(training.load(run.weights)[1]["metrics"])
+    assert load(run.weights).names == photographs.names
+    frame = read_table("measured/heads/photographed-0.csv")
+    assert frame.groupby(["step", "map", "category"]).size().tolist() == [4] * 18  # layers and heads
+    # objects of each class, the same for all heads and kinds of map
+    assert frame.groupby(["step", "category"])["objects"].nunique().eq(1).all()
+
+
+def test_settings_of_photographs_say_nothing_of_scenes(monkeypatch):
+    settings = tiny_photographs(monkeypatch).settings()
+    assert set(settings) == {"detector", "options", "photographs", "batch", "backbone"}
+    assert "photographs" not in tiny(monkeypatch).settings()
+
+
+def test_batches_show_each_photograph_once_a_pass(monkeypatch):
+    monkeypatch.setattr(trainer, "augment", lambda scenes, rng, upside_down: scenes)
+    count, batch = 14, 4  # three batches a pass, and two photographs that wait
+    pixels = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    scenes = SceneBatch(pixels, [np.zeros((0, 4))] * count, [np.zeros(0, int)] * count)
+    batches = trainer.varied(scenes, batch, seed=0, upside_down=False)
+    shown = [batches(index).pixels.ravel().tolist() for index in range(30)]
+    passes = np.reshape(shown, (10, -1)).tolist()
+    assert all(len(set(one)) == len(one) == 3 * batch for one in passes)
+    assert len({tuple(one) for one in passes}) == 10  # no two in the same order
+    assert {n for one in passes for n in one} == set(range(count))
+    assert batches(17).pixels.ravel().tolist() == shown[17]  # of its number alone
+    other = trainer.varied(scenes, batch, seed=1, upside_down=False)
+    assert other(0).pixels.ravel().tolist() != shown[0]
+
+
+def test_batches_are_varied_anew_each_time(photographs):
+    batches = trainer.varied(photographs, 12, seed=0, upside_down=True)  # one batch a pass
+    first, again, second = batches(0), batches(0), batches(1)
+    assert np.array_equal(first.pixels, again.pixels)
+    assert not np.array_equal(first.pixels, second.pixels)

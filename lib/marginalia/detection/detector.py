@@ -99,6 +99,7 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorConfig, backbone: nn.Module, encoder: Encoder, decoder: Decoder):
         super().__init__()
         self.config = config
+        self.names: Mapping[int, str] | None = None  # of the classes, where they are known
         self.backbone, self.encoder, self.decoder = backbone, encoder, decoder
         self.class_head = nn.Linear(config.width, config.classes + (not config.focal))
 

@@ -154,11 +154,11 @@ def cell_scenes(*splits: str) -> SceneBatch:
 def from_boxes(table: BoxTable, pixels: UInt8[np.ndarray, "I h w channels"]) -> SceneBatch:
     """Photographs with their boxes, as detectors take them; the way back is `as_boxes`.
 
-    pixels: in the order of table.image_ids. Labels count the categories in the order of their ids. Regions
-    with many objects (crowd) are left out.
+    pixels: in the order of table.image_ids. Labels count the categories in the order of their ids; one that
+    the table does not name goes by its id. Regions with many objects (crowd) are left out.
     """
     table = table.where(~table.crowd)
-    categories = sorted(table.names)
+    categories = sorted({*table.names, *table.category.tolist()})
     boxes = (xywh_to_cxcywh(table.xywh) / np.tile(table.sizes, 2)[table.image]).astype(np.float32)
     labels = np.searchsorted(categories, table.category)
     order = np.argsort(table.image, kind="stable")
@@ -167,7 +167,7 @@ def from_boxes(table: BoxTable, pixels: UInt8[np.ndarray, "I h w channels"]) -> 
         np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)),
         np.split(boxes[order], ends),
         np.split(labels[order], ends),
-        {label: table.names[category] for label, category in enumerate(categories)},
+        {label: table.names.get(category, str(category)) for label, category in enumerate(categories)},
     )
 
 

@@ -89,6 +89,7 @@ class View:
     boxes: Float[np.ndarray, "N 4"]  # (cx, cy, w, h) in [0, 1]: ground truth, or predicted
     queries: Int[np.ndarray, " N"]  # the query of each box
     summary: pd.DataFrame  # the heads of the last two layers, as `heads.summarise`
+    names: Mapping[int, str] | None = None  # of the classes, where they are known
 
 
 def title_of(name: str) -> str:
@@ -129,7 +130,7 @@ def open_view(name: str, scene: int | None = None) -> View:
     queries = pairs.query[pairs.box.argsort()].numpy()
     captured = detection.capture_attention(model, pixels)
     table = runs.at_the_end(runs.late_heads([name], ALIKE if photographed else None))
-    return View(title_of(name), drawn, captured, targets.boxes.numpy(), queries, table)
+    return View(title_of(name), drawn, captured, targets.boxes.numpy(), queries, table, seen.names)
 
 
 def open_checkpoint(data: str, side: int | None = None) -> View:
@@ -146,7 +147,8 @@ def open_checkpoint(data: str, side: int | None = None) -> View:
     if len(parts) != 2 or not all(parts):
         raise ValueError(f"data must be 'checkpoint,image', a model and a file, not {data!r}")
     model = load(parts[0])
-    side = side or (None if isinstance(model, detection.Detector) else 480)
+    ours = isinstance(model, detection.Detector)
+    side, names = side or (None if ours else 480), model.names if ours else model.config.id2label
     with Image.open(parts[1]) as file:
         image = file.convert("RGB")
     captured = crop_to_valid(detection.capture_attention(model, *prepare(model, [image], side)), 0)
@@ -156,7 +158,8 @@ def open_checkpoint(data: str, side: int | None = None) -> View:
     measures = (measure(maps) for measure in (heads.peak_positions, heads.map_widths, heads.map_entropy))
     summary = heads.summarise(heads.Peaks(boxes[sure], *measures), least=1)
     summary["layer"] += len(captured.spatial) - 2
-    return View(parts[0], np.asarray(image), captured, boxes[sure].numpy(), sure.numpy(), summary)
+    title = parts[0].rpartition("/")[2].removesuffix(".safetensors")
+    return View(title, np.asarray(image), captured, boxes[sure].numpy(), sure.numpy(), summary, names)
 
 
 def _views(data: str | View | None, names: Sequence[str], scene: int | None) -> list[View]:
