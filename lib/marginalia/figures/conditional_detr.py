@@ -45,7 +45,7 @@ ALIKE = "red cell"  # the class that names the heads of detectors of cells: ther
 KINDS = ("spatial", "content", "combined")
 SHARP = 256  # pixels a side at which a scene is drawn; the models see 64
 COMPARED = {"Conditional DETR": MODEL_COLORS["conditional"], "DETR": MODEL_COLORS["detr"]}
-SURE = 0.5  # score from which a query of a reader's own image counts
+SURE, OURS = 0.5, 0.4  # score from which a query of a reader's own image counts; of a `Detector`
 
 
 def published(group: str) -> dict[str, float]:
@@ -138,8 +138,9 @@ def open_checkpoint(data: str, side: int | None = None) -> View:
 
     data: 'checkpoint,image', what `load` takes and a file. side: length of the image's shorter side in
     pixels, None for 480, or for what a detector of photographs was trained at. The boxes are those of the
-    queries with a score of at least 0.5, or of the surest one; a head is named by its peaks beside these
-    boxes, so an image with many objects tells more. Errors as `load`, and those of Pillow.
+    queries with a score of at least 0.5 (0.4 where the detector is one of this project, whose scores are
+    low), or of the surest one; a head is named by its peaks beside these boxes, so an image with many objects
+    tells more. Errors as `load`, and those of Pillow.
     """
     from PIL import Image
 
@@ -153,7 +154,7 @@ def open_checkpoint(data: str, side: int | None = None) -> View:
         image = file.convert("RGB")
     captured = crop_to_valid(detection.capture_attention(model, *prepare(model, [image], side)), 0)
     scores, boxes = captured.queries.scores[0], captured.queries.boxes[0]
-    sure = scores.argsort(descending=True)[: max(int((scores >= SURE).sum()), 1)]
+    sure = scores.argsort(descending=True)[: max(int((scores >= (OURS if ours else SURE)).sum()), 1)]
     maps = captured.spatial[-2:, 0][:, :, sure]  # (2, H, N, h, w)
     measures = (measure(maps) for measure in (heads.peak_positions, heads.map_widths, heads.map_entropy))
     summary = heads.summarise(heads.Peaks(boxes[sure], *measures), least=1)
