@@ -38,10 +38,10 @@ class AttentionExplorer(Explorer):
 
     The traits `query`, `layer`, `head` and `kind` (one of KINDS) can be read and set. They count from 0 as
     the axes of `captured` do; `query` is the model's own number, one of `kept`. At first: the query with the
-    highest score, the last layer and the head with the most weight in that query's box. Maps go to the browser in 8 bits, each
-    divided by its own maximum, which goes as a float, so that weights can be told. Column j of a map lies on
-    [j, j + 1] / w of the image; its key encodes the lower right corner, so that maps lean half a cell up and
-    to the left. Conditional DETR section 3.4 and Figure 4.
+    highest score, the last layer and the head with the most weight in that query's box. Maps go to the
+    browser in 8 bits, each divided by its own maximum, which goes as a float, so that weights can be told.
+    Column j of a map lies on [j, j + 1] / w of the image; its key encodes the lower right corner, so that
+    maps lean half a cell up and to the left. Conditional DETR section 3.4 and Figure 4.
 
     Raises ValueError for pixels of another kind, an image that is not there, and maps of which not even one
     query fits; TraitError for a choice that is not there.
