@@ -106,7 +106,7 @@ figure
 
 # %%
 figure, data = conditional_detr.convergence("headline")
-figures.save(figure, "conditional-detr/convergence-digits", data)
+figures.save(figure, "extra/convergence-digits", data)
 curves, until = frame.set_index(["run", "step"])["AP50"], HEADLINE["drop_at"] * HEADLINE["steps"]
 both = pd.concat([curves[f"{base}-0"].loc[:until] for base in (DETR, LONG)], axis=1, join="inner")
 assert len(both) > 1 and np.allclose(*both.to_numpy().T, atol=1e-4)  # the same run, up to rounding
@@ -194,7 +194,7 @@ for group, bases in GROUPS.items():
         found = convergence.speed_up(reached[group], base, bases["conditional"])
         assert len(found) == (1 if kind == "detr, long" else 3)
         ratios[group, kind] = {"steps, in those of Conditional DETR": convergence.ratio_text(found), "seeds": len(found)}
-        RATIOS
+
 display(pd.DataFrame.from_dict(ratios, orient="index"))
 
 # %%

@@ -181,7 +181,7 @@ def _small() -> Iterator[Run]:
 def _cells() -> Iterator[Run]:
     """The four kinds on photographs of blood cells, from random weights, and DETR ten times as long.
 
-    Two kinds also begin with the backbone that learnt digits, to see what that is worth.
+    Three kinds also begin with the backbone that learnt digits, to see what that is worth.
     """
     ten_times = replace(CELLS, steps=10 * CELLS.steps, every=10 * CELLS.every)
     parts = {"photographs": "cells", "batch": 8, "step_seconds": 0.15}
@@ -197,7 +197,9 @@ def _cells() -> Iterator[Run]:
                 shipped=several or seed == 0,
                 **parts,
             )
-    for kind in ("conditional", "detr-focal"):
+    slow = replace(CELLS, lr=CELLS.lr / 3)  # whether the rate is what keeps DETR from learning
+    yield Run(name="cells-slow-detr-0", detector=detr, options=slow, heads_measured=1, **parts)
+    for kind in ("conditional", "detr-focal", "detr"):
         digits = {"backbone": "backbone-96-8", "heads_measured": 1} | parts
         detector = replace(CELLS_DETECTOR, kind=kind)
         yield Run(name=f"cells-digits-{kind}-0", detector=detector, options=CELLS, **digits)
