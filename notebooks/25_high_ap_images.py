@@ -6,7 +6,7 @@
 # Paper: Relation DETR (ECCV 2024), its figure of failure cases; the detectors are those of Conditional DETR (ICCV 2021) and DETR. About two minutes to
 # run on two CPU cores, half an hour to read.
 #
-# **中文摘要。** 检测器在哪些图上表现好？先手算一张图的 AP，再看这里训练的 Conditional DETR 小模型在 72 张真实血细胞测试照片（BCCD，红细胞、白细胞、血小板）上每张图的 AP、F1 和 LRP。单图 AP 有五个陷阱：图中没有标注的类别的误检不扣分；没有真值的图没有 AP；取值很粗；许多图并列第一；单图 AP 的平均（.50）不是数据集的 AP（.37）。随后按分位数（而不是挑选）展示高、中、低的照片。这套标注不完整：检测器在没有框的地方报告的 215 个高分红细胞，逐一放大查看，163 个确实是漏标的红细胞；不计它们，红细胞 AP 从 .40 升到 .46，算作正确则为 .51。再给每一种错误计数，与 DETR 逐图比较。填入自己的 COCO 路径后，同样的单元格会处理你的图片。
+# **中文摘要。** 检测器在哪些图上表现好？先手算一张图的 AP，再看这里训练的 Conditional DETR 小模型在 72 张真实血细胞测试照片（BCCD，红细胞、白细胞、血小板）上每张图的 AP、F1 和 LRP。单图 AP 有五个陷阱：图中没有标注的类别的误检不扣分；没有真值的图没有 AP；取值很粗；许多图并列第一；单图 AP 的平均（.50）不是数据集的 AP（.37）。随后按分位数（而不是挑选）展示高、中、低的照片。这套标注不完整：检测器在没有框的地方报告的 215 个高分红细胞，逐一放大查看，163 个确实是漏标的红细胞；不计它们，红细胞 AP 从 .40 升到 .46，算作正确则为 .51。再给每一种错误计数，与另一个随机种子和 DETR 逐图比较。填入自己的 COCO 路径后，同样的单元格会处理你的图片。
 #
 # ## What you will see
 #
@@ -14,7 +14,7 @@
 # 2. Five traps. Cover the answers and predict.
 # 3. Photographs of high, middle and low AP, not cherry-picked.
 # 4. What labels that are missing do to AP.
-# 5. Every way in which the detector fails, two detectors compared image by image, and F1 and LRP beside AP.
+# 5. Every way in which the detector fails, detectors compared image by image, and F1 and LRP beside AP.
 #
 # Your own COCO files go through the same cells: set three paths in the parameters. You need to know what intersection over union (IoU) is.
 
@@ -30,12 +30,12 @@ from IPython.display import display
 
 import marginalia
 from marginalia import figures, style
+from marginalia.boxes.error_types import costs
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable
 from marginalia.exercises import check, check_function
 from marginalia.figures import relation_detr
-from marginalia.figures.relation_detr import Pair, show_image
 from marginalia.statistics import bootstrap, ratio_of_sums
 from marginalia.store import read_table
 
@@ -95,7 +95,7 @@ recall, precision = np.cumsum(hits) / 4, np.cumsum(hits) / ranks
 data = pd.DataFrame({"rank": ranks, "score": found.score, "found": hits, "precision": precision})
 data = data.assign(recall=recall, envelope=np.maximum.accumulate(precision[::-1])[::-1])
 figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.1), width_ratios=(1, 1.3))
-show_image(left, Pair(ground_truth, found, lambda image: None), 0)
+relation_detr.show_image(left, relation_detr.Pair(ground_truth, found, lambda image: None), 0)
 right.stairs([*data["envelope"], 0], [0, *recall, 1], fill=True, alpha=0.25)
 right.scatter(recall, precision, 40, np.where(hits, style.CYCLE[0], style.CYCLE[1]))
 for rank, x, y in zip(ranks, recall, precision, strict=True):
@@ -230,8 +230,8 @@ figure
 # Drawn by [`figures.relation_detr.failure_cases`](../lib/marginalia/figures/relation_detr.py).
 #
 # **Notice.** Photograph 327, the lowest, shows two of the traps at once. It has two boxes, both of platelets, and they are found late and loosely, so AP
-# is .25. The eighteen dashed detections are red cells, without a box and so, for AP, without a price (trap 1): it would be .25 without them too. They are
-# no false alarms; the labels are missing. That is section 5. Above the middle, errors are loose boxes and cells in clumps.
+# is .25. The eighteen dashed detections, seventeen red cells and a white one, are of classes without a box, and so cost nothing (trap 1). They are
+# no false alarms: the labels are missing. That is section 5. Above the middle, errors are loose boxes and cells in clumps.
 #
 # Who wants images with *high* AP ranks them, and asks for a number of objects and categories:
 
@@ -256,7 +256,7 @@ figure
 # lack some. **Question.** How often is a sure false alarm a real cell, and what does this do to AP?
 #
 # We looked at *every* detection of a red cell above the threshold with an IoU below .3 with every box: 215 on 68 photographs, in enlarged crops, one
-# reader, once. The verdicts are in [cells_unlabelled.csv](../data/measured/cells_unlabelled.csv). **Predict** the share of real cells. Here are
+# reader, once. The verdicts are in `data/measured/cells_unlabelled.csv`. **Predict** the share of real cells. Here are
 # eight of them, drawn at random.
 
 # %%
@@ -279,7 +279,7 @@ display(figure if CELLS else "Nobody has looked at your false alarms: do it, on 
 # **What it does to AP**, in two ways. *Ignored*: the 163 become crowds, and a detection on them counts neither way. *Counted*: they become objects with the
 # detection's own box, which is generous: the box fits by construction. Cells that neither the labels nor the detector have enter neither way.
 #
-# **Cause.** To see missing labels alone at work, we also take boxes away: a random share of the red cells' boxes, ten draws each, from the evaluation
+# **Cause.** To see missing labels alone at work, we also take boxes away: a random share of the red cells' boxes, five draws each, from the evaluation
 # only, with the same detections. **Predict** by how much AP of red cells falls where 20 % are gone.
 
 # %%
@@ -323,16 +323,18 @@ figure
 # - **background**: none of these.
 #
 # An object is **missed** if it has no true positive, and no detection is at fault with its class or place only; it is **under-confident** if a detection
-# below the threshold finds it. We add **loose**: a true positive with IoU below .75. **Predict** the most frequent.
+# below the threshold finds it. We add **loose**: a true positive with IoU below .75. A kind **costs** the AP50 that would be gained if it alone were
+# mended: classes or boxes put right, duplicates and others removed, missed objects not asked for. **Predict** the most frequent and the most costly.
 
 # %%
 plain = replace(pair, ground_truth=pair.ground_truth.where(~pair.ground_truth.crowd))  # a crowd has no kind of error
 figure, data = relation_detr.error_examples(plain, threshold)
 figures.save(figure, "extra/evaluation-failures", data)
 number, lower = (relation_detr.error_counts(plain, score) for score in (threshold, 0.2))
-display(pd.DataFrame({f"score from {threshold}": number, "from 0.2": lower}).T)
+gain = costs(plain.ground_truth, plain.detections).drop("AP50")
+display(pd.DataFrame({f"from {threshold}": number, "from 0.2": lower, "AP50 gained": gain}).round(3))
 assert not OURS or (number.drop("missed").idxmax() == "background" and number["under-confident"] > 0.7 * number["missed"])
-assert not OURS or (lower["missed"] < 40 and lower["duplicate"] > 400 and number["classification"] < 5)
+assert not OURS or (lower["missed"] < 40 and lower["duplicate"] > 400 and gain.idxmax() == "localisation")
 figure
 
 # %% [markdown]
@@ -340,36 +342,39 @@ figure
 #
 # **Notice.** The purple frame is the most confident error of its kind; the last image has most missed objects. Of the errors with a name, background is the
 # most frequent, and mostly a cell without a box. Three of four missed objects are under-confident: a detection below the threshold finds
-# them. Lower it to .20, and 32 are missed, but there are 460 duplicates. Hardly anything is misclassified.
+# them. Lower it to .20, and 32 are missed, but there are 460 duplicates. Most costly are boxes with an IoU below .5 (localisation, .15 of AP50), then
+# background (.06); hardly anything is misclassified.
 #
-# ## 7. Two detectors, image by image
+# ## 7. Detectors compared image by image
 #
 # **Claim.** Two detectors on the same images should be compared by differences. With $a_i$ and $b_i$ the AP of image $i$ by either,
 #
 # $$\bar d = \frac{1}{I} \sum_{i=1}^{I} (a_i - b_i),$$
 #
 # and its interval comes from drawing the $I$ images again with replacement. What makes an image hard for both, a missing label say, drops out. The
-# interval says how sure the *images* make us; it knows nothing of another training of the same two detectors.
+# interval says how sure the *images* make us; it knows nothing of another training.
 #
-# The rival is DETR as in its paper, trained for as many steps on the same photographs. **Predict.** On how many of 72 has it the higher AP?
+# To see what that means, the first rival is the *same* detector trained from another seed. The second is DETR as in its paper, trained for as many steps
+# on the same photographs. **Predict.** Will the interval between two seeds exclude zero? And what AP has DETR?
 
 # %%
-rival = {"DETR": relation_detr.cell_pair("cells-detr-0")} if CELLS else {}  # your files have one detector
-detectors = {"Conditional DETR" if CELLS else "yours": pair} | rival
-thresholds = {name: relation_detr.best_score(one) for name, one in detectors.items()}
-frames = {n: evaluate_images(one.ground_truth, one.detections, thresholds[n]) for n, one in detectors.items()}
+others = {"seed 1": "cells-conditional-1", "DETR": "cells-detr-0"} if CELLS else {}  # your files have one detector
+detectors = {"seed 0" if CELLS else "yours": pair} | {name: relation_detr.cell_pair(run) for name, run in others.items()}
+frames = {n: evaluate_images(p.ground_truth, p.detections, relation_detr.best_score(p)) for n, p in detectors.items()}
 if CELLS:
-    figure, data = relation_detr.differences(pd.DataFrame({name: one["AP"] for name, one in frames.items()}))
-    figures.save(figure, "extra/evaluation-two-detectors", data)
+    figure, data = relation_detr.differences(pd.DataFrame({n: frames[n]["AP"] for n in ("seed 0", "seed 1")}))
+    figures.save(figure, "extra/evaluation-two-seeds", data)
     print("mean {mean:.3f}, 95 % interval {low:.3f} to {high:.3f}".format(**data.attrs))
-    assert not OURS or data.attrs["low"] > 0
-    display(figure, relation_detr.error_table(detectors, thresholds).round(3))
+    assert not OURS or (data.attrs["high"] < 0 and frames["DETR"]["AP"].mean() < 0.05)
+    display(figure)
 relation_detr.ap_table(detectors, frames).round(3)
 
 # %% [markdown]
 # Drawn by [`figures.relation_detr.differences`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** @@DETR
+# **Notice.** Seed 1 has the higher AP on 50 of 72 photographs, and the interval excludes zero: the images leave no doubt that *these two models* differ.
+# The method is the same, so this says nothing about methods: that takes several seeds of each ([13_convergence](13_convergence.ipynb)). A difference
+# below .04 between two detectors with one seed each is no finding here. DETR, after 2,400 steps, has AP .00: it has hardly begun to learn.
 #
 # ## 8. What makes an image hard? And F1 and LRP beside AP
 #
@@ -378,9 +383,9 @@ relation_detr.ap_table(detectors, frames).round(3)
 
 # %%
 features = relation_detr.image_features(pair.ground_truth)[frame["AP"].notna()]
-figure, data = relation_detr.factors(features, {n: one["AP"].loc[features.index] for n, one in frames.items()})
+figure, data = relation_detr.factors(features, {n: frames[n]["AP"].loc[features.index] for n in [*frames][:2]})
 figures.save(figure, "extra/evaluation-factors", data)
-ours = data[data["detector"] == "Conditional DETR"].set_index(["factor", "images"]).sort_index()
+ours = data[data["detector"] == "seed 0"].set_index(["factor", "images"]).sort_index()
 assert not OURS or (ours.loc[("number of categories", "all"), "high"] < 0 < ours.loc[("smallest box", "all"), "low"])
 within = ours[ours.index.get_level_values("images") != "all"]
 assert not OURS or ((within["low"] < 0) & (within["high"] > 0)).all()
@@ -390,7 +395,7 @@ figure
 # Drawn by [`figures.relation_detr.factors`](../lib/marginalia/figures/relation_detr.py).
 #
 # **Notice.** Over all photographs (open marks) AP is lower with more categories, and higher where the smallest box is larger. Both say that there is a platelet:
-# among photographs with equally many categories (full marks) no interval of Conditional DETR excludes zero.
+# among photographs with equally many categories (full marks) no interval of seed 0 excludes zero.
 #
 # **Claim.** Counting every false alarm changes which images look good. At a fixed score and IoU $\tau$ (.5 here),
 #
@@ -416,7 +421,7 @@ figures.save(figure, "extra/evaluation-f1-lrp", ordered[["categories", "AP", "F1
 display(figure)
 figure, sweep = relation_detr.at_thresholds(pair, picked, threshold)
 figures.save(figure, "extra/evaluation-thresholds", sweep)
-assert not OURS or (picked == "photograph 303" and sweep["F1"].idxmax() == 0 and sweep["score"].iloc[0] > 0.8)
+assert not OURS or (picked == "photograph 303" and frame.loc[picked, "absent_class_false_positives"] == 10)
 display(figure)
 widgets.interactive(
     lambda name, image, score, overlap: (
@@ -431,8 +436,8 @@ widgets.interactive(
 # %% [markdown]
 # Drawn by [`figures.relation_detr.at_thresholds`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** Photograph a has one box, a white cell, found with IoU .85 or so: AP .70 says only that this box fits. The ten red cells found beside it have no
-# label; AP does not see them (trap 1), F1 takes every one for a false alarm. Neither is right here. LRP agrees with AP better than F1 does: both charge for
+# **Notice.** Photograph a has one box, a white cell, found with an IoU of .85: AP .70 says only that this box fits. Eight red cells and two platelets are found
+# beside it, of classes without a box: AP does not see them (trap 1), F1 takes every one for a false alarm. Neither is right here. LRP agrees with AP better than F1 does: both charge for
 # loose boxes. AP ignores absent classes and the size of scores, F1 ignores how well a box fits.
 #
 # ## 9. Two public pairs, measured
@@ -465,8 +470,8 @@ display(data.round(2), table.round(2))
 # | AP per image | pycocotools' matching, one run, read image by image | none | the paper reports AP of data sets only |
 # | AP of COCO's example results | .505 (data set), .592 (mean of images) | none | made up by the COCO authors; .505 is their own reference figure |
 #
-# Not checked: how AP per image of Relation DETR itself is spread on COCO; its detections are not here. One training of each detector was looked at;
-# [13_convergence](13_convergence.ipynb) has more seeds. The verdicts on cells without a box are one reader's.
+# Not checked: how AP per image of Relation DETR itself is spread on COCO; its detections are not here. Two seeds of Conditional DETR and one of
+# DETR were looked at; [13_convergence](13_convergence.ipynb) has more. The verdicts on cells without a box are one reader's.
 #
 # ## Exercises
 #

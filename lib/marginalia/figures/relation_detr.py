@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 
 from marginalia.boxes.blood_cells import cells
 from marginalia.boxes.correlation import macroscopic_correlation
-from marginalia.boxes.error_types import ERRORS, costs, error_types
+from marginalia.boxes.error_types import ERRORS, error_types
 from marginalia.boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.nulls import null_correlations
@@ -182,7 +182,7 @@ def _load(folder: Path | None, table: BoxTable, image: int) -> UInt8[np.ndarray,
 def cell_pair(detector: str = "cells-conditional-0") -> Pair:
     """Boxes of the 72 test photographs of `boxes.cells`, and what a detector, as `load` takes it, finds.
 
-    "photograph 8" is BloodImage_00008.jpg; boxes are in pixels of 160 x 120.
+    "photograph 7" is BloodImage_00007.jpg; boxes are in pixels of 160 x 120.
     """
     import torch
 
@@ -347,17 +347,6 @@ def error_counts(pair: Pair, threshold: float) -> pd.Series:
     missed = found.outcome == "missed"
     under = missed & (any_score.outcome == "found")
     return pd.Series(counts | {"missed": missed.sum(), "under-confident": under.sum()})
-
-
-def error_table(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> pd.DataFrame:
-    """Errors of each detector by kind: how many, and how much AP at IoU .50 would be gained without them.
-
-    Counted are detections with a score from the detector's own threshold on; the gain is with all. Columns
-    (what, detector).
-    """
-    counts = {name: error_counts(pair, thresholds[name]) for name, pair in pairs.items()}
-    gains = {name: costs(pair.ground_truth, pair.detections).drop("AP50") for name, pair in pairs.items()}
-    return pd.concat({"count": pd.DataFrame(counts), "AP50 gained": pd.DataFrame(gains)}, axis=1)
 
 
 def differences(paired: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
