@@ -47,7 +47,7 @@ def files(tmp_path):
 def test_photographs_have_their_boxes_and_names(pair):
     data, last = cells(), pair.ground_truth.image_ids.index("photograph 407")
     index = data.table.files.index("BloodImage_00407.jpg")
-    np.testing.assert_array_equal(pair.pixels(last), data.pixels[index])
+    np.testing.assert_allclose(pair.pixels(last).astype(int), data.pixels[index], atol=4)
     mine = data.table.image == index
     shown = pair.ground_truth.xywh[pair.ground_truth.image == last]
     np.testing.assert_allclose(shown, data.table.xywh[mine], atol=1e-3)

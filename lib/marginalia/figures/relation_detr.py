@@ -194,7 +194,10 @@ def cell_pair(detector: str = "cells-conditional-0") -> Pair:
     ground_truth = replace(as_boxes(batch), image_ids=names)
     known = names, ground_truth.sizes, ground_truth.names
     found = predict_table(load(detector), torch.from_numpy(batch.pixels), *known)
-    return Pair(ground_truth, found, lambda image: batch.pixels[image].transpose(1, 2, 0))
+    few = (
+        batch.pixels.transpose(0, 2, 3, 1) // 8 * 8 + 4
+    )  # 32 levels a channel: the figures' files stay small
+    return Pair(ground_truth, found, few.__getitem__)
 
 
 def best_score(pair: Pair) -> float:
