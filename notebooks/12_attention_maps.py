@@ -123,14 +123,14 @@ measured = {group: runs.at_the_end(frame) for group, frame in groups.items()}
 for group, frame in measured.items():
     entropy = frame[(frame["kind"] == "conditional") & (frame["layer"] > 0)]
     entropy = entropy.pivot(index=["seed", "layer", "head"], columns="map", values="entropy")
+    assert len(entropy) == 36 and (entropy["content"] > entropy["spatial"]).all()  # all heads, all seeds
     print(group, "median entropy over objects [nats], median of 36 heads:", entropy.median().round(2).to_dict())
-    print("content above spatial in", int((entropy["content"] > entropy["spatial"]).sum()), "of", len(entropy))
 figure
 
 # %% [markdown]
 # Drawn by [`figures.conditional_detr.attention_decomposition`](../lib/marginalia/figures/conditional_detr.py).
 #
-# **Notice.** On digits they do, in part: spots a little within the box, two of this training's heads at the right and none at the left. Content maps are spread over digits everywhere, or even over the ground between them. The printed entropies say how far that holds beyond two images: on digits content is spread wider than space in all 36 late heads, on cells in COUNT.
+# **Notice.** On digits they do, in part: spots a little within the box, two of this training's heads at the right and none at the left. Content maps are spread over digits everywhere, or even over the ground between them. That content is spread wider than place holds beyond the two images: in all 36 late heads (three seeds) on digits, and in all 36 on cells; the printed entropies are medians over objects.
 #
 # ## 3. Figure 1: the same heads in DETR
 #
@@ -246,6 +246,8 @@ def count_sides(names, category=None):
     table[["steady on both axes", "beyond the box"]] = each[["steady", "beyond"]].sum()
     named = late[late["side"] != "unlocalised"].groupby(["base", "seed"])
     table["permuted, times"] = named["follows"].median().round(1)
+    others = late[late["side"] == "unlocalised"].groupby(["base", "seed"])
+    table["permuted, others"] = others["follows"].median().round(1)
     return table.assign(**{"map width": each["width"].median().round(3)})
 
 
@@ -254,12 +256,22 @@ tables["digits"] = count_sides(runs.run_names("headline"))
 for name, table in tables.items():
     display(table.rename_axis(index=[name, "seed"]))
 
+# %%
+red, digits = (tables[name].loc[f"{group}-conditional"] for name, group in (("red cell", "cells"), ("digits", "headline")))
+assert red["unlocalised"].between(6, 7).all() and red["inside"].between(3, 6).all() and (red["permuted, times"] > 5).all()
+assert (red["permuted, others"] < 2.5).all() and (tables["white cell"].loc["cells-conditional", "inside"] >= 6).all()
+assert digits[SIDES].sum(axis=1).tolist() == [6, 7, 3] and (red[SIDES].sum(axis=1) <= 2).all()
+assert (digits["unlocalised"] == 1).all() and (digits["steady on both axes"] == 11).all()
+short, long = (tables["digits"].loc[base] for base in ("headline-detr", "long-detr"))
+assert (short["unlocalised"] >= 7).all() and long.loc[0, "steady on both axes"] == 5
+assert long.loc[0, "map width"] > 1.5 * digits["map width"].max()
+CHECKS
+
 # %% [markdown]
-# **Notice.** In Conditional DETR all but one of the twelve heads of the last two layers have a place, in each of three seeds: near a side, a little *within* the box rather than on its edge, or inside. How many are where differs: seed 2 has none on the left or right and eight inside. With boxes permuted between
-# objects the ranges of these heads become several times as wide, in $x$ more than in $y$, so they do follow their objects. DAB-DETR's seeds differ more (its queries are boxes: [14_anchor_boxes](14_anchor_boxes.ipynb)): 1, 7 and 6 heads are unlocalised. After as many steps, seven or eight of DETR's twelve heads are unlocalised; of DETR + OR + FL's 7, 8 and 11.
+# **Notice.** On red cells *half* of Conditional DETR's late heads have a place, five or six of twelve in each of three seeds, and most of these peak inside the cell; at most two lie towards a side. They follow their cell closely: with boxes permuted between cells their ranges are about ten times as wide. The other half hardly depends on which
+# cell the query is about (one to two times). On white cells, twice as large and alone, the numbers are the same, with none at a side. On digits eleven of twelve heads have a place, in each seed, and six, seven and three of them are near a side, a little *within* the box. So the paper's sides are there on digits, and on round, overlapping cells they are not.
 #
-# Ten times the training (one seed) gives DETR as many heads on sides as Conditional DETR has in its first seed, six. But DETR's late heads are of another kind: five of all twelve are steady on both axes, where Conditional DETR has eleven in every seed; eight lie beyond the box, where Conditional DETR has at most one; and their maps are twice as wide.
-# And yet this DETR detects *better* than the briefly trained Conditional DETR (AP .81 against .70, [13_convergence](13_convergence.ipynb)). So the paper's picture holds as a statistic for Conditional DETR, and less for DETR: small maps at the sides are not a condition for being good.
+# DAB-DETR's seeds differ on digits (1, 7 and 6 unlocalised heads; [14_anchor_boxes](14_anchor_boxes.ipynb)). OTHERS
 #
 # **Sides, regions or bands?** In the paper's photograph the maps are bands along a whole side. A map that is uniform over the length of its box has a standard deviation of $1/\sqrt{12} = .29$ of it, so let us call a map a *band* when it is at least that wide along one axis and at most half as wide along the other. And a head without a place at the object
 # may still have one in the *image*: how often is its peak in one of the outermost cells?
@@ -297,15 +309,19 @@ for panel, base in zip(axes, ("cells-conditional", "cells-detr", "long-cells-det
 axes[0].set(xscale="log", yscale="log", xlim=limits, ylim=limits, ylabel="width in y [of the box's]")
 plots.legend(figure, {side: {"color": colors[side], "marker": "o", "markersize": 4} for side in data["side"].unique()})
 figures.save(figure, "extra/attention-shapes", data.round(4))
+assert not data["band"][data["localised"]].any()
+parked = data[data["run"].str.contains("conditional")].groupby(["localised", "run"])["outermost"].median()
+assert parked[True].max() < 0.2 < 0.45 < parked[False].min()
 display(data.groupby(["run", "localised"]).agg({"outermost": "median", "band": "sum", "side": "size"}).round(2))
 figure
 
 # %% [markdown]
-# NOTICESHAPES
+# **Notice.** Heads with a place have spots, a sixth to a third as wide as the box; none is a band. Five of Conditional DETR's unlocalised heads *are* bands, one, three and one by seed, but not at the object: in the median the unlocalised heads of a training have their peak in an outermost cell of the photograph
+# for 50 to 84 % of the objects, where 22 % of all cells are; heads with a place for 14 to 16 %. They are parked, one might say: a softmax must put its weight somewhere. SHAPESDETR
 #
 # ## 5. In the course of training
 #
-# The same statistic at six evaluation steps of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: does a detector need heads with a place in order to detect?
+# The same statistic on digits at six evaluation steps of every training: three seeds of each of four models with equal parameters, data and steps. **Predict**: does a detector need heads with a place in order to detect?
 
 # %%
 frame = runs.late_heads(name for name in runs.run_names("headline") if not name.startswith("long"))
@@ -325,13 +341,16 @@ assert (data["AP50"] > 0.3)[data["unlocalised"] == 12].any() and (last["AP50"] >
 ].any()
 assert last.loc["conditional", "width"].max() < last.loc["detr", "width"].min()
 assert (last.loc["conditional", "inside"] > first.loc["conditional", "inside"]).all()
+cells = runs.late_heads((f"cells-conditional-{seed}" for seed in runs.SEEDS), "red cell")
+placed = (cells["side"] != "unlocalised").groupby([cells["run"], cells["step"]]).sum().unstack()
+assert (placed[400] < placed[800]).all() and (placed.loc[:, 800:].nunique(axis=1) == 1).all()
 display(last.groupby("kind")[["on a side", "unlocalised", "width"]].agg(["min", "max"]).round(2))
 figure
 
 # %% [markdown]
 # **Notice.** A detector does not need them. Of Conditional DETR seven to ten of twelve heads have a place at the first evaluation step, 250, with AP50 between .25 and .54 by then: whether place or detection came first cannot be seen from this. DETR's data speak against "place first": with seed 0 it has an AP50 of .36 at step 750, with all twelve
 # heads unlocalised, and DETR + OR + FL with seed 2 ends at an AP50 of .89 with eleven of them unlocalised. In Conditional DETR more heads peak inside the box later on, in every seed (2, 3 and 4 at step 250, 5, 4 and 8 at the end). DAB-DETR's seeds differ: one localises all but one head, the two others about half. DETR's maps
-# narrow slowly and stop at about three times the width of Conditional DETR's.
+# narrow slowly and stop at about three times the width of Conditional DETR's. On red cells Conditional DETR's five or six heads have their places at step 800 of 2,400, in every seed, and their number does not change after that.
 #
 # ## 6. A published checkpoint, your own image, and a panel to explore
 #
@@ -359,12 +378,12 @@ explorer
 #
 # | | here | in the paper | why they differ |
 # |---|---|---|---|
-# | models | three decoder layers, six heads, 0.74 M parameters, 64-pixel scenes | six layers, eight heads, 44 M, COCO | must train on a laptop |
-# | backbone before training | pretrained to classify digits in given boxes | ImageNet | no network needed |
+# | models | three decoder layers, six heads, about 0.7 M parameters; photographs of 160 x 120 pixels, scenes of 64 | six layers, eight heads, 44 M, COCO | must train on a laptop |
+# | backbone before training | photographs: random; digits: pretrained to classify digits in given boxes | ImageNet | no network needed |
 # | temperature of the positional encoding | 20, queries and keys | 10000 (Conditional), 20 and 10000 (DAB's code) | one value for all; [14](14_anchor_boxes.ipynb) varies it |
-# | Figure 4, spatial maps | small regions near the sides | bands along the sides | perhaps because objects are only 3 to 7 cells high |
-# | where heads look | a statistic over about 600 objects and three seeds | five heads on one photograph | the paper gives no statistic |
-# | Figure 1, DETR trained ten times as long | maps narrower, still wide: 15,000 against 1,500 steps, one seed | much like Conditional DETR's: 500 against 50 epochs | same ratio, other scale |
+# | Figure 4, spatial maps | digits: small regions near the sides; cells: small regions inside, the other heads at the border of the photograph | bands along the sides | perhaps because objects are only 3 to 7 cells of the map high, perhaps because cells are round |
+# | where heads look | a statistic over about 600 digits, 760 red and 71 white cells, and three seeds | five heads on one photograph | the paper gives no statistic |
+# | Figure 1, DETR trained ten times as long | maps narrower, still wide, on cells and on digits, one seed each | much like Conditional DETR's: 500 against 50 epochs | same ratio, other scale |
 #
 # Not checked: whether bands appear in a published checkpoint; none could be opened without a network. With one set as `CHECKPOINT`, sections 1 to 3 and the panel above draw its maps.
 #
@@ -406,12 +425,13 @@ check(
 #
 # 1. A head of DETR is steady after long training although it has no spatial query. Where must that information sit?
 # 2. The paper calls the regions *extremities*. Our heads stay a little inside the box. What would the box head need to know to extrapolate?
-# 3. Content maps light up many digits at once. Is that a weakness, or is it what content is for when place is given?
+# 3. Half of the heads look at the border of the photograph. How would you find out whether they do anything there?
+# 4. Content maps light up many cells at once. Is that a weakness, or is it what content is for when place is given?
 #
 # ## Summary
 #
-# Content times spatial is the attention, to float precision, and where the two differ in sharpness the spatial map decides. In small Conditional DETRs eleven of twelve late heads have a place near one side or inside the box, whatever the object, in each of three seeds. Most of DETR's
-# heads are unlocalised, also where it detects well; after long training more have a place, with wider maps. In two of three seeds about half of DAB-DETR's heads stay unlocalised too. All of them are regions, not bands.
+# Content times spatial is the attention, to float precision, and where the two differ in sharpness the spatial map decides. In small Conditional DETRs most late heads have a place near a side or inside the box on digits (eleven of twelve), and half of them on blood cells, inside the cell; the other half is parked at the border of the photograph. That
+# holds in each of three seeds. DETR's heads are mostly unlocalised, also where it detects well; after long training its maps are narrower, and still wide. At the objects all of them are regions, not bands.
 #
 # **Next:** [13_convergence](13_convergence.ipynb): what this buys in training time. [14_anchor_boxes](14_anchor_boxes.ipynb): queries that are boxes, and maps that follow their size.
 #
