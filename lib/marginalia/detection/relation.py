@@ -22,7 +22,7 @@ ROWS = 2**15  # pairs of boxes embedded at a time
 def relative_geometry(
     source: Float[Tensor, "B N 4"], target: Float[Tensor, "B M 4"], eps: float = EPS
 ) -> Float[Tensor, "B N M 4"]:
-    """How each target box lies beside each source box, as logs: two distances (0 or more), two ratios of sizes.
+    """How target boxes lie beside source boxes, as logs: two distances (0 or more), two ratios of sizes.
 
     Unchanged when all boxes are moved or mirrored, and, but for `eps`, when an axis is scaled.
 
