@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from marginalia.detection.detector import Detector, DetectorConfig, DetectorOutput, build
 from marginalia.detection.groups import QueryGroups, denoising, group_detr, one_to_many, repeated
 from marginalia.detection.matching import Weights, focal_cost, gather_targets, match
+from marginalia.detection.relation import PositionRelation
 
 torch.set_num_threads(1)
 
@@ -41,3 +43,85 @@ def test_repeated_targets_are_matched_as_often():
     once = match(logits, boxes, repeated(targets, 1), focal_cost, Weights(2, 5, 2))
     plain = match(logits, boxes, targets, focal_cost, Weights(2, 5, 2))
     assert torch.equal(once.query, plain.query) and torch.equal(once.box, plain.box)
+
+
+# --- in a decoder
+
+LAYOUTS = {"one-to-many": one_to_many(4, 6), "group": group_detr(5, 2), "denoising": denoising(4, 2, 3)}
+
+
+def outputs(model: Detector, training: bool = True) -> DetectorOutput:
+    pixels = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        return model.train(training)(pixels)
+
+
+def grouped(kind: str, groups: QueryGroups, relation: bool = False) -> Detector:
+    """A small detector in 64 bits whose queries are in groups, with a relation or not."""
+    config = DetectorConfig(kind=kind, width=32, heads=4, ffn=32, queries=sum(groups.sizes), encoder_layers=1)
+    model = build(config).double()
+    model.decoder.groups = groups
+    if relation:
+        torch.manual_seed(0)
+        model.decoder.relation = PositionRelation(4).double()
+    return model
+
+
+def content(model: Detector) -> torch.nn.Parameter:
+    """What tells queries apart."""
+    queries = model.decoder.queries
+    return queries.anchor if hasattr(queries, "anchor") else queries.object_query
+
+
+@pytest.mark.parametrize("relation", [False, True])
+@pytest.mark.parametrize("kind", ["detr", "conditional", "dab"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_blocks_that_see_each_other_depend_on_each_other(layout, kind, relation):
+    groups = LAYOUTS[layout]
+    model = grouped(kind, groups, relation)
+    before = outputs(model)
+    for k, changed in enumerate(groups.names):
+        model = grouped(kind, groups, relation)
+        content(model).data[groups.block(changed)] += 0.3
+        after = outputs(model)
+        for j, name in enumerate(groups.names):
+            part = groups.block(name)
+            same = torch.equal(before.hidden[:, :, part], after.hidden[:, :, part])
+            assert same != groups.sees[j, k], (changed, name)  # each block sees itself too
+
+
+@pytest.mark.parametrize("kind", ["conditional", "dab"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_afterwards_only_the_matching_queries_are_there(layout, kind):
+    groups = LAYOUTS[layout]
+    model = grouped(kind, groups, relation=True)
+    training, evaluation = outputs(model), outputs(model, training=False)
+    assert evaluation.hidden.shape[2] == groups.sizes[groups.names.index("matching")]
+    torch.testing.assert_close(
+        evaluation.hidden, training.hidden[:, :, groups.block("matching")], rtol=0, atol=1e-12
+    )
+
+
+def test_a_dead_relation_is_none_and_the_first_layer_has_none():
+    plain = outputs(grouped("conditional", LAYOUTS["one-to-many"]))
+    model = grouped("conditional", LAYOUTS["one-to-many"], relation=True)
+    related = outputs(model)
+    assert torch.equal(related.hidden[0], plain.hidden[0])
+    assert not torch.equal(related.hidden[1, :, :4], plain.hidden[1, :, :4])
+    assert torch.equal(related.hidden[:, :, 4:], plain.hidden[:, :, 4:])  # hybrid queries have no relation
+    model.decoder.relation.projection.weight.data.zero_()
+    model.decoder.relation.projection.bias.data.fill_(-0.1)
+    assert torch.equal(outputs(model).hidden, plain.hidden)
+
+
+def test_group_detr_is_its_groups_one_by_one():
+    """The mask gives what each group gives alone, as folding groups into the batch does."""
+    model = grouped("conditional", LAYOUTS["group"])
+    whole = outputs(model)
+    queries = content(model).data.clone()
+    for name in model.decoder.groups.names:
+        part = model.decoder.groups.block(name)
+        alone = grouped("conditional", LAYOUTS["group"])
+        alone.decoder.groups = None
+        alone.decoder.queries.object_query = torch.nn.Parameter(queries[part])
+        torch.testing.assert_close(outputs(alone).hidden, whole.hidden[:, :, part], rtol=0, atol=1e-12)

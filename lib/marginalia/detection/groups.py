@@ -67,7 +67,7 @@ def one_to_many(queries: int, more: int) -> QueryGroups:
 
 
 def group_detr(queries: int, groups: int) -> QueryGroups:
-    """Group DETR: blocks of equal size that do not see each other, each matched one-to-one; the first stays."""
+    """Group DETR: equal blocks that do not see each other, each matched one-to-one; the first one stays."""
     names = (MATCHING, *(f"group {g}" for g in range(2, groups + 1)))
     return QueryGroups(names, (queries,) * groups, np.eye(groups, dtype=bool))
 
