@@ -5,15 +5,17 @@
 #
 # Paper: Conditional DETR (ICCV 2021), Figures 1 and 4. About one minute on two CPU cores.
 #
-# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型（64×64 像素的手写数字场景）重画 Conditional DETR 的图 1（空间注意力）和图 4（空间、内容，以及二者相乘并归一化后得到的实际注意力）。随后把“每个头各盯住物体的一条边”这一观察量化：对数百个物体和三个随机种子，统计注意力峰值相对于框中心的位置（以框的半宽、半高为单位）及其四分位距，以及注意力图的宽度，并与把框在物体之间置换的对照比较。接着看这些位置在训练过程中如何形成（DAB-DETR 的锚框、温度与特征图大小的影响见 14）。最后，读者可以换用公开的预训练权重和自己的图片。小模型的头看的是框内靠边的小区域，而不是论文里贯穿整条边的长条；长时间训练的 DETR 虽然检测得更好，它的注意力图却仍然更宽。这些差别文中都会指出。
+# **中文摘要。** 检测器的每个注意力头到底在看哪里？本笔记用在本仓库中训练好的小模型重画 Conditional DETR 的图 4（空间、内容，以及二者相乘并归一化后得到的实际注意力）和图 1（空间注意力）：先用真实的血细胞显微照片，再用 64×64 像素的手写数字场景。
+# 随后把“每个头各盯住物体的一条边”这一观察量化：对数百个物体和三个随机种子，统计注意力峰值相对于框中心的位置（以框的半宽、半高为单位）及其四分位距，以及注意力图的宽度，并与把框在物体之间置换的对照比较，红细胞与白细胞分开统计；再看这些位置在训练过程中如何形成。
+# 结果：在数字上，多数头盯住框内靠边的小区域；在圆形、相互重叠的细胞上，约一半的头看物体内部的小块，其余的头停在照片边缘，基本不区分物体。两种数据上，物体处都没有论文里贯穿整条边的长条。最后，读者可以换用公开的预训练权重，或用自己的照片训练的模型。
 #
 # ## What you will see
 #
 # 1. One head: content times spatial is what the model attends with.
-# 2. The paper's Figures 4 and 1, with models trained here.
-# 3. From one image to a statistic: where heads look, over hundreds of objects and three seeds.
+# 2. The paper's Figures 4 and 1 with models trained here, on a photograph and on digits.
+# 3. From one image to a statistic: where heads look, over hundreds of objects and three seeds; sides, regions or bands?
 # 4. How that changes in training.
-# 5. A published checkpoint and your own image; a panel to explore.
+# 5. A published checkpoint or your own model and image; a panel to explore.
 #
 # You need to know how the conditional query is made: [11_conditional_cross_attention](11_conditional_cross_attention.ipynb).
 
@@ -80,7 +82,7 @@ print("content logits of each layer:", view.captured.content_terms)
 figure
 
 # %% [markdown]
-# **Notice.** The content map does not know which digit the query is about. It lights up strokes of *all* digits, and weakly: its highest weight is a few times that of a uniform distribution. The spatial map is a spot at the top of the six. Their product is nearly the spatial map, a little sharper: in this head the place
+# **Notice.** The content map does not know which red cell the query is about. It lights up red cells all over the photograph, and weakly: its highest weight is a few times that of a uniform distribution. The spatial map is a spot in the one cell. Their product is nearly the spatial map: in this head the place
 # decides. In all such figures the tint of a panel goes from the uniform weight (nothing) to the panel's own highest weight, so compare colours within a panel, and between panels the multiple of the uniform weight in the corner.
 #
 # All maps come from one call, `capture_attention`, which works for the models here and for those of the Hugging Face library transformers. `combined` is the weight that the model attends with; that it is the one transformers reports is tested to $10^{-6}$.
@@ -88,14 +90,14 @@ figure
 # The first layer's content part also holds the object query and the key positional encoding, because there is no decoder content yet. Its "content" map is therefore
 # not about content alone, and we leave the first layer out of what follows unless we say so.
 #
-# With `CHECKPOINT` and `IMAGE` set, the figures of sections 1 to 3, the statistic and the panel of section 6 are of your model and your image. The sentences are about ours.
+# With `CHECKPOINT` and `IMAGE` set, the photographs' figures of sections 1 to 3, the statistic and the panel of section 6 are of your model and your image. The sentences are about ours.
 #
 # ## 2. Figure 4: spatial, content, combined
 #
 # The paper shows five of eight heads for two objects: left, top, right, bottom and inside. Which head does which differs from one training to the next, so heads must be *found*: we take
-# those that specialise in a side over hundreds of objects (section 4), from the last two layers. The paper does not say which layer it shows.
+# those that specialise in a side over hundreds of red cells (section 4), from the last two layers. The paper does not say which layer it shows. The two objects are the white cell and a red one.
 #
-# **Predict.** For the two objects, does a head keep its side?
+# **Predict.** Does a head keep its side, from a cell to one twice as large and of another kind?
 
 # %%
 figure, data = conditional_detr.attention_decomposition(OWN, "cells", PHOTOGRAPH)
@@ -105,13 +107,16 @@ figure
 # %% [markdown]
 # Drawn by [`figures.conditional_detr.attention_decomposition`](../lib/marginalia/figures/conditional_detr.py).
 #
-# NOTICE4CELLS
+# **Notice.** The spatial maps of these heads are spots, inside the white cell as inside the red one, each about where it is in the other. A name in brackets means that no head specialises in that side in this model, and the nearest is shown: here all but "inside" are in brackets. Content maps are about the kind of thing, not about the one that is meant:
+# red cells everywhere, or the white cell, also for the query of the red one (second row), whose combined map is then drawn to it. Elsewhere the combined map is close to the spatial one.
 #
-# The same on scenes of handwritten digits, with a detector of 64-pixel images (16 x 16 cells). **Predict**: small objects that do not overlap, two of a kind at most. Do heads find sides there?
+# What differs from the paper: there the spatial maps are *bands* along a whole side. Bands would be possible: a head's spatial map is a product of a curve in $x$ and one in $y$ (section 6 of [11](11_conditional_cross_attention.ipynb)), and a band is one with a flat curve.
+#
+# The same on a scene of handwritten digits, with a detector of 64-pixel images (16 x 16 cells of the map; the photographs have 20 x 15). **Predict**: do heads find sides there?
 
 # %%
 figure, data = conditional_detr.attention_decomposition(group="headline")
-figures.save(figure, "conditional-detr/attention-decomposition-digits", data)
+figures.save(figure, "extra/attention-decomposition-digits", data)
 groups = {group: runs.head_histories(runs.run_names(group)) for group in ("cells", "headline")}
 groups["cells"] = groups["cells"].query("category == 'red cell'")
 measured = {group: runs.at_the_end(frame) for group, frame in groups.items()}
@@ -123,7 +128,9 @@ for group, frame in measured.items():
 figure
 
 # %% [markdown]
-# NOTICE4DIGITS
+# Drawn by [`figures.conditional_detr.attention_decomposition`](../lib/marginalia/figures/conditional_detr.py).
+#
+# **Notice.** On digits they do, in part: spots a little within the box, two of this training's heads at the right and none at the left. Content maps are spread over digits everywhere, or even over the ground between them. The printed entropies say how far that holds beyond two images: on digits content is spread wider than space in all 36 late heads, on cells in COUNT.
 #
 # ## 3. Figure 1: the same heads in DETR
 #
@@ -142,15 +149,17 @@ figure
 #
 # NOTICE1CELLS
 #
-# And on digits, after 1,500 and 15,000 steps:
+# And on digits, after 1,500 and 15,000 steps, from a backbone that knew digits. **Predict** again.
 
 # %%
 figure, data = conditional_detr.spatial_attention_maps(group="headline")
-figures.save(figure, "conditional-detr/spatial-attention-maps-digits", data)
+figures.save(figure, "extra/spatial-attention-maps-digits", data)
 figure
 
 # %% [markdown]
-# NOTICE1DIGITS
+# Drawn by [`figures.conditional_detr.spatial_attention_maps`](../lib/marginalia/figures/conditional_detr.py).
+#
+# **Notice.** Neither row of DETR looks like Conditional DETR's. Conditional DETR's spots are small and lie at the six or inside it, each towards its side. DETR's are clouds, some of them beside the object, and ten times the training makes them smaller, but not small: in the paper the third row resembles the first, here it does not. One object is an anecdote, though. To say more we need many.
 #
 # ## 4. From an image to a number
 #
@@ -274,18 +283,18 @@ names = [f"cells-{kind}-{seed}" for kind in ("conditional", "detr") for seed in 
 data = pd.concat([shapes(name, cell_scenes("test")) for name in names])
 low, high = data[["wide_x", "wide_y"]].min(axis=1), data[["wide_x", "wide_y"]].max(axis=1)
 data["band"] = (high >= 12**-0.5) & (low <= high / 2)
-figure, axes = plots.panels(3, 3, 2.5, sharex=True, sharey=True)
-limit = 1.1 * high.max()
+figure, axes = plots.panels(3, 3, 2.6, sharex=True, sharey=True)
+limits = 0.8 * low.min(), 1.2 * high.max()
 for panel, base in zip(axes, ("cells-conditional", "cells-detr", "long-cells-detr"), strict=True):
     rows = data[data["run"].str.startswith(base)]
-    edge = np.array([12**-0.5, limit])
-    panel.fill_between(edge, 0, edge / 2, color="0.92", linewidth=0)
-    panel.fill_betweenx(edge, 0, edge / 2, color="0.92", linewidth=0)
-    panel.text(limit, 0.02, "bands", fontsize=7, ha="right")
+    edge = np.array([12**-0.5, limits[1]])
+    panel.fill_between(edge, limits[0], edge / 2, color="0.92", linewidth=0)
+    panel.fill_betweenx(edge, limits[0], edge / 2, color="0.92", linewidth=0)
+    panel.text(0.97, 0.03, "bands", fontsize=7, ha="right", transform=panel.transAxes)
     for side, part in rows.groupby("side"):
         panel.plot(part["wide_x"], part["wide_y"], "o", ms=3.5, color=colors[side])
-    panel.set(title=conditional_detr.title_of(f"{base}-0"), xlabel="map width [of the box's width]", box_aspect=1)
-axes[0].set(ylabel="map width [of the box's height]", xlim=(0, limit), ylim=(0, limit))
+    panel.set(title=conditional_detr.title_of(f"{base}-0"), xlabel="width in x [of the box's]", box_aspect=1)
+axes[0].set(xscale="log", yscale="log", xlim=limits, ylim=limits, ylabel="width in y [of the box's]")
 plots.legend(figure, {side: {"color": colors[side], "marker": "o", "markersize": 4} for side in data["side"].unique()})
 figures.save(figure, "extra/attention-shapes", data.round(4))
 display(data.groupby(["run", "localised"]).agg({"outermost": "median", "band": "sum", "side": "size"}).round(2))

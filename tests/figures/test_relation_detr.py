@@ -1,4 +1,4 @@
-"""Detections beside their ground truth: scenes, a reader's own files, and what is missing."""
+"""Detections beside their ground truth: photographs, a reader's own files, and what is missing."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import pytest
 from matplotlib.collections import PathCollection
 from PIL import Image
 
+from marginalia.boxes import cells
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.table import BoxTable
-from marginalia.detection import as_boxes, make_scenes
 from marginalia.figures import relation_detr as figures
 from marginalia.figures.relation_detr import Pair
-
-COUNT = 12
 
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
-    return figures.scene_pair(count=COUNT)
+    return figures.cell_pair()
 
 
 @pytest.fixture
@@ -46,12 +44,15 @@ def files(tmp_path):
     return [str(tmp_path / name) for name in ("objects.json", "found.json", "images")]
 
 
-def test_boxes_lie_around_the_digits_of_the_drawn_scene(pair):
-    drawn = as_boxes(make_scenes(COUNT, split="val", side=256))
-    np.testing.assert_allclose(pair.ground_truth.xywh, drawn.xywh, atol=6)  # 1.5 of the pixels that are seen
-    assert pair.ground_truth.category.tolist() == drawn.category.tolist()
-    assert pair.pixels(3).shape == (256, 256) and pair.ground_truth.image_ids[3] == "scene 3"
-    assert evaluate(pair.ground_truth, pair.detections)["AP50"] > 0.8
+def test_photographs_have_their_boxes_and_names(pair):
+    data, last = cells(), pair.ground_truth.image_ids.index("photograph 407")
+    index = data.table.files.index("BloodImage_00407.jpg")
+    np.testing.assert_allclose(pair.pixels(last).astype(int), data.pixels[index], atol=4)
+    mine = data.table.image == index
+    shown = pair.ground_truth.xywh[pair.ground_truth.image == last]
+    np.testing.assert_allclose(shown, data.table.xywh[mine], atol=1e-3)
+    assert len(pair.ground_truth.image_ids) == 72 == (data.split == "test").sum()
+    assert evaluate(pair.ground_truth, pair.detections)["AP50"] > 0.3
 
 
 def test_failures_stand_in_the_order_of_ap(pair):
@@ -143,21 +144,34 @@ def test_scores_do_not_cover_each_other():
     assert abs(first[1] - second[1]) > 15
 
 
-def test_a_strip_for_each_number_of_objects(pair):
-    _, data = figures.ap_strips(pair, evaluate_images(pair.ground_truth, pair.detections))
-    assert len(data) == COUNT
-    one = data["group"] == "1 object"
-    kept = np.flatnonzero(one)
-    parts = (t.where(np.isin(t.image, kept)) for t in (pair.ground_truth, pair.detections))
-    assert data.loc[one, "group_AP"].iloc[0] == pytest.approx(evaluate(*parts)["AP"])
+def test_many_scores_are_not_written():
+    boxes = [[20, 8 * n, 20, 6] for n in range(figures.SCORES + 1)]
+    place = [0] * len(boxes), ("a",), [(64, 64)], [7] * len(boxes), {7: "7"}
+    found = BoxTable(boxes, *place, score=[0.9] * len(boxes))
+    pair = Pair(found, found, lambda image: None)
+    figure, _ = figures.gallery(pair, evaluate_images(found, found), 0.5)
+    assert not figure.axes[0].texts
 
 
-def test_features_of_a_scene():
-    features, batch = figures.scene_features(COUNT), make_scenes(COUNT, split="val")
-    assert features["number of digits"].tolist() == [len(labels) for labels in batch.labels]
-    assert features["smallest height"].tolist() == [pytest.approx(b[:, 3].min()) for b in batch.boxes]
-    assert (features["largest IoU of two"][features["number of digits"] == 1] == 0).all()
-    assert features["ground roughness"].between(2, 40).all()
+def test_a_strip_for_each_category(pair):
+    _, data = figures.ap_strips(pair)
+    each = data.groupby("group", sort=False)
+    assert data["group"].iloc[0] == "all categories" and len(each) == 4
+    white = pair.ground_truth.category == 1
+    assert each.size()["white cell"] == len(np.unique(pair.ground_truth.image[white]))
+    parts = (t.where(t.category == 1) for t in (pair.ground_truth, pair.detections))
+    assert each["group_AP"].first()["white cell"] == pytest.approx(evaluate(*parts)["AP"])
+    assert figures.ap_strips(pair, most=1)[1]["group"].nunique() == 2
+
+
+def test_features_of_an_image():
+    boxes = [[0, 0, 20, 10], [0, 0, 20, 20], [40, 0, 5, 8], [0, 0, 1, 1]]
+    crowd = [False, False, False, True]
+    table = BoxTable(boxes, [0, 0, 0, 1], ("a", "b"), [(100, 50)] * 2, [1, 1, 2, 1], {1: "x", 2: "y"}, crowd)
+    features = figures.image_features(table)
+    assert features.loc["a"].tolist() == [2, 3, 0.08, 0.5]
+    assert features.loc["b", ["number of categories", "number of boxes"]].tolist() == [0, 0]
+    assert features.loc["b", ["smallest box", "largest IoU of two"]].isna().all()
 
 
 def made_up(correct: bool) -> Pair:
@@ -181,14 +195,30 @@ def test_errors_are_counted_and_shown():
     assert figure.axes[0].get_title() == "missed: 1"
 
 
-def test_errors_count_at_the_threshold_and_cost_at_any():
+def test_ap_of_data_sets_and_images():
     both = {"good": made_up(True), "bad": made_up(False)}
-    data = figures.error_table(both, {"good": 0.5, "bad": 0.5})
-    assert data.loc["duplicate", ("count", "good")] == 1 and data.loc["classification", ("count", "bad")] == 3
-    assert data.loc["classification", ("AP50 gained", "bad")] == pytest.approx(1)
+    assert figures.error_counts(both["bad"], 0.5)["classification"] == 3
     frames = {name: evaluate_images(p.ground_truth, p.detections) for name, p in both.items()}
     table = figures.ap_table(both, frames)
     assert table.loc["of the data set", "AP"].tolist() == [pytest.approx(1), 0]
+
+
+def test_unlabelled_cells_count_neither_way_or_as_objects(pair):
+    looked = figures.unlabelled(pair)
+    ways = figures.with_unlabelled(pair, looked)
+    real = (looked["verdict"] == "red cell").sum()
+    assert ways["ignored"].ground_truth.crowd.sum() == real == len(ways["counted"].ground_truth) - 945
+    assert set(ways["counted"].ground_truth.category[945:]) == {0}
+    labelled, ignored, counted = (
+        figures.ap_and_means(way, 0.38)["AP, red cell"] for way in [pair, *ways.values()]
+    )
+    assert labelled < ignored < counted
+    assert len(figures.unlabelled_examples(pair, looked.head(3)).axes) == 3
+
+
+def test_fewer_labels_lower_ap(pair):
+    _, data = figures.fewer_labels(pair, 0.38, shares=(0.5,), draws=1)
+    assert data["share"].tolist() == [0, 0.5] and data["AP, red cell"].is_monotonic_decreasing
 
 
 def test_images_without_an_object_have_no_difference():
@@ -204,7 +234,7 @@ def test_factors_within_groups(rng):
     ap = pd.Series(features["height"] - 5 * objects)
     figure, data = figures.factors(features, {"model": ap})
     rows = data.set_index(["factor", "images"])["correlation"]
-    assert rows["height", "equally many objects"] == pytest.approx(1)
+    assert rows["height", "equal objects"] == pytest.approx(1)
     assert rows["height", "all"] == pytest.approx(features["height"].corr(ap, method="spearman"))
     marks = [c.get_offsets()[:, 1] for c in figure.axes[0].collections if isinstance(c, PathCollection)]
     assert [round(y, 2) for ys in marks for y in ys] == [-0.15, 0.85, 1.15]  # one line a factor
@@ -236,22 +266,16 @@ def test_errors_are_shown_on_the_image_with_the_most_confident_and_the_most_miss
     assert data.set_index("kind")["image_id"].to_dict() == {"missed": 1}
 
 
-def test_tallest_box_of_a_scene():
-    features, batch = figures.scene_features(COUNT), make_scenes(COUNT, split="val")
-    expected = [pytest.approx((boxes[:, 3] / boxes[:, 2]).max()) for boxes in batch.boxes]
-    assert features["height / width"].tolist() == expected
-
-
 def test_open_marks_are_of_images_with_equally_many_objects(rng):
     features = pd.DataFrame({"objects": np.repeat([1, 2], 40), "height": rng.random(80)})
     figure, _ = figures.factors(features, {"model": features["height"] - 5 * features["objects"]})
     marks = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
     white = {mark.get_label(): bool((mark.get_facecolor()[0] == 1).all()) for mark in marks}
-    assert white == {"all": True, "equally many objects": False}
+    assert white == {"all": True, "equal objects": False}
 
 
 def test_thresholds_start_without_detections_and_end_with_all(pair):
-    figure, data = figures.at_thresholds(pair, "scene 3", 0.5)
+    figure, data = figures.at_thresholds(pair, "photograph 7", 0.5)
     f1, lrp = figure.axes[1].lines[:2]
     assert f1.get_xydata()[0].tolist() == [1, 0] and lrp.get_xydata()[0].tolist() == [1, 1]
     assert f1.get_xydata()[-1].tolist() == [0, data["F1"].iloc[-1]]

@@ -16,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from marginalia.boxes.blood_cells import cells
 from marginalia.boxes.correlation import macroscopic_correlation
-from marginalia.boxes.error_types import ERRORS, costs, error_types
+from marginalia.boxes.error_types import ERRORS, error_types
 from marginalia.boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
-from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
+from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.nulls import null_correlations
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
@@ -32,6 +33,7 @@ TRUE = {"color": GROUND_TRUTH, "linewidth": 2.6}
 FOUND = {"color": DETECTION, "linewidth": 1}
 NAMED = {"color": PALETTE["purple"], "linewidth": 2}  # the error that a panel is about
 QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 1)
+SCORES = 6  # of an image's detections are written where there are no more: else they would cover it
 SHOWN = 480  # pixels of the longer side of an image from a file: a page is at most 7 inches wide
 
 
@@ -135,16 +137,16 @@ def _histogram(table: BoxTable, name: str) -> pd.DataFrame:
 # --- Ours: detections beside their ground truth
 
 
-def open_pair(data: str | None = None, detector: str = "headline-conditional-0") -> Pair:
-    """Ground truth, detections and images of a reader, or those of a detector on validation scenes.
+def open_pair(data: str | None = None, detector: str = "cells-conditional-0") -> Pair:
+    """Ground truth, detections and images of a reader, or those of a detector on photographs of cells.
 
     data: 'ground truth,detections' or 'ground truth,detections,folder of images'; formats as in `read_boxes`;
-    None: `scene_pair`. An image is looked for under the name that the ground truth gives it, then under its
+    None: `cell_pair`. An image is looked for under the name that the ground truth gives it, then under its
     id, also in twelve digits, as COCO 2017 names its files; it is read when it is drawn, and a missing one is
     no error. ValueError or FileNotFoundError for what cannot be read.
     """
     if data is None:
-        return scene_pair(detector)
+        return cell_pair(detector)
     parts = [part.strip() for part in data.split(",")]
     if len(parts) not in (2, 3) or not all(parts):
         raise ValueError(f"data must be 'ground truth,detections[,folder of images]', not {data!r}")
@@ -174,25 +176,26 @@ def _load(folder: Path | None, table: BoxTable, image: int) -> UInt8[np.ndarray,
         return np.asarray(file.convert("RGB"))
 
 
-@lru_cache(maxsize=4)
-def scene_pair(detector: str = "headline-conditional-0", count: int = 512) -> Pair:
-    """Ground truth and detections of the first `count` validation scenes, called "scene 0" and so on.
+@lru_cache(maxsize=8)
+def cell_pair(detector: str = "cells-conditional-0") -> Pair:
+    """Boxes of the 72 test photographs of `boxes.cells`, and what a detector, as `load` takes it, finds.
 
-    The detector, as `load` takes it, sees 64 pixels; boxes are scaled to the 256 that are drawn.
+    "photograph 7" is BloodImage_00007.jpg; boxes are in pixels of 160 x 120.
     """
     import torch
 
-    from marginalia.detection import as_boxes, load, make_scenes, predict_table
+    from marginalia.detection import as_boxes, cell_scenes, load, predict_table
 
-    from .conditional_detr import SHARP, drawn_scene
-
-    batch = make_scenes(count, split="val")
-    seen, names = as_boxes(batch), tuple(f"scene {i}" for i in range(count))
-    sizes = np.full((count, 2), SHARP)
-    scale = SHARP / batch.pixels.shape[-1]
-    ground_truth = replace(seen, xywh=seen.xywh * scale, image_ids=names, sizes=sizes)
-    found = predict_table(load(detector), torch.from_numpy(batch.pixels), names, sizes, seen.names)
-    return Pair(ground_truth, found, drawn_scene)
+    data, batch = cells(), cell_scenes("test")
+    files = np.array(data.table.files)[data.split == "test"]
+    names = tuple(f"photograph {int(Path(file).stem.rsplit('_')[-1])}" for file in files)
+    ground_truth = replace(as_boxes(batch), image_ids=names)
+    known = names, ground_truth.sizes, ground_truth.names
+    found = predict_table(load(detector), torch.from_numpy(batch.pixels), *known)
+    few = (
+        batch.pixels.transpose(0, 2, 3, 1) // 8 * 8 + 4
+    )  # 32 levels a channel: the figures' files stay small
+    return Pair(ground_truth, found, few.__getitem__)
 
 
 def best_score(pair: Pair) -> float:
@@ -277,26 +280,31 @@ def at_thresholds(
     return figure, sweep.reset_index()
 
 
-def ap_strips(pair: Pair, frame: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """AP of every image, a strip for each number of objects, with its mean and its AP as one data set.
+def ap_strips(pair: Pair, most: int = 6) -> tuple[Figure, pd.DataFrame]:
+    """AP of every image, of all categories and of each alone, with its mean and its AP as one data set.
 
-    frame: rows of `evaluate_images`. Returns (figure, data): group, AP, group_AP a row an image.
+    most: categories shown, those in most images. Returns (figure, data): group, AP, group_AP and the number
+    of objects, a row an image that has the category.
     """
     figure, (axes,) = panels(1, 1, 2.9)
-    counts, rows = pair.ground_truth.counts, []
-    for line, n in enumerate(np.unique(counts[counts > 0])):
-        parts = (table.where((counts == n)[table.image]) for table in (pair.ground_truth, pair.detections))
-        own, whole = frame["AP"][counts == n], evaluate(*parts)["AP"]
-        spread = line + np.random.default_rng(n).uniform(-0.22, 0.22, len(own))
-        axes.plot(own, spread, "o", color=CYCLE[0], alpha=0.45)
-        axes.plot(own.mean(), line, "|", color=CYCLE[1], markersize=30, markeredgewidth=2.5)
+    truth, rows = pair.ground_truth.where(~pair.ground_truth.crowd), []
+    images = {k: len(np.unique(truth.image[truth.category == k])) for k in truth.names}
+    shown = sorted(images, key=images.get, reverse=True)[:most]
+    groups = {"all categories": list(truth.names)} | {truth.names[k]: [k] for k in shown if images[k]}
+    for line, (name, group) in enumerate(groups.items()):
+        parts = [t.where(np.isin(t.category, group)) for t in (pair.ground_truth, pair.detections)]
+        own = evaluate_images(*parts)[["AP", "ground_truths"]].dropna()
+        whole = evaluate(*parts)["AP"]
+        spread = line + np.random.default_rng(line).uniform(-0.25, 0.25, len(own))
+        axes.plot(own["AP"], spread, "o", color=CYCLE[0], alpha=0.45)
+        axes.plot(own["AP"].mean(), line, "|", color=CYCLE[1], markersize=30, markeredgewidth=2.5)
         axes.plot(whole, line, "D", color="white", markeredgecolor="black", markersize=6)
-        rows.append(own.to_frame().assign(group=f"{n} object{'s' if n > 1 else ''}", group_AP=whole))
+        rows.append(own.assign(group=name, group_AP=whole).reset_index())
     axes.set(xlabel="AP of an image", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), [f"{part['group'].iloc[0]} ({len(part)})" for part in rows])
     names = ("an image", "mean of the images' AP", "AP of all its images as one data set")
     figure.legend(axes.lines[:3], names, loc="outside upper left", ncols=3, markerscale=0.6)
-    return figure, pd.concat(rows).loc[frame.index, ["group", "AP", "group_AP"]]
+    return figure, pd.concat(rows, ignore_index=True)
 
 
 def ap_table(pairs: Mapping[str, Pair], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -314,14 +322,15 @@ def error_examples(pair: Pair, threshold: float) -> tuple[Figure, pd.DataFrame]:
     """
     sure = pair.detections.where(pair.detections.score >= threshold)
     found = error_types(pair.ground_truth, sure)
-    kinds = {kind: found.kind == kind for kind in ("classification", "duplicate", "localisation")}
+    shown = ("background", "classification", "duplicate", "localisation")
+    kinds = {kind: found.kind == kind for kind in shown}
     kinds["loose"] = (found.kind == "true positive") & (found.iou < 0.75)
     chosen = {kind: np.where(which, sure.score, -1).argmax() for kind, which in kinds.items() if which.any()}
     rows = [(kind, kinds[kind].sum(), sure.image[d]) for kind, d in chosen.items()]
     missed = pair.ground_truth.image[found.outcome == "missed"]
     if len(missed):
         rows.append(("missed", len(missed), np.bincount(missed).argmax()))
-    figure, _ = images(pair, {f"{kind}: {number}": image for kind, number, image in rows}, threshold, 5)
+    figure, _ = images(pair, {f"{kind}: {number}": image for kind, number, image in rows}, threshold, 3)
     for panel, d in zip(figure.axes, chosen.values(), strict=False):
         boxes_on(panel, sure.xywh[[d]], pair.ground_truth.sizes[sure.image[d]], **NAMED)
     pair_legend(figure, {"the error": NAMED})
@@ -339,17 +348,6 @@ def error_counts(pair: Pair, threshold: float) -> pd.Series:
     missed = found.outcome == "missed"
     under = missed & (any_score.outcome == "found")
     return pd.Series(counts | {"missed": missed.sum(), "under-confident": under.sum()})
-
-
-def error_table(pairs: Mapping[str, Pair], thresholds: Mapping[str, float]) -> pd.DataFrame:
-    """Errors of each detector by kind: how many, and how much AP at IoU .50 would be gained without them.
-
-    Counted are detections with a score from the detector's own threshold on; the gain is with all. Columns
-    (what, detector).
-    """
-    counts = {name: error_counts(pair, thresholds[name]) for name, pair in pairs.items()}
-    gains = {name: costs(pair.ground_truth, pair.detections).drop("AP50") for name, pair in pairs.items()}
-    return pd.concat({"count": pd.DataFrame(counts), "AP50 gained": pd.DataFrame(gains)}, axis=1)
 
 
 def differences(paired: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
@@ -373,39 +371,31 @@ def differences(paired: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     return figure, data
 
 
-def scene_features(count: int = 512) -> pd.DataFrame:
-    """What may make a validation scene hard, a row a scene; lengths normalised to the side.
+def image_features(table: BoxTable) -> pd.DataFrame:
+    """What may make an image hard, as far as its boxes tell; a row an image, crowds left out.
 
-    The roughness of the ground is the standard deviation of the grey levels (0 to 255) outside all boxes.
+    Lengths are normalised to the image's longer side. NaN where an image has no box.
     """
-    from marginalia.detection import make_scenes
-
-    batch, rows = make_scenes(count, split="val"), []
-    for pixels, boxes in zip(batch.pixels[:, 0], batch.boxes, strict=True):
-        corners, (wide, high) = cxcywh_to_xyxy(boxes), boxes[:, 2:].T
-        ground = np.ones(pixels.shape, bool)
-        for left, top, right, bottom in np.rint(pixels.shape[0] * corners).astype(int):
-            ground[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = False
-        overlap = np.triu(iou(corners, corners), 1).max()
-        rows.append((len(boxes), high.min(), overlap, (high / wide).max(), pixels[ground].std()))
-    names = [
-        "number of digits",
-        "smallest height",
-        "largest IoU of two",
-        "height / width",
-        "ground roughness",
-    ]
-    return pd.DataFrame(rows, columns=names, index=[f"scene {i}" for i in range(count)])
+    table, rows = table.where(~table.crowd), []
+    for image, size in enumerate(table.sizes):
+        mine = table.image == image
+        corners, sides = xywh_to_xyxy(table.xywh[mine]), table.xywh[mine, 2:] / size.max()
+        overlap = np.triu(iou(corners, corners), 1).max(initial=0) if mine.any() else np.nan
+        smallest = sides.max(axis=1).min() if mine.any() else np.nan
+        rows.append((len(np.unique(table.category[mine])), mine.sum(), smallest, overlap))
+    names = ["number of categories", "number of boxes", "smallest box", "largest IoU of two"]
+    return pd.DataFrame(rows, columns=names, index=list(table.image_ids))
 
 
 def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figure, pd.DataFrame]:
     """Spearman's rank correlation of AP per image with each feature of the images, a panel a detector.
 
-    features: one row an image; the first column is the number of objects. Open marks: over all images. Full
-    marks: among images with equally many objects, ranks taken within each number. Bars are 95 % intervals
-    over images. Returns (figure, data), a row a mark.
+    features: one row an image. Open marks: over all images. Full marks: among images with one value of the
+    first feature, ranks taken within each. Bars are 95 % intervals over images. Returns (figure, data), a row
+    a mark.
     """
-    among, rows = {"all": None, "equally many objects": features.iloc[:, 0]}, []
+    held = features.iloc[:, 0]
+    among, rows = {"all": None, f"equal {held.name}": held}, []
     for name, ap in aps.items():
         for factor, (images, groups) in itertools.product(features, among.items()):
             rows.append((name, factor, images, *rank_correlation(features[factor], ap, groups)))
@@ -420,11 +410,90 @@ def factors(features: pd.DataFrame, aps: Mapping[str, pd.Series]) -> tuple[Figur
     return figure, data
 
 
+def unlabelled(pair: Pair) -> pd.DataFrame:
+    """What lies under sure detections of red cells where the photographs of cells have no box.
+
+    pair: of `cell_pair`. The columns of data/measured/cells_unlabelled.csv (x, y, w, h, score, verdict), with
+    `image`, the index into pair.ground_truth.image_ids.
+    """
+    table, ids = read_table("measured/cells_unlabelled.csv"), pair.ground_truth.image_ids
+    return table.assign(image=[ids.index(f"photograph {number}") for number in table["photograph"]])
+
+
+def unlabelled_examples(pair: Pair, rows: pd.DataFrame) -> Figure:
+    """Some rows of `unlabelled` in purple, enlarged, with the boxes around them."""
+    figure, axes = panels(len(rows), 4, 1.65)
+    for panel, row in zip(axes, rows.itertuples(), strict=True):
+        truth, size = pair.ground_truth, pair.ground_truth.sizes[row.image]
+        boxes_on(panel, truth.xywh[truth.image == row.image], size, pair.pixels(row.image), **TRUE)
+        boxes_on(panel, np.array([[row.x, row.y, row.w, row.h]]), size, **NAMED)
+        x, y = row.x + row.w / 2, row.y + row.h / 2
+        panel.set(xlim=(x - 28, x + 28), ylim=(y + 21, y - 21))
+        panel.set_title(f"{row.photograph}: {row.verdict}", fontsize=8)
+    legend(figure, {"ground truth": TRUE, "detection without a box": NAMED})
+    return figure
+
+
+def with_unlabelled(pair: Pair, rows: pd.DataFrame) -> dict[str, Pair]:
+    """The pair with those rows of `unlabelled` that are red cells: "ignored" (as crowds) and "counted"."""
+    rows, truth = rows[rows["verdict"] == "red cell"], pair.ground_truth
+    red = next(category for category, name in truth.names.items() if name == "red cell")
+    more = {
+        "xywh": np.concatenate([truth.xywh, rows[["x", "y", "w", "h"]]]),
+        "image": np.append(truth.image, rows["image"]),
+        "category": np.append(truth.category, np.full(len(rows), red)),
+    }
+    ways = {"ignored": True, "counted": False}
+    crowds = {way: np.append(truth.crowd, np.full(len(rows), crowd)) for way, crowd in ways.items()}
+    return {w: replace(pair, ground_truth=replace(truth, **more, crowd=crowd)) for w, crowd in crowds.items()}
+
+
+def ap_and_means(pair: Pair, score_threshold: float) -> pd.Series:
+    """AP, AP of the most frequent category ("AP, red cell"), and means of AP, F1 and LRP over images."""
+    truth = pair.ground_truth
+    category = _most_frequent(truth)
+    alone = (table.where(table.category == category) for table in (truth, pair.detections))
+    whole = {"AP": evaluate(truth, pair.detections)["AP"]}
+    whole[f"AP, {truth.names[category]}"] = evaluate(*alone)["AP"]
+    images = evaluate_images(truth, pair.detections, score_threshold)[["AP", "F1", "LRP"]].mean()
+    return pd.concat([pd.Series(whole), images.add_prefix("images' mean ")])
+
+
+def _most_frequent(table: BoxTable) -> int:
+    categories, counts = np.unique(table.category[~table.crowd], return_counts=True)
+    return int(categories[counts.argmax()])
+
+
+def fewer_labels(
+    pair: Pair, score_threshold: float, shares: Sequence[float] = (0.1, 0.2, 0.3), draws: int = 5
+) -> tuple[Figure, pd.DataFrame]:
+    """AP with the same detections where a random share of the boxes of the most frequent category is gone.
+
+    Returns (figure, data): share, draw and the columns of `ap_and_means`, a row a draw.
+    """
+    truth, rows = pair.ground_truth, []
+    category = _most_frequent(truth)
+    for share, draw in [(0.0, 0), *itertools.product(shares, range(draws))]:
+        gone = (truth.category == category) & (np.random.default_rng(draw).random(len(truth)) < share)
+        left = replace(pair, ground_truth=truth.where(~gone))
+        rows.append({"share": share, "draw": draw} | ap_and_means(left, score_threshold).to_dict())
+    data = pd.DataFrame(rows)
+    figure, (panel,) = panels(1, 1, 2.7)
+    for column, marker, color in zip(data.columns[[3, 4]], "os", CYCLE, strict=False):
+        panel.plot(100 * data["share"], data[column], marker, color=color, alpha=0.6, label=column)
+        ends = data[column].iloc[0] * np.array([1, 1 - max(shares)])
+        panel.plot([0, 100 * max(shares)], ends, "--", color=color, linewidth=1)
+    panel.plot([], [], "--", color=NEUTRAL, linewidth=1, label="in proportion to the boxes")
+    panel.set(xlabel=f"boxes of {truth.names[category]} taken away, %", ylabel="AP", ylim=(0, None))
+    panel.legend(loc="lower left")
+    return figure, data
+
+
 def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0) -> bool:
     """Draw an image with its ground truth and the detections that count; True if there were pixels.
 
-    Crowds, and detections of a class that the image does not have, are dashed. Scores stand at a free corner
-    of each detection, behind the class where names of classes are short.
+    Crowds, and detections of a class that the image does not have, are dashed. Up to SCORES scores stand at a
+    free corner of each detection, behind the class where names of classes are short.
     """
     mine = pair.ground_truth.where(pair.ground_truth.image == image)
     kept = (pair.detections.image == image) & (pair.detections.score >= score_threshold)
@@ -440,7 +509,8 @@ def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0) -
         boxes_on(axes, table.xywh[~dashed], size, **style)
         boxes_on(axes, table.xywh[dashed], size, **style, linestyle=DASHED)
     axes.set_anchor("N")
-    _write_scores(axes, found, size)
+    if len(found) <= SCORES:
+        _write_scores(axes, found, size)
     return pixels is not None
 
 
@@ -464,7 +534,7 @@ def _write_scores(axes: Axes, found: BoxTable, size: Sequence[float]) -> None:
 def pair_legend(figure: Figure, more: Mapping[str, Mapping] | None = None) -> None:
     """What the frames of `show_image` mean, and `more` (label -> style of a frame)."""
     rim = {"path_effects": [withStroke(linewidth=3.2, foreground=(0, 0, 0, 0.6))]}
-    lines = {"ground truth": TRUE, "detection, with its score": FOUND} | dict(more or {})
+    lines = {"ground truth": TRUE, f"detection (score where up to {SCORES})": FOUND} | dict(more or {})
     lines = {label: style | rim for label, style in lines.items()}
     if any(frame.get_linestyle() == DASHED for panel in figure.axes for frame in panel.patches):
         lines["a crowd, or a class that is not there"] = {"color": NEUTRAL, "linestyle": DASHED}
