@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from marginalia.detection.detector import Detector, DetectorConfig, DetectorOutput, build
+from marginalia.detection.detector import Detector, DetectorConfig, DetectorOutput, build, parameters
 from marginalia.detection.groups import QueryGroups, denoising, group_detr, one_to_many, repeated
+from marginalia.detection.losses import RECIPES, one_to_many_loss, set_loss
 from marginalia.detection.matching import Weights, focal_cost, gather_targets, match
-from marginalia.detection.relation import PositionRelation
+from marginalia.detection.relation import RELATIONS, PositionRelation
 
 torch.set_num_threads(1)
 
@@ -112,6 +113,42 @@ def test_a_dead_relation_is_none_and_the_first_layer_has_none():
     model.decoder.relation.projection.weight.data.zero_()
     model.decoder.relation.projection.bias.data.fill_(-0.1)
     assert torch.equal(outputs(model).hidden, plain.hidden)
+
+
+def test_a_config_builds_relation_and_groups():
+    """All have equally many parameters but for the relation's own and the further queries'."""
+    plain, config = (
+        DetectorConfig(width=32, heads=4, queries=5, relation=relation, one_to_many=more)
+        for relation, more in ((None, 0), ("two layers", 7))
+    )
+    model = build(config)
+    assert parameters(model) - parameters(build(plain)) == 4 * 64 + 4 + 7 * 32
+    pixels = torch.rand(1, 1, 32, 32)
+    assert model(pixels).boxes.shape[2] == 12 and model.eval()(pixels).boxes.shape[2] == 5
+    with pytest.raises(ValueError, match="relation 'three layers' is not one of None, two layers"):
+        DetectorConfig(relation="three layers")
+
+
+def test_one_to_many_loss_is_two_losses():
+    targets = gather_targets([[[0.5, 0.5, 0.4, 0.4]], [[0.3, 0.3, 0.2, 0.2]]], [[1], [2]])
+    model = build(DetectorConfig(width=32, heads=4, queries=5, one_to_many=7))
+    output, recipe = model(torch.rand(2, 1, 32, 32)), RECIPES["conditional"]
+    first, second = one_to_many_loss(output, targets, recipe, model.decoder.groups, 3)
+    alone = set_loss(DetectorOutput(*(field[:, :, :5] for field in output)), targets, recipe)
+    assert torch.equal(first.total, alone.total)
+    assert len(first.matches.box) == 3 * 2 and len(second.matches.box) == 3 * 2 * 3
+
+
+def test_other_relations_differ_in_their_boxes_only():
+    source, target = torch.rand(2, 2, 6, 4).unbind()
+    for name, boxes in {
+        "one layer": (target, target),
+        "permuted": (source.roll(3, 1), target.roll(3, 1)),
+    }.items():
+        torch.manual_seed(0)
+        other = RELATIONS[name](4)
+        torch.manual_seed(0)
+        assert torch.equal(other(source, target), PositionRelation(4)(*boxes))
 
 
 def test_group_detr_is_its_groups_one_by_one():

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .matching import Targets
 
-MATCHING = "matching"  # the block that is left at inference
+MATCHING, ONE_TO_MANY = "matching", "one-to-many"  # the first is left at inference
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def denoising(queries: int, groups: int, size: int) -> QueryGroups:
 
 def one_to_many(queries: int, more: int) -> QueryGroups:
     """H-DETR, and Relation DETR's Q_m beside Q_h: two blocks that do not see each other."""
-    return QueryGroups((MATCHING, "one-to-many"), (queries, more), np.eye(2, dtype=bool))
+    return QueryGroups((MATCHING, ONE_TO_MANY), (queries, more), np.eye(2, dtype=bool))
 
 
 def group_detr(queries: int, groups: int) -> QueryGroups:

@@ -68,6 +68,23 @@ class PositionRelation(nn.Module):
         return _Relation.apply(source.detach(), target.detach(), weight, bias, self.frequency)
 
 
+class OneLayer(PositionRelation):
+    """The relation of the newest boxes among themselves, in place of two layers' boxes."""
+
+    def forward(self, source, target):
+        return super().forward(target, target)
+
+
+class Permuted(PositionRelation):
+    """The relation of other queries' boxes, half the list away: as many parameters, and no use for them."""
+
+    def forward(self, source, target):
+        return super().forward(*(boxes.roll(boxes.shape[1] // 2, 1) for boxes in (source, target)))
+
+
+RELATIONS = {"two layers": PositionRelation, "one layer": OneLayer, "permuted": Permuted}
+
+
 class _Relation(torch.autograd.Function):
     """max(0, W embed(e) + B), some source boxes at a time.
 
