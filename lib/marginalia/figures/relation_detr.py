@@ -192,10 +192,9 @@ def cell_pair(detector: str = "cells-conditional-0") -> Pair:
     ground_truth = replace(as_boxes(batch), image_ids=names)
     known = names, ground_truth.sizes, ground_truth.names
     found = predict_table(load(detector), torch.from_numpy(batch.pixels), *known)
-    few = (
-        batch.pixels.transpose(0, 2, 3, 1) // 8 * 8 + 4
-    )  # 32 levels a channel: the figures' files stay small
-    return Pair(ground_truth, found, few.__getitem__)
+    # drawn in 32 levels a channel, so that a notebook's file stays small
+    drawn = batch.pixels.transpose(0, 2, 3, 1) // 8 * 8 + 4
+    return Pair(ground_truth, found, drawn.__getitem__)
 
 
 def best_score(pair: Pair) -> float:
