@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from marginalia.detection import relation
+from marginalia.detection.loading import load_relation
 from marginalia.detection.relation import PositionRelation, embed, frequencies, relative_geometry
 
 
@@ -143,3 +144,19 @@ def test_torchs_attention_takes_it_as_a_mask():
         for part in linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, -1)
     )
     torch.testing.assert_close(weights, (q @ k.mT / 4**0.5 + bias).softmax(-1), rtol=0, atol=1e-12)
+
+
+def test_the_relation_of_a_published_checkpoint(tmp_path):
+    """Names and shapes as in the published code, in a file made here."""
+    torch.manual_seed(0)
+    weight, bias, boxes = torch.randn(8, 64, 1, 1), torch.randn(8), some_boxes(1, 6).float()
+    prefix = "transformer.decoder.position_relation_embedding.pos_proj.0"
+    file = tmp_path / "relation.pth"
+    torch.save({"model": {f"{prefix}.weight": weight, f"{prefix}.bias": bias, "other": bias}}, file)
+    module = load_relation(file)
+    waves = embed(relative_geometry(boxes, boxes), frequencies())
+    expected = nn.functional.conv2d(waves.permute(0, 3, 1, 2), weight, bias).relu()
+    torch.testing.assert_close(module(boxes, boxes), expected, rtol=0, atol=1e-3)
+    torch.save({"other": bias}, file)
+    with pytest.raises(ValueError, match=r"relation\.pth: expected position_relation.* found none"):
+        load_relation(file)
