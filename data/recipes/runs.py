@@ -22,6 +22,7 @@ from marginalia.training import Options
 
 SEEDS = (0, 1, 2)
 VALIDATION = 512  # scenes, the same for all runs of one size
+LATER = ("relation", "relation_scale", "one_to_many")  # fields of a detector that came later
 BUILD = Path(__file__).resolve().parents[2] / "build" / "train"
 
 
@@ -101,7 +102,12 @@ class Run(_Training):
 
     def settings(self) -> dict[str, object]:
         """All that determines the result, as JSON can hold it."""
-        whole = {"detector": asdict(self.detector), "options": asdict(self.options)}
+        detector = asdict(self.detector)
+        plain = {name: field.default for name, field in DetectorConfig.__dataclass_fields__.items()}
+        for name in LATER:  # tables of detectors without it do not name it
+            if detector[name] == plain[name]:
+                del detector[name]
+        whole = {"detector": detector, "options": asdict(self.options)}
         scenes = ("side", "layout", "digits", "batch")
         for name in ("photographs", "batch") if self.photographs else scenes:
             whole[name] = getattr(self, name)

@@ -18,11 +18,13 @@ from marginalia.boxes.table import BoxTable
 from marginalia.detection import predict_table
 from marginalia.detection.augmentation import augment
 from marginalia.detection.detector import Detector, build
-from marginalia.detection.losses import RECIPES, set_loss
+from marginalia.detection.losses import RECIPES, one_to_many_loss, set_loss
 from marginalia.detection.matching import gather_targets, match, matched_iou
 from marginalia.detection.scenes import SceneBatch, as_boxes, cell_scenes, make_scenes
 from measure_heads import measure_heads
 from runs import BACKBONES, RUNS, VALIDATION, Pretraining, Run, find, is_finished, is_trained, settings_line
+
+REPEATS = 6  # of every box for one-to-many queries, as in H-DETR and Relation DETR
 
 
 def evaluation(model: Detector, scenes: SceneBatch, by_category: bool) -> Callable[[int], dict[str, float]]:
@@ -105,9 +107,14 @@ def descent(model: Detector) -> training.Step:
 
     def step(scenes: SceneBatch):
         targets = gather_targets(scenes.boxes, scenes.labels)
-        loss = set_loss(model(torch.from_numpy(scenes.pixels)), targets, recipe)
+        output, groups, more = model(torch.from_numpy(scenes.pixels)), model.decoder.groups, 0
+        if groups is None:
+            loss = set_loss(output, targets, recipe)
+        else:
+            loss, hybrid = one_to_many_loss(output, targets, recipe, groups, REPEATS)
+            more = hybrid.total
         last = {"class_loss": loss.classes, "l1_loss": loss.l1, "giou_loss": loss.giou}
-        return loss.total, {name: part[-1].item() for name, part in last.items()}
+        return loss.total + more, {name: part[-1].item() for name, part in last.items()}
 
     return step
 

@@ -192,7 +192,9 @@ def test_gradient_of_anchors(pixels):
     model = shake(build(replace(SMALL, kind="dab")))
     entered = []
     position = model.decoder.queries.position
-    model.decoder.queries.position = lambda references: entered.append(references) or position(references)
+    model.decoder.queries.position = lambda references, kept: (
+        entered.append(references) or position(references, kept)
+    )
     output = model(pixels)
     assert [r.requires_grad for r in entered] == [True, False, False]
     before = model.decoder.layers[1].final_norm.bias  # layer 2 moves the anchor that layer 3 reports against

@@ -28,8 +28,10 @@ from ..boxes.table import BoxTable
 from .attention import positional_encoding, valid_positions
 from .decoder import BoxHead, Decoder, DecoderLayer
 from .encoder import Backbone, Encoder, EncoderLayer, standardise
+from .groups import one_to_many
 from .layers import ConditionalCrossAttention, ConditionalSelfAttention, DetrCrossAttention, DetrSelfAttention
 from .queries import POINTS, SPATIAL_QUERIES, TRANSFORMS, AnchorQueries, LearnedQueries, PointQueries
+from .relation import RELATIONS
 
 KINDS = ("detr", "detr-focal", "conditional", "dab")
 PRIOR = 0.01  # what a focal head gives every class before training
@@ -55,6 +57,9 @@ class DetectorConfig:
     reference: str | None = None  # one of POINTS in place of the kind's own; dab has anchors instead
     spatial_query: str = "csq"  # one of SPATIAL_QUERIES (Table 3); conditional and dab
     transform: str = "diagonal"  # a name of TRANSFORMS (Figure 5); conditional and dab
+    relation: str | None = None  # one of RELATIONS: a position relation in the decoder (Relation DETR)
+    relation_scale: float = 100.0  # of its highest frequency
+    one_to_many: int = 0  # further queries, in training only, that do not see the others (H-DETR)
 
     def __post_init__(self):
         known = {
@@ -62,10 +67,12 @@ class DetectorConfig:
             "spatial_query": (self.spatial_query, SPATIAL_QUERIES),
             "transform": (self.transform, TRANSFORMS),
             "reference": (self.point, POINTS),
+            "relation": (self.relation, (None, *RELATIONS)),
         }
         for field, (value, names) in known.items():
             if value not in names:
-                raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {', '.join(names)}")
+                known = ", ".join(map(str, names))
+                raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {known}")
         if self.kind == "dab" and self.reference is not None:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
         if self.width % self.heads or self.width % 8:
@@ -91,6 +98,10 @@ class DetectorOutput(NamedTuple):
     boxes: Float[Tensor, "L B Q 4"]  # (cx, cy, w, h) in [0, 1]
     hidden: Float[Tensor, "L B Q width"]
     references: Float[Tensor, "L B Q P"]  # in [0, 1]
+
+    def part(self, queries: slice) -> DetectorOutput:
+        """Those of some of the queries."""
+        return DetectorOutput(*(field[:, :, queries] for field in self))
 
 
 class Detector(nn.Module):
@@ -147,12 +158,14 @@ def _assemble(config: DetectorConfig, ffn: int) -> Detector:
     width, heads = config.width, config.heads
     encoder = Encoder(EncoderLayer(width, heads, config.ffn) for _ in range(config.encoder_layers))
     layers = [_decoder_layer(config, ffn, first=index == 0) for index in range(config.decoder_layers)]
-    decoder = Decoder(_queries(config), layers, BoxHead(width), width)
+    relation = config.relation and RELATIONS[config.relation](heads, scale=config.relation_scale)
+    groups = one_to_many(config.queries, config.one_to_many) if config.one_to_many else None
+    decoder = Decoder(_queries(config), layers, BoxHead(width), width, relation, groups)
     return Detector(config, Backbone(config.in_channels, width, config.stride), encoder, decoder)
 
 
 def _queries(config: DetectorConfig) -> LearnedQueries | AnchorQueries:
-    queries, width = config.queries, config.width
+    queries, width = config.queries + config.one_to_many, config.width
     if config.kind in ("detr", "detr-focal"):
         return LearnedQueries(queries, width, config.point)
     spatial_query = SPATIAL_QUERIES[config.spatial_query](config.transform, width, config.heads)
@@ -179,7 +192,7 @@ def decoder_ffn(config: DetectorConfig) -> int:
     it nearest to that number of parameters. Ablations within a kind keep the kind's width, as in the paper.
     """
     a_unit = config.decoder_layers * (2 * config.width + 1)  # one more hidden unit in every layer
-    plain = replace(config, reference=None, spatial_query="csq", transform="diagonal")
+    plain = replace(config, reference=None, spatial_query="csq", transform="diagonal", relation=None)
     with torch.device("meta"):  # sizes only
         wanted, found = (
             parameters(_assemble(replace(plain, kind=kind), config.ffn))

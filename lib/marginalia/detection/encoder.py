@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from .layers import DetrSelfAttention, FeedForward
+from .layers import DetrSelfAttention, FeedForward, among_valid
 
 GROUPS = 8  # of the group norms; no running statistics, so that training and evaluation see the same network
 
@@ -61,7 +61,7 @@ class EncoderLayer(nn.Module):
         key_encoding: Float[Tensor, "#B K width"],
         valid: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B K width"]:
-        memory = self.self_norm(memory + self.self_attention(memory, key_encoding, valid))
+        memory = self.self_norm(memory + self.self_attention(memory, key_encoding, among_valid(valid)))
         return self.final_norm(memory + self.feed_forward(memory))
 
 

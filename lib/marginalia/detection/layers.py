@@ -46,13 +46,13 @@ class _Attention(nn.Module):
         for name in (*projections, "value", "output"):
             setattr(self, name, nn.Linear(width, width))
 
-    def attend(self, q, k, tokens, valid=None) -> Float[Tensor, "B Q width"]:
-        """softmax(q k^T) times the values of `tokens`, whose weight is 0 where they are not `valid`.
+    def attend(self, q, k, tokens, mask=None) -> Float[Tensor, "B Q width"]:
+        """softmax(q k^T + mask) times the values of `tokens`.
 
-        q (B, H, Q, D), k (B, H, K, D), tokens (B, K, width), valid (B, K).
+        q (B, H, Q, D), k (B, H, K, D), tokens (B, K, width); mask fits (B, H, Q, K): numbers to add, or
+        booleans, with weight 0 where they are False.
         """
         v = split_heads(self.value(tokens), self.heads)  # (B, H, K, D)
-        mask = None if valid is None else valid[:, None, None, :]  # (B, 1, 1, K)
         return self.output(join_heads(scaled_dot_product_attention(q, k, v, mask)))
 
 
@@ -77,19 +77,23 @@ class DetrCrossAttention(_Attention):
     ) -> Float[Tensor, "B Q width"]:
         q = split_heads(self.query(content + position), self.heads)  # (B, H, Q, D)
         k = split_heads(self.key(memory + key_encoding), self.heads)  # (B, H, K, D)
-        return self.attend(q, k, memory, valid)
+        return self.attend(q, k, memory, among_valid(valid))
 
 
-class DetrSelfAttention(DetrCrossAttention):
+class DetrSelfAttention(_Attention):
     """DETR's self-attention, in encoder and decoder: positions are added to queries and keys, not values."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__(width, heads, "query", "key")
 
     def forward(
         self,
         tokens: Float[Tensor, "B N width"],
         position: Float[Tensor, "#B N width"],
-        valid: Bool[Tensor, "B N"] | None = None,
+        mask: Float[Tensor, "#B #H #N N"] | Bool[Tensor, "#B #H #N N"] | None = None,
     ) -> Float[Tensor, "B N width"]:
-        return super().forward(tokens, position, None, tokens, position, valid)
+        q, k = (split_heads(part(tokens + position), self.heads) for part in (self.query, self.key))
+        return self.attend(q, k, tokens, mask)
 
 
 class ConditionalSelfAttention(_Attention):
@@ -99,11 +103,14 @@ class ConditionalSelfAttention(_Attention):
         super().__init__(width, heads, "content_query", "position_query", "content_key", "position_key")
 
     def forward(
-        self, tokens: Float[Tensor, "B Q width"], position: Float[Tensor, "#B Q width"]
+        self,
+        tokens: Float[Tensor, "B Q width"],
+        position: Float[Tensor, "#B Q width"],
+        mask: Float[Tensor, "#B #H Q Q"] | Bool[Tensor, "#B #H Q Q"] | None = None,
     ) -> Float[Tensor, "B Q width"]:
         query = self.content_query(tokens) + self.position_query(position)
         key = self.content_key(tokens) + self.position_key(position)
-        return self.attend(split_heads(query, self.heads), split_heads(key, self.heads), tokens)
+        return self.attend(split_heads(query, self.heads), split_heads(key, self.heads), tokens, mask)
 
 
 class ConditionalCrossAttention(_Attention):
@@ -136,7 +143,12 @@ class ConditionalCrossAttention(_Attention):
         # without padding all images share p_k: (1, K, width) becomes (B, K, width) only here
         q = concatenate_halves(content_query, spatial_query, self.heads)  # (B, H, Q, 2D)
         k = concatenate_halves(content_key, spatial_key.expand_as(content_key), self.heads)  # (B, H, K, 2D)
-        return self.attend(q, k, memory, valid)
+        return self.attend(q, k, memory, among_valid(valid))
+
+
+def among_valid(valid: Bool[Tensor, "B K"] | None) -> Bool[Tensor, "B 1 1 K"] | None:
+    """A mask for all heads and queries from that of the cells."""
+    return None if valid is None else valid[:, None, None, :]
 
 
 def inverse_sigmoid(p: Float[Tensor, ...]) -> Float[Tensor, ...]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from .. import store, training
 from .capture import TRANSFORMERS_MODELS
 from .detector import Detector, DetectorConfig, build
+from .relation import WIDTH, PositionRelation
 from .resnet_names import dilate_last_stage, rename_backbone, resnet_config
 
 WEIGHTS = "weights/detection"  # of the data folder: detectors trained here, and the backbones they began with
@@ -32,6 +33,7 @@ CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 TIMM = "timm_backbone"  # what transformers calls a backbone that it leaves to timm
 SHORTER = 120  # pixels of the shorter side of photographs that detectors are trained on here
+RELATION = "position_relation_embedding.pos_proj.0"  # of Relation DETR's checkpoints
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -212,12 +214,36 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"load: {folder} must hold {SAFETENSORS}, {PICKLE} or one .pth; there is {found}"
         )
+    return _unpickled(files[0])
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    """Tensors of a file that torch.save wrote, and nothing else."""
     try:
-        weights = torch.load(files[0], map_location="cpu", weights_only=True)
+        weights = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         told = "holds more than tensors and is not opened, because that could run somebody's code"
-        raise ValueError(f"{files[0]} {told}; use {SAFETENSORS} instead") from error
+        raise ValueError(f"{file} {told}; use {SAFETENSORS} instead") from error
     return weights.get("model", weights)  # training scripts often keep the optimiser beside the model
+
+
+def load_relation(path: str | Path) -> PositionRelation:
+    """The position relation of a published Relation DETR, from its checkpoint (a .pth file, weights only).
+
+    All layers share its 520 numbers. ValueError where the file holds none, or of another size.
+    """
+    path = Path(path).expanduser()
+    weights = _unpickled(path)
+    found = {name: value for name, value in weights.items() if name.rpartition(".")[0].endswith(RELATION)}
+    parts = {name.rpartition(".")[2]: value for name, value in found.items()}
+    if set(parts) != {"weight", "bias"} or parts["weight"].shape[1:] != (4 * WIDTH, 1, 1):
+        shapes = {name: tuple(value.shape) for name, value in found.items()}
+        raise ValueError(
+            f"{path}: expected {RELATION}.weight (heads, 64, 1, 1) and .bias, found {shapes or 'none'}"
+        )
+    relation = PositionRelation(len(parts["weight"]))
+    relation.projection.load_state_dict({"weight": parts["weight"].flatten(1), "bias": parts["bias"]})
+    return relation.requires_grad_(False)
 
 
 def _fill(model_class: type, config: Any, weights: dict[str, Tensor], folder: Path) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..boxes.geometry import cxcywh_to_xyxy, giou_elementwise
 from .detector import DetectorOutput
+from .groups import MATCHING, ONE_TO_MANY, QueryGroups, repeated
 from .matching import ALPHA, GAMMA, ClassCost, Matches, Targets, Weights, focal_cost, match, softmax_cost
 
 NO_OBJECT = 0.1  # weight of the "no object" class among the others
@@ -104,6 +105,17 @@ def set_loss(output: DetectorOutput, targets: Targets, recipe: Recipe) -> SetLos
     weights = recipe.loss_weights
     total = (weights.classes * classes + weights.l1 * l1 + weights.giou * giou).sum()
     return SetLoss(total, classes, l1, giou, matches)
+
+
+def one_to_many_loss(
+    output: DetectorOutput, targets: Targets, recipe: Recipe, groups: QueryGroups, times: int
+) -> tuple[SetLoss, SetLoss]:
+    """The losses of matching queries, and of one-to-many queries against every box `times` times.
+
+    Each is divided by its own number of boxes. Relation DETR adds the two (lambda = 1).
+    """
+    matching = set_loss(output.part(groups.block(MATCHING)), targets, recipe)
+    return matching, set_loss(output.part(groups.block(ONE_TO_MANY)), repeated(targets, times), recipe)
 
 
 _FOCAL = Recipe(focal_cost, focal_loss, Weights(2, 5, 2), Weights(2, 5, 2))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .attention import modulate, positional_encoding
 from .layers import mlp
 
+ALL = slice(None)  # queries
 POINTS = ("predicted", "learned", "fixed")
 
 
@@ -128,13 +129,13 @@ class LearnedQueries(nn.Module):
         self.point = ReferencePoint(point, queries, width)
         self.object_query = nn.Parameter(torch.randn(queries, width))
 
-    def start(self, batch: int) -> Float[Tensor, "B Q 2"]:
-        """References (x, y) in [0, 1] before the first layer."""
-        return self.point(self.object_query).sigmoid().expand(batch, -1, -1)
+    def start(self, batch: int, kept: slice = ALL) -> Float[Tensor, "B Q 2"]:
+        """References (x, y) in [0, 1] before the first layer, of the queries that are kept."""
+        return self.point(self.object_query)[kept].sigmoid().expand(batch, -1, -1)
 
-    def position(self, references: Float[Tensor, "B Q 2"]) -> Float[Tensor, "1 Q width"]:
+    def position(self, references: Float[Tensor, "B Q 2"], kept: slice) -> Float[Tensor, "1 Q width"]:
         """What self-attention adds to queries and keys."""
-        return self.object_query[None]
+        return self.object_query[None, kept]
 
     def spatial(self, references, first: bool, f, content) -> None:
         """Nothing: position and content are matched together."""
@@ -171,11 +172,11 @@ class AnchorQueries(nn.Module):
         self.size_head = mlp(width, width, 2)  # (w_ref, h_ref) before the sigmoid
         self.spatial_query = spatial_query
 
-    def start(self, batch: int) -> Float[Tensor, "B Q 4"]:
-        """The learned anchors (x, y, w, h) in [0, 1]."""
-        return self.anchor.sigmoid().expand(batch, -1, -1)
+    def start(self, batch: int, kept: slice = ALL) -> Float[Tensor, "B Q 4"]:
+        """The learned anchors (x, y, w, h) in [0, 1] that are kept."""
+        return self.anchor[kept].sigmoid().expand(batch, -1, -1)
 
-    def position(self, references: Float[Tensor, "B Q 4"]) -> Float[Tensor, "B Q width"]:
+    def position(self, references: Float[Tensor, "B Q 4"], kept: slice) -> Float[Tensor, "B Q width"]:
         """P_q = MLP(positional encoding of all four numbers), new in each layer because the anchor is."""
         return self.position_head(positional_encoding(references, self.width, self.temperature))
 
