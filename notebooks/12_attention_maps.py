@@ -147,7 +147,9 @@ figure
 # %% [markdown]
 # Drawn by [`figures.conditional_detr.spatial_attention_maps`](../lib/marginalia/figures/conditional_detr.py).
 #
-# NOTICE1CELLS
+# Drawn by [`figures.conditional_detr.spatial_attention_maps`](../lib/marginalia/figures/conditional_detr.py).
+#
+# **Notice.** DETR's maps after 2,400 steps are clouds that cover much of the photograph; it finds white cells by then, and hardly a red one. After ten times the steps it detects as well as Conditional DETR ([13_convergence](13_convergence.ipynb)), and most of its heads are still clouds: in the paper the third row resembles the first, here it does not.
 #
 # And on digits, after 1,500 and 15,000 steps, from a backbone that knew digits. **Predict** again.
 
@@ -265,13 +267,17 @@ assert (digits["unlocalised"] == 1).all() and (digits["steady on both axes"] == 
 short, long = (tables["digits"].loc[base] for base in ("headline-detr", "long-detr"))
 assert (short["unlocalised"] >= 7).all() and long.loc[0, "steady on both axes"] == 5
 assert long.loc[0, "map width"] > 1.5 * digits["map width"].max()
-CHECKS
+late = runs.at_the_end(runs.late_heads(["long-cells-detr-0"], "red cell"))["width"]
+assert (late < 0.08).sum() == 2 and (late > 0.25).sum() == 10
+others = tables["red cell"].loc[["cells-detr", "cells-detr-focal", "cells-dab"], "unlocalised"]
+assert (others.drop("cells-dab") == 12).all() and (others["cells-dab"] >= 10).all()
 
 # %% [markdown]
 # **Notice.** On red cells *half* of Conditional DETR's late heads have a place, five or six of twelve in each of three seeds, and most of these peak inside the cell; at most two lie towards a side. They follow their cell closely: with boxes permuted between cells their ranges are about ten times as wide. The other half hardly depends on which
 # cell the query is about (one to two times). On white cells, twice as large and alone, the numbers are the same, with none at a side. On digits eleven of twelve heads have a place, in each seed, and six, seven and three of them are near a side, a little *within* the box. So the paper's sides are there on digits, and on round, overlapping cells they are not.
 #
-# DAB-DETR's seeds differ on digits (1, 7 and 6 unlocalised heads; [14_anchor_boxes](14_anchor_boxes.ipynb)). OTHERS
+# DAB-DETR's seeds differ on digits (1, 7 and 6 unlocalised heads; [14_anchor_boxes](14_anchor_boxes.ipynb)). On red cells it has one or two heads with a place, DETR and DETR + OR + FL have none, in every seed.
+# Ten times the training (one seed each) gives DETR heads with a place on digits, though with maps twice as wide as Conditional DETR's, and one such head on red cells: two of twelve have become spots, ten are nearly uniform. On both kinds of images this DETR detects *better* than the briefly trained Conditional DETR ([13_convergence](13_convergence.ipynb)): small maps at the object are not a condition for being good.
 #
 # **Sides, regions or bands?** In the paper's photograph the maps are bands along a whole side. A map that is uniform over the length of its box has a standard deviation of $1/\sqrt{12} = .29$ of it, so let us call a map a *band* when it is at least that wide along one axis and at most half as wide along the other. And a head without a place at the object
 # may still have one in the *image*: how often is its peak in one of the outermost cells?
@@ -311,13 +317,14 @@ plots.legend(figure, {side: {"color": colors[side], "marker": "o", "markersize":
 figures.save(figure, "extra/attention-shapes", data.round(4))
 assert not data["band"][data["localised"]].any()
 parked = data[data["run"].str.contains("conditional")].groupby(["localised", "run"])["outermost"].median()
+assert (low[data["run"].str.startswith("cells-detr")] > 1).all()
 assert parked[True].max() < 0.2 < 0.45 < parked[False].min()
 display(data.groupby(["run", "localised"]).agg({"outermost": "median", "band": "sum", "side": "size"}).round(2))
 figure
 
 # %% [markdown]
 # **Notice.** Heads with a place have spots, a sixth to a third as wide as the box; none is a band. Five of Conditional DETR's unlocalised heads *are* bands, one, three and one by seed, but not at the object: in the median the unlocalised heads of a training have their peak in an outermost cell of the photograph
-# for 50 to 84 % of the objects, where 22 % of all cells are; heads with a place for 14 to 16 %. They are parked, one might say: a softmax must put its weight somewhere. SHAPESDETR
+# for 50 to 84 % of the objects, where 22 % of all cells are; heads with a place for 14 to 16 %. They are parked, one might say: a softmax must put its weight somewhere. DETR's maps after 2,400 steps are wider than the box along both axes, in all heads and seeds.
 #
 # ## 5. In the course of training
 #

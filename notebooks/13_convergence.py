@@ -117,7 +117,9 @@ figures.save(figure, "conditional-detr/convergence", data)
 for lower in ("detr", "detr-focal", "dab"):
     ahead = lead("cells", "conditional", lower)
     print(f"AP of Conditional DETR minus {style.MODELS[lower]}:", ahead.round(3).to_list())
-    assert (ahead > 0).all()  # in every seed
+    assert (ahead > 0.1).all()  # in every seed
+long = frame.loc[frame["base"] == CELLS_LONG, "AP"].iloc[-1]
+assert 0 < long - convergence.values_at(frame, GROUPS["cells"])["conditional"].max() < 0.02
 figure
 
 # %% [markdown]
@@ -125,7 +127,7 @@ figure
 #
 # **Notice.** Dots are runs, bands the range over seeds, lines their mean. The two lower panels have units of their own: steps there, epochs in the published one. Read one thing only from that pair: the shape, fast against slow.
 #
-# On photographs the distances are large, and the order of the means is Conditional DETR, DAB-DETR, DETR, DETR + OR + FL. ORDER LONGCELLS
+# On photographs the distances are large, and the order of the means is Conditional DETR, DAB-DETR, DETR, DETR + OR + FL. ORDER The long run of DETR (one seed) ends at an AP of .42, just above Conditional DETR's .37, .41 and .39 after a tenth of the steps. That is the paper's picture, on photographs and from random weights, with DETR at a smaller rate.
 #
 # Now the same on digits, from a backbone that knows them. **Predict**: does the order hold, and the distance?
 
@@ -218,7 +220,8 @@ for group, bases in GROUPS.items():
         text = convergence.ratio_text(found)
         ratios[group, kind] = {"steps, in those of Conditional DETR": text, "seeds": len(found)}
         least[group, kind] = found["ratio"].min()
-RATIOS
+assert min(least.values()) > 1  # Conditional DETR is first, in every seed
+assert least["cells", "detr, long"] > 4 and least["headline", "detr, long"] > 3.5 and least["headline", "detr-focal"] > 2
 display(pd.DataFrame.from_dict(ratios, orient="index"))
 
 # %%
