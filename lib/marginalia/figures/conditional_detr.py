@@ -248,8 +248,8 @@ def draw_curves(
     made = runs.settings(frame["run"].iloc[-1])["options"]
     style = {"color": plots.NEUTRAL, "linewidth": 0.9, "linestyle": plots.DASHED, "zorder": 1}
     axes.axvline(made["drop_at"] * made["steps"], label="learning rate / 10", **style)
-    axes.set(xlim=(0, made["steps"]), ylim=(0, 1 if metric in METRICS else None))
-    axes.set(xlabel="training steps", ylabel=METRICS.get(metric))
+    axes.set(xlim=(0, made["steps"]), ylim=(0, 1 if metric.startswith(("AP", *METRICS)) else None))
+    axes.set(xlabel="training steps", ylabel=METRICS.get(metric, metric))
 
 
 def curves(frame: pd.DataFrame, metrics: Sequence[str], colors: Mapping[str, str] = MODEL_COLORS) -> Figure:
