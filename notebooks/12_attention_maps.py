@@ -30,7 +30,7 @@ from matplotlib.patches import Rectangle
 
 import marginalia
 from marginalia import figures, plots, style
-from marginalia.detection import cell_scenes, heads, load, make_scenes
+from marginalia.detection import cell_scenes, heads, load
 from marginalia.exercises import check, check_function
 from marginalia.explorers import AttentionExplorer
 from marginalia.figures import conditional_detr, runs
