@@ -365,7 +365,7 @@ if CELLS:
     figure, data = relation_detr.differences(pd.DataFrame({n: frames[n]["AP"] for n in ("seed 0", "seed 1")}))
     figures.save(figure, "extra/evaluation-two-seeds", data)
     print("mean {mean:.3f}, 95 % interval {low:.3f} to {high:.3f}".format(**data.attrs))
-    assert not OURS or (data.attrs["high"] < 0 and frames["DETR"]["AP"].mean() < 0.05)
+    assert not OURS or (data.attrs["high"] < 0 and frames["seed 0"]["AP"].mean() - frames["DETR"]["AP"].mean() > 0.2)
     display(figure)
 relation_detr.ap_table(detectors, frames).round(3)
 
@@ -374,7 +374,7 @@ relation_detr.ap_table(detectors, frames).round(3)
 #
 # **Notice.** Seed 1 has the higher AP on 50 of 72 photographs, and the interval excludes zero: the images leave no doubt that *these two models* differ.
 # The method is the same, so this says nothing about methods: that takes several seeds of each ([13_convergence](13_convergence.ipynb)). A difference
-# of .04 between two detectors with one seed each is no finding here. DETR, after 2,400 steps, has AP .00: it has hardly begun to learn.
+# of .04 between two detectors with one seed each is no finding here. DETR (one seed) is far behind, at .18 and .26 in the mean of the images: after 2,400 steps it finds white cells and hardly a red one.
 #
 # ## 8. What makes an image hard? And F1 and LRP beside AP
 #
