@@ -178,7 +178,8 @@ def draw_map(axes: Axes, view: View, head: pd.Series, kind: str, thing: int, col
     """
     layer, number, query = int(head["layer"]), int(head["head"]), int(view.queries[thing])
     weights, box = getattr(view.captured, kind)[layer, 0, number, query], view.boxes[thing]
-    plots.map_over(axes, weights.numpy(), view.pixels, box, color=color)
+    few = view.pixels // 16 * 16 + 8  # levels of grey: fine texture would fill a notebook's file
+    plots.map_over(axes, weights.numpy(), few, box, color=color)
     times = plots.times_uniform(weights.numpy())
     axes.text(0.97, 0.03, times, fontsize=7, ha="right", transform=axes.transAxes)
     x, y = ((heads.peak_positions(weights).numpy() - box[:2]) / (box[2:] / 2)).round(3)
