@@ -155,7 +155,8 @@ def train(data: Path, images: Path | None, name: str, kind: str, steps: int) -> 
     # what determines the result, beside the images by their content
     queries = max(runs.CELLS_DETECTOR.queries, math.ceil(1.5 * table.counts.max()))
     config = replace(runs.CELLS_DETECTOR, kind=kind, queries=queries, classes=len(scenes.names))
-    options = replace(runs.CELLS, steps=steps, every=max(1, steps // EVALUATIONS))
+    every = max(1, steps // EVALUATIONS)
+    options = replace(runs.CELLS, lr=runs.RATES[kind], steps=steps, every=every)
     content = hashlib.sha256(scenes.pixels)
     content.update(np.concatenate([*map(np.ravel, scenes.boxes), *scenes.labels]))
     card = {"run": name, "detector": asdict(config), "options": asdict(options), "batch": BATCH}
