@@ -20,7 +20,6 @@ import os
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import time
 from pathlib import Path
 
 import torch
+from composition import memory
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -44,11 +44,6 @@ def written_out(module: PositionRelation, boxes: Tensor) -> Tensor:
 
 
 WAYS = {"PositionRelation": lambda module, boxes: module(boxes, boxes), "written out": written_out}
-
-
-def memory(key: str) -> float:
-    """MB of this process: VmRSS now, or VmHWM, the most since it was last forgotten."""
-    return int(re.search(rf"{key}:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def measure_one(name: str, both: bool) -> None:

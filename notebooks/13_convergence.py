@@ -101,11 +101,12 @@ data.loc[data["run"].str.contains("digits"), "rate"] = "digits' backbone"
 ends = runs.at_the_end(data).pivot(index="kind", columns="rate", values="AP50").loc[list(style.MODELS)]
 better = ends.filter(like="rate").idxmax(axis=1)
 assert all(f"rate {runs.settings(f'cells-{kind}-0')['options']['lr']:g}" == rate for kind, rate in better.items())
+assert (ends["digits' backbone"] - ends.filter(like="rate").max(axis=1)).dropna().abs().max() < 0.03
 ends.rename(index=style.MODELS).round(3)
 
 # %% [markdown]
-# **Notice.** For DETR the rate decides everything. It ends at an AP50 of .31 with the smaller rate and of .02 with the larger one, at which it is last by far; a training ten times as long at the larger rate was still at .04 after two thirds of its steps, and was broken off. The other three kinds prefer the larger rate, Conditional DETR by little (.67 against .62).
-# So each kind has its better rate from here on, of two, by one seed. A race with one rate for all, as on digits, may say more about that rate than about the detectors. The same caution holds for published comparisons in which a recipe was tuned for one side. What the backbone learnt of digits is worth nothing for cells after 2,400 steps: AP50 .68 against .67, and .23 against .25.
+# **Notice.** For DETR the rate decides everything. It ends at an AP50 of .31 with the smaller rate and of .02 with the larger one, at which it is last by far. The other three kinds prefer the larger rate, Conditional DETR by little (.67 against .62).
+# So each kind has its better rate from here on, of two, by one seed. A race with one rate for all, as on digits, may say more about that rate than about the detectors. The same caution holds for published comparisons in which a recipe was tuned for one side. What the backbone learnt of digits is worth nothing for cells after 2,400 steps: AP50 .68 against .67, and .23 against .25 (one seed each).
 #
 # **Predict** the curves of three seeds, each kind from random weights at its better rate.
 

@@ -188,16 +188,10 @@ def train(data: Path, images: Path | None, name: str, kind: str, steps: int) -> 
     header = f"{name}: {about}\n{settings}"
     training.fit(model, descent(model), batches, options, measure_and_tell, history, header, state)
 
-    # what the notebooks take; the metrics are of the weights as stored, in 16 bits
-    model.half().float().eval()
-    with torch.no_grad():
-        measured = evaluation(model, test, by_category=True)(steps)
-    metrics = {key: round(value, 6) for key, value in measured.items() if not np.isnan(value)}
     weights = folder / f"{name}.safetensors"
-    training.save(model, weights, card | {"metrics": metrics})
+    save_measured(model, test, weights, card)
     truth, found = write_coco(folder, table, held_out, model, torch.from_numpy(test.pixels))
     most = max(held_out, key=lambda n: table.counts[n])
-    print("on the images held out: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
     lines = {
         "notebook 12": {"CHECKPOINT": weights, "IMAGE": where / table.files[most]},
         "notebook 25": {"GROUND_TRUTH": truth, "DETECTIONS": found, "IMAGES": where},
@@ -218,6 +212,16 @@ def minutes(model: Detector, batches, measure, options: training.Options, left: 
     with torch.no_grad():
         measure(0)
     return left * (a_step + (time.monotonic() - began) / options.every) / 60
+
+
+def save_measured(model: Detector, test: SceneBatch, path: Path, card: dict[str, object]) -> None:
+    """Weights and card for `load`; the metrics, printed too, are of the weights as stored, in 16 bits."""
+    model.half().float().eval()
+    with torch.no_grad():
+        measured = evaluation(model, test, by_category=True)(card["options"]["steps"])
+    metrics = {key: round(value, 6) for key, value in measured.items() if not np.isnan(value)}
+    training.save(model, path, card | {"metrics": metrics})
+    print("on the images held out: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
 
 
 def write_coco(

@@ -26,7 +26,7 @@ def augment(scenes: SceneBatch, rng: np.random.Generator, upside_down: bool = Fa
     ((4, 1, 64, 64), 4)
     """
     count = len(scenes.pixels)
-    # the cut-out (its left, top and side, in parts of the image), and whether each axis is mirrored
+    # the cut-out (its left, top and side, normalised to the image's size), and whether each axis is mirrored
     side = rng.uniform(SMALLEST, 1, (count, 1))
     corner = rng.random((count, 2)) * (1 - side)
     sign = np.where(rng.random((count, 2)) < [0.5, 0.5 * upside_down], -1.0, 1.0)
