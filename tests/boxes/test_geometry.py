@@ -82,7 +82,7 @@ def test_overlap_identities(a, b):
     # a union that cancels in rounding can be off by one part in 1e9 of the far larger coordinates
     assert (general <= overlap + 1e-9).all() and (general >= -1 - 1e-9).all()
     np.testing.assert_array_equal(overlap, iou(b, a).T)
-    whole = (a[:, 2:] > a[:, :2]).all(axis=1)
+    whole = (a[:, 2:] - a[:, :2]).prod(axis=1) > 0  # an area below the smallest float is none
     np.testing.assert_allclose(iou_elementwise(a, a)[whole], 1)
 
 
@@ -90,6 +90,8 @@ def test_boxes_without_area_overlap_nothing():
     point, flat, box = [1, 1, 1, 1], [0, 1, 2, 1], [0, 0, 2, 2]
     assert iou([point, flat], [point, flat, box]).tolist() == [[0, 0, 0], [0, 0, 0]]
     assert giou([point], [point]).tolist() == [[0]]
+    underflown = [0, 0, 3e-99, 3e-248]  # sides of two floats, whose product is not one
+    assert iou([underflown], [underflown]).tolist() == [[0]]
 
 
 def test_gradients_flow_and_stay_finite():
