@@ -11,6 +11,7 @@ learnt to tell digits apart in given boxes (`pretraining`), and it is made befor
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -93,7 +94,9 @@ class Run(_Training):
     queries_from: str | None = None  # a name of RUNS whose learned queries it takes and keeps as they are
     photographs: str | None = None  # "cells": learns from those of `boxes.cells` in place of scenes
     step_seconds: float = 0.35
-    heads_measured: int = 6  # number of evaluations, evenly spaced, at which its heads are measured
+    heads_measured: int = (
+        6  # evaluations, evenly spaced, at which its heads are measured; 0: no table of heads
+    )
 
     @property
     def heads_table(self) -> Path:
@@ -216,7 +219,57 @@ def _cells() -> Iterator[Run]:
         yield Run(name=f"cells-digits-{kind}-0", detector=kinds[kind], **digits)
 
 
-RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small(), *_cells())}
+def _relation() -> Iterator[Run]:
+    """The small detector with a position relation, one-to-many queries, both or neither, on scenes by layout.
+
+    With three seeds also the relation in the other decoders, its variants, other layouts, and photographs.
+    """
+    relation, hybrid = {"relation": "two layers"}, {"one_to_many": 6 * 4}  # enough for four digits six times
+    parts = {"base": {}, "relation": relation, "hybrid": hybrid, "both": relation | hybrid}
+
+    def small(name: str, layout: str, seed: int, change: dict[str, object]) -> Run:
+        return Run(
+            name=f"{name}-{seed}",
+            detector=replace(SMALL_DETECTOR, **change),
+            options=replace(SMALL, seed=seed),
+            side=48,
+            layout=layout,
+            backbone="backbone-64",
+            step_seconds=0.13,
+            heads_measured=0,
+        )
+
+    for seed in range(5):
+        for layout in ("arranged", "scattered"):
+            for part, change in parts.items():
+                yield small(f"{layout}-{part}", layout, seed, change)
+    variants = {
+        "one-layer": {"relation": "one layer"},
+        "permuted": {"relation": "permuted"},
+        "scale-2pi": relation | {"relation_scale": 2 * math.pi},
+    }
+    for seed in SEEDS:
+        for name, change in variants.items():
+            yield small(f"arranged-{name}", "arranged", seed, change)
+        for kind in ("dab", "detr-focal", "detr"):
+            for part in ("base", "relation"):
+                yield small(f"arranged-{kind}-{part}", "arranged", seed, {"kind": kind} | parts[part])
+        for layout in ("smallest", "centred", "loose", "overlapping"):
+            for part in ("base", "relation"):
+                yield small(f"{layout}-{part}", layout, seed, parts[part])
+        for part in ("relation", "both"):
+            yield Run(
+                name=f"cells-{part}-{seed}",
+                detector=replace(CELLS_DETECTOR, **parts[part] | {"one_to_many": 72 * (part == "both")}),
+                options=replace(CELLS, lr=RATES["conditional"], seed=seed),
+                photographs="cells",
+                batch=8,
+                step_seconds=0.17,
+                heads_measured=0,
+            )
+
+
+RUNS: dict[str, Run] = {run.name: run for run in (*_headline(), *_small(), *_cells(), *_relation())}
 
 
 def find(patterns: Iterable[str] = ()) -> list[Pretraining | Run]:
@@ -234,7 +287,8 @@ def is_finished(run: Run | Pretraining) -> bool:
 
     ValueError when they were measured with other settings.
     """
-    return is_trained(run) and (isinstance(run, Pretraining) or run.heads_table.is_file())
+    without_heads = isinstance(run, Pretraining) or not run.heads_measured
+    return is_trained(run) and (without_heads or run.heads_table.is_file())
 
 
 def is_trained(run: Run | Pretraining) -> bool:

@@ -13,6 +13,7 @@ from filelock import FileLock
 import pretraining
 from jobs import Job, command_line, run_jobs
 from marginalia import store, training
+from marginalia.boxes.error_types import error_types
 from marginalia.boxes.evaluation import evaluate
 from marginalia.boxes.table import BoxTable
 from marginalia.detection import predict_table
@@ -30,7 +31,10 @@ REPEATS = 6  # of every box for one-to-many queries, as in H-DETR and Relation D
 def evaluation(model: Detector, scenes: SceneBatch, by_category: bool) -> Callable[[int], dict[str, float]]:
     """What is measured on held-out images: COCO's AP, AP50 and AP75, and how well matched boxes fit.
 
-    `AP50_any` takes all categories for one: what is found, however it is classified. `mean_iou` and `iou_75`
+    `AP50_any` takes all categories for one: what is found, however it is classified. So do `found`, the share
+    of objects that one of the surest detections finds (IoU 0.5), and `duplicates`, how many of these
+    detections find one again, for each object; there are as many of them as objects, or three times as many
+    (`found_3`, `duplicates_3`). AR is COCO's, of 100 detections an image. `mean_iou` and `iou_75`
     (share of IoU above 0.75) are of the last layer's queries, matched as in training: they say how well
     things are found apart from how they are ranked. `by_category`: also AP and AP50 of each category.
     """
@@ -50,13 +54,26 @@ def evaluation(model: Detector, scenes: SceneBatch, by_category: bool) -> Callab
             of_each |= {f"{key} {name}": value for key, value in evaluate(*only)[["AP", "AP50"]].items()}
         return {
             **{name: figures[name] for name in ("AP", "AP50", "AP75")},
+            "AR": figures["AR100"],
             "AP50_any": evaluate(one_category(ground_truth), one_category(found))["AP50"],
+            **crowding(one_category(ground_truth), one_category(found)),
             "mean_iou": overlap.mean().item(),
             "iou_75": (overlap > 0.75).float().mean().item(),
             **of_each,
         }
 
     return measure
+
+
+def crowding(ground_truth: BoxTable, found: BoxTable) -> dict[str, float]:
+    """`found` and `duplicates` of an evaluation; no score threshold, so that no calibration enters."""
+    share, objects = {}, len(ground_truth)
+    for times, name in ((1, ""), (3, "_3")):
+        surest = np.argsort(-found.score, kind="stable")[: times * objects]
+        errors = error_types(ground_truth, found.where(np.isin(np.arange(len(found)), surest)))
+        share[f"found{name}"] = float((errors.outcome == "found").mean())
+        share[f"duplicates{name}"] = float((errors.kind == "duplicate").sum() / objects)
+    return share
 
 
 def one_category(table: BoxTable) -> BoxTable:

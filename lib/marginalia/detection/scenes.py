@@ -1,20 +1,23 @@
 """Images of handwritten digits on real textures, made from a seed, to train small detectors on.
 
 The digits are those of `glyphs`, other ones for training than for validation; the textures are scikit-image's
-brick, grass and gravel, which come with it. Two layouts:
+brick, grass and gravel, which come with it. Layouts, from boxes without any relation to strict order:
 
-    scattered   heights and places uniform and independent, but for images in which two boxes overlap
-    arranged    rows, columns and blocks of one height and one gap
+    overlapping  heights and places uniform and independent
+    scattered    as above, but for images in which two boxes overlap
+    loose        rows, columns and blocks, heights within 24 %, centres up to 0.04 away from their place
+    arranged     rows, columns and blocks of one height (within 3 %) and one gap
+    centred      as arranged, without any deviation and in the middle of the image
+    smallest     as arranged, without any deviation and of the smallest height
 
-so that relations between the boxes of an image exist in the second. The rule on overlap is a relation too:
-it keeps boxes further apart than chance. Beside boxes permuted between images with similar numbers:
+How that shows beside boxes permuted between images with similar numbers:
 
-                                          scattered   scattered, overlap allowed   arranged
-    macroscopic correlation, excess         -.056               -.001                +.034
-    |log h ratio|, within minus between      .000                .000                -.232
-    x offset, within minus between          +.089               +.005                -.339
+                                      overlapping  scattered  loose  arranged  centred  smallest
+    macroscopic correlation, excess     -.003        -.057    +.053    +.029    -.093     +.163
+    |log h ratio|, within - between     -.001        -.002    -.100    -.223    -.245     -.021
+    x offset, within - between          -.004        +.088    -.130    -.310    -.041     -.462
 
-(3000 layouts each; `boxes.nulls.excess_correlation`, `boxes.similarity.pair_similarity`). Lengths are
+(3000 images each; `boxes.nulls.excess_correlation`, `boxes.similarity.pair_similarity`). Lengths are
 normalised to the image's side unless they say pixels.
 """
 
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -174,8 +177,10 @@ def from_boxes(table: BoxTable, pixels: UInt8[np.ndarray, "I h w channels"]) -> 
 # -- where and how large: xywh of N digits of the given aspects ----------------------------------------
 
 
-def _scattered(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Float[np.ndarray, "N 4"]:
-    """Heights and places uniform and independent, but for layouts with an IoU above OVERLAP."""
+def _scattered(
+    aspect: Float[np.ndarray, " N"], rng: np.random.Generator, overlap: float = OVERLAP
+) -> Float[np.ndarray, "N 4"]:
+    """Heights and places uniform and independent, but for layouts with an IoU above `overlap`."""
     while True:
         height = rng.uniform(*HEIGHTS, len(aspect))
         wh = np.stack([height * aspect, height], axis=1)
@@ -183,35 +188,53 @@ def _scattered(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Flo
         attempts = np.concatenate([corner, np.broadcast_to(wh, corner.shape)], axis=-1)  # (32, N, 4)
         corners = xywh_to_xyxy(attempts)
         shared = np.triu(iou(corners, corners), 1).max(axis=(1, 2))
-        if (shared <= OVERLAP).any():
-            return attempts[np.argmax(shared <= OVERLAP)]
+        if (shared <= overlap).any():
+            return attempts[np.argmax(shared <= overlap)]
 
 
-def _arranged(aspect: Float[np.ndarray, " N"], rng: np.random.Generator) -> Float[np.ndarray, "N 4"]:
-    """One height (within 3 %), centres on a grid (within 0.005), the same gap between neighbours' cells."""
+def _arranged(
+    aspect: Float[np.ndarray, " N"],
+    rng: np.random.Generator,
+    deviation: float = 1.0,
+    centred: bool = False,
+    smallest: bool = False,
+) -> Float[np.ndarray, "N 4"]:
+    """Centres on a grid, the same gap between neighbours' cells; one height in an image.
+
+    deviation: 1 lets heights differ by 3 % and centres by 0.005, other values by as many times that.
+    """
     # rows, columns and gap with which the digits are not too small
     grids = _GRIDS[len(aspect)]
     while True:
         rows, columns = grids[rng.integers(len(grids))]
         gap = rng.uniform(*GAPS)
         widest = aspect.max()
-        room = min((1 - (columns - 1) * gap) / (columns * widest), (1 - (rows - 1) * gap) / rows) / 1.03
+        room = min((1 - (columns - 1) * gap) / (columns * widest), (1 - (rows - 1) * gap) / rows)
+        room /= 1 + 0.03 * deviation
         if room > HEIGHTS[0]:
             break
-    # the grid's cells, and the grid anywhere in the image
-    height = rng.uniform(HEIGHTS[0], min(HEIGHTS[1], room))
+    # the grid's cells, and the grid in the image
+    height = HEIGHTS[0] if smallest else rng.uniform(HEIGHTS[0], min(HEIGHTS[1], room))
     cell = height * np.array([widest, 1])
     block = np.array([columns, rows]) * (cell + gap) - gap
     row, column = np.divmod(np.arange(len(aspect)), columns)
-    centre = np.stack([column, row], axis=1) * (cell + gap) + cell / 2 + rng.random(2) * (1 - block)
+    place = 0.5 if centred else rng.random(2)
+    centre = np.stack([column, row], axis=1) * (cell + gap) + cell / 2 + place * (1 - block)
     # digits in the middle of their cells, nearly
-    heights = height * rng.uniform(0.97, 1.03, len(aspect))
+    heights = height * rng.uniform(1 - 0.03 * deviation, 1 + 0.03 * deviation, len(aspect))
     wh = np.stack([heights * aspect, heights], axis=1)
-    corner = centre + rng.uniform(-0.005, 0.005, wh.shape) - wh / 2
+    corner = centre + rng.uniform(-0.005 * deviation, 0.005 * deviation, wh.shape) - wh / 2
     return np.concatenate([corner.clip(0, 1 - wh), wh], axis=1)
 
 
-LAYOUTS: dict[str, Callable] = {"scattered": _scattered, "arranged": _arranged}
+LAYOUTS: dict[str, Callable] = {  # their order is part of the seed of a scene
+    "scattered": _scattered,
+    "arranged": _arranged,
+    "overlapping": partial(_scattered, overlap=1),
+    "loose": partial(_arranged, deviation=8),
+    "centred": partial(_arranged, deviation=0, centred=True),
+    "smallest": partial(_arranged, deviation=0, smallest=True),
+}
 
 
 # -- appearance ---------------------------------------------------------------------------------------
