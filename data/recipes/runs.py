@@ -94,9 +94,7 @@ class Run(_Training):
     queries_from: str | None = None  # a name of RUNS whose learned queries it takes and keeps as they are
     photographs: str | None = None  # "cells": learns from those of `boxes.cells` in place of scenes
     step_seconds: float = 0.35
-    heads_measured: int = (
-        6  # evaluations, evenly spaced, at which its heads are measured; 0: no table of heads
-    )
+    heads_measured: int = 6  # evaluations, evenly spaced, for the table of its heads; 0: none
 
     @property
     def heads_table(self) -> Path:

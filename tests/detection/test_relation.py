@@ -84,7 +84,7 @@ def test_what_leaves_the_geometry_unchanged():
 @pytest.mark.parametrize("rows", [1, 20, 10**6])
 def test_the_relation_is_that_of_the_equations(rows, monkeypatch):
     """Value and gradient, for any number of rows at a time; a wrong sign of a sine would show at once."""
-    monkeypatch.setattr(relation, "ROWS", rows)
+    monkeypatch.setattr(relation, "PAIRS", rows)
     torch.manual_seed(0)
     module, source, target = PositionRelation(6).double(), some_boxes(2, 9), some_boxes(2, 11, seed=1)
     module.frequency = module.frequency.double()

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 EPS = 1e-5  # added to widths and heights, as in the published code
 WIDTH = 16  # of the sine embedding of one scalar: F = 8 frequencies
-ROWS = 2**15  # pairs of boxes embedded at a time
+PAIRS = 2**15  # pairs of boxes embedded at a time
 
 
 def relative_geometry(
@@ -125,8 +125,8 @@ class _Relation(torch.autograd.Function):
 
 
 def _chunks(source: Tensor, target: Tensor) -> list[slice]:
-    """Rows of the source boxes, as many at a time as make ROWS pairs."""
-    size = max(1, ROWS // (len(target) * target.shape[1]))
+    """Rows of the source boxes, as many at a time as make PAIRS pairs."""
+    size = max(1, PAIRS // (len(target) * target.shape[1]))
     return [slice(first, first + size) for first in range(0, source.shape[1], size)]
 
 

@@ -12,6 +12,8 @@ from marginalia.store import read_table
 from marginalia.style import MODELS
 
 SEEDS = (0, 1, 2)
+PARTS = ("base", "relation", "hybrid", "both")  # what Relation DETR adds: the relation, one-to-many queries
+LAYOUTS = ("centred", "scattered", "overlapping", "arranged", "loose", "smallest")  # by excess, lowest first
 # DETR with ten times the steps, as the paper's 500 epochs beside 50; one seed
 LONG = {"headline": "long-detr", "cells": "long-cells-detr"}
 GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row -> names of runs without seed
@@ -50,7 +52,21 @@ GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row 
         "20, 16x16": "small-map-16",
         "10000, 16x16": "small-map-16-temperature-10000",
     },
+    "arranged": {part: f"arranged-{part}" for part in PARTS},
+    "scattered": {part: f"scattered-{part}" for part in PARTS},
+    "cells_relation": {"base": "cells-conditional", "relation": "cells-relation", "both": "cells-both"},
+    "relation_variants": {
+        "none": "arranged-base",
+        "two layers": "arranged-relation",
+        "one layer": "arranged-one-layer",
+        "scale 2π": "arranged-scale-2pi",
+        "permuted boxes": "arranged-permuted",
+    },
+    "relation_kinds": {f"{kind}, {part}": f"arranged-{kind}-{part}" for kind in MODELS for part in PARTS[:2]}
+    | {f"conditional, {part}": f"arranged-{part}" for part in PARTS[:2]},
+    "layouts": {f"{layout}, {part}": f"{layout}-{part}" for layout in LAYOUTS for part in PARTS[:2]},
 }
+FIVE_SEEDS = ("arranged", "scattered")  # groups whose runs have these; the others have SEEDS
 METRICS = {  # of the evaluations -> their names
     "AP": "AP",
     "AP50": "AP50",
@@ -69,14 +85,20 @@ def settings(name: str) -> dict:
 
 def run_names(*groups: str) -> list[str]:
     """Names of all runs of some of `GROUPS`, and of the long run of those that have one."""
-    names = [f"{base}-{seed}" for group in groups for base in GROUPS[group].values() for seed in SEEDS]
+    names = [
+        f"{base}-{seed}"
+        for group in groups
+        for base in GROUPS[group].values()
+        for seed in (range(5) if group in FIVE_SEEDS else SEEDS)
+    ]
     return list(dict.fromkeys(names + [f"{LONG[group]}-0" for group in groups if group in LONG]))
 
 
 def histories(names: Iterable[str]) -> pd.DataFrame:
     """Evaluations of the named runs, one after the other: data/measured/detection.
 
-    Columns: run, base (the name without the seed), kind, seed, step, losses and METRICS; on photographs also
+    Columns: run, base (the name without the seed), kind, seed, step, losses and METRICS; of runs about the
+    relation also AR, found, duplicates (`train.evaluation` of the recipes says what they are); on photographs
     AP and AP50 of each class ("AP red cell"). FileNotFoundError for a run that was not made, ValueError for
     one that has not ended (`make train` makes both).
     """
