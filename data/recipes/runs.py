@@ -235,6 +235,7 @@ def _relation() -> Iterator[Run]:
             backbone="backbone-64",
             step_seconds=0.13,
             heads_measured=0,
+            shipped=f"{name}-{seed}" == "arranged-relation-0",
         )
 
     for seed in range(5):
@@ -245,6 +246,7 @@ def _relation() -> Iterator[Run]:
         "one-layer": {"relation": "one layer"},
         "permuted": {"relation": "permuted"},
         "scale-2pi": relation | {"relation_scale": 2 * math.pi},
+        "six-layers": relation | {"decoder_layers": 6},
     }
     for seed in SEEDS:
         for name, change in variants.items():
@@ -264,6 +266,7 @@ def _relation() -> Iterator[Run]:
                 batch=8,
                 step_seconds=0.17,
                 heads_measured=0,
+                shipped=(part, seed) == ("relation", 0),
             )
 
 

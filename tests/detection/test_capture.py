@@ -7,8 +7,19 @@ import dataclasses
 import pytest
 import torch
 
-from marginalia.detection.attention import AttentionMaps, combine_maps, conditional_logits, split_heads
-from marginalia.detection.capture import CONDITIONAL_PROJECTIONS, capture_attention, crop_to_valid
+from marginalia.detection.attention import (
+    AttentionMaps,
+    combine_maps,
+    conditional_logits,
+    join_heads,
+    split_heads,
+)
+from marginalia.detection.capture import (
+    CONDITIONAL_PROJECTIONS,
+    capture_attention,
+    capture_self_attention,
+    crop_to_valid,
+)
 from marginalia.detection.detector import KINDS, DetectorConfig, build
 from marginalia.record import record
 
@@ -341,3 +352,27 @@ def test_an_image_without_a_valid_cell_is_told(kind, pixels, mask):
     for wrong in (empty, narrow):
         with pytest.raises(ValueError, match="mask: leaves no cell of image 1 of the batch valid"):
             capture_attention(model, pixels, wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("relation", [None, "two layers"])
+def test_self_attention_is_that_of_the_pass(kind, relation):
+    """Weights times values, joined and projected, are what the layer's self-attention returned."""
+    config = DetectorConfig(kind=kind, width=32, heads=4, queries=6, decoder_layers=3, relation=relation)
+    model = build(config, seed=1).eval()
+    if relation:  # biases that differ
+        torch.nn.init.normal_(model.decoder.relation.projection.weight)
+    pixels = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    names = [f"decoder.layers.{n}.self_attention" for n in (1, 2)]
+    with torch.no_grad(), record(model, [*names, *(f"{name}.value" for name in names)]) as seen:
+        output = model(pixels)
+    found = capture_self_attention(model, pixels)
+    for weights, name in zip(found.weights, names, strict=True):
+        values = split_heads(seen[f"{name}.value"][-1].output, 4)
+        attended = model.get_submodule(name).output(join_heads(weights @ values))
+        torch.testing.assert_close(attended, seen[name][-1].output, atol=1e-5, rtol=1e-4)
+    assert torch.equal(found.boxes, output.boxes[:-1])
+    assert found.bias.any() == (relation is not None)
+    if relation:
+        bias = model.decoder.relation(found.boxes[0], found.boxes[1])
+        torch.testing.assert_close(found.bias[1], bias, atol=1e-4, rtol=1e-4)

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "scenes": ["as_boxes", "cell_scenes", "make_scenes"],
         "detector": ["Detector", "DetectorConfig", "build", "predict_table"],
         "matching": ["Targets", "gather_targets"],
-        "capture": ["capture_attention"],
+        "capture": ["capture_attention", "capture_self_attention"],
         "loading": ["load", "prepare"],
     },
 )

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..record import Call, evaluating, record
-from .attention import AttentionMaps, conditional_logits, detr_logits
-from .detector import Detector
+from .attention import AttentionMaps, conditional_logits, detr_logits, split_heads
+from .detector import Detector, DetectorOutput
 
 Seen = dict[str, list[Call]]  # what `record` kept
 
@@ -128,6 +128,50 @@ def capture_attention(
         remainder=(combined - (content + spatial)).abs().amax((1, 2, 3, 4)),
         queries=run.queries,
     )
+
+
+@dataclass(frozen=True)
+class SelfAttention:
+    """Who among the queries attends to whom, in the L decoder layers after the first."""
+
+    boxes: Float[Tensor, "L B Q 4"]  # that entered the layer, cxcywh
+    logits: Float[Tensor, "L B H Q Q"]  # q k^T / sqrt(D)
+    bias: Float[Tensor, "L B H Q Q"]  # Rel of the position relation; 0 where the model has none
+    output: DetectorOutput  # of the same pass
+
+    @property
+    def weights(self) -> Float[Tensor, "L B H Q Q"]:
+        """Attention weights: rows sum to 1."""
+        return (self.logits + self.bias).softmax(-1)
+
+
+def capture_self_attention(model: Detector, pixels: Float[Tensor, "B channels S S"]) -> SelfAttention:
+    """Self-attention of a detector's queries, with the position relation if it has one.
+
+    >>> from marginalia.detection import DetectorConfig, build
+    >>> model = build(DetectorConfig(width=32, heads=4, queries=5, relation="two layers"))  # untrained
+    >>> capture_self_attention(model, torch.rand(1, 1, 32, 32)).weights.shape
+    torch.Size([2, 1, 4, 5, 5])
+    """
+    layers = [f"decoder.layers.{n}.self_attention" for n in range(1, len(model.decoder.layers))]
+    parts = {"q": ("content_query", "position_query"), "k": ("content_key", "position_key")}
+    if model.config.kind in ("detr", "detr-focal"):
+        parts = {"q": ("query",), "k": ("key",)}
+    with (
+        evaluating(model),
+        record(model, [pattern for name in layers for pattern in (name, f"{name}.*")]) as seen,
+    ):
+        output = model(pixels)
+    logits, bias = [], []
+    for name in layers:
+        q, k = (
+            split_heads(sum(seen[f"{name}.{part}"][-1].output for part in names), model.config.heads)
+            for names in parts.values()
+        )  # (B, H, Q, D)
+        logits.append(q @ k.mT / q.shape[-1] ** 0.5)
+        among = seen[name][-1].inputs["mask"]
+        bias.append(torch.zeros_like(logits[-1]) if among is None else among)
+    return SelfAttention(output.boxes[:-1], torch.stack(logits), torch.stack(bias), output)
 
 
 def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:

@@ -61,6 +61,7 @@ GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row 
         "one layer": "arranged-one-layer",
         "scale 2π": "arranged-scale-2pi",
         "permuted boxes": "arranged-permuted",
+        "six layers": "arranged-six-layers",
     },
     "relation_kinds": {f"{kind}, {part}": f"arranged-{kind}-{part}" for kind in MODELS for part in PARTS[:2]}
     | {f"conditional, {part}": f"arranged-{part}" for part in PARTS[:2]},
