@@ -1,0 +1,142 @@
+"""What the trained position relations do: part of the numbers of notebook 22, from runs of `make train`.
+
+    python data/recipes/measure_relation.py
+
+needs the weights that `make train` leaves in build/train and writes
+
+    data/measured/relation_maps.csv  to whom the relation, and all of self-attention, sends a query's attention
+    data/measured/relation_off.csv   AP and duplicates of the same detectors with parts of self-attention off
+    data/weights/detection/relations.safetensors  W and B of every run that has a relation
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from marginalia import store, training
+from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
+from marginalia.detection import gather_targets
+from marginalia.detection.capture import capture_self_attention
+from marginalia.detection.detector import Detector, build
+from marginalia.detection.losses import RECIPES
+from marginalia.detection.matching import match
+from marginalia.detection.scenes import SceneBatch, cell_scenes, make_scenes
+from runs import RUNS, Run
+from train import evaluation
+
+SCENES = 256  # of those that detectors are evaluated on
+MAPS_ABOUT = """\
+Where attention goes among the queries of trained detectors: rows are queries that answer for an object in
+the last layer, columns all other queries. Each number is relative to uniform attention (1) over the others:
+distance: mean distance of what is attended (centres of the boxes that enter the layer); overlapping: weight
+of boxes with IoU >= 0.5; objects: weight of queries that answer for another object. map: relation, softmax of
+Rel alone; attention, all of self-attention. self is the weight of the query itself (uniform: 1 / Q).
+Layers count from 0, which has no relation; heads from 0.
+Written by: python data/recipes/measure_relation.py"""
+OFF_ABOUT = f"""\
+Trained detectors as they are, with Rel = 0 (no relation), and with every query attending to itself alone in
+all self-attentions of the decoder (itself alone), on {SCENES} of the scenes, or the photographs, that they
+were evaluated on. Columns as in data/measured/detection.
+Written by: python data/recipes/measure_relation.py"""
+
+
+def related() -> list[Run]:
+    """Runs with a relation, and those that are like them without one."""
+    bases = ("arranged-base", "scattered-base", "headline-conditional", "cells-conditional")
+    return [run for run in RUNS.values() if run.detector.relation or run.name.startswith(bases)]
+
+
+def trained(run: Run) -> Detector:
+    """The detector of a run after its last step."""
+    model = build(run.detector)
+    model.load_state_dict(training.load(run.weights)[0])
+    return model.eval()
+
+
+def held_out(run: Run) -> SceneBatch:
+    """Images of those that a run is evaluated on."""
+    if run.photographs:
+        return cell_scenes("test")
+    return make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
+
+
+def maps(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
+    """A row a layer, head and map, with the columns of MAPS_ABOUT."""
+    found = capture_self_attention(model, torch.from_numpy(scenes.pixels))
+    targets, recipe = gather_targets(scenes.boxes, scenes.labels), RECIPES[model.config.kind]
+    last = found.output.logits[-1:], found.output.boxes[-1:]
+    pairs = match(*last, targets, recipe.class_cost, recipe.cost_weights)
+    answers = torch.zeros(last[0].shape[1:3], dtype=torch.bool)  # (B, Q): for an object
+    answers[pairs.image, pairs.query] = True
+    others = ~torch.eye(answers.shape[1], dtype=torch.bool)  # (Q, Q)
+    rows = []
+    for layer, boxes in enumerate(found.boxes, start=1):
+        gap = torch.cdist(boxes[..., :2], boxes[..., :2])  # (B, Q, Q), in image sides
+        corners = cxcywh_to_xyxy(boxes.numpy())
+        overlapping = torch.from_numpy(iou(corners, corners) >= 0.5) & others
+        objects = answers[:, None].expand_as(overlapping) & others
+        for name, weights in (("relation", found.bias), ("attention", found.weights)):
+            if name == "relation":
+                weights = weights.masked_fill(~others, -torch.inf).softmax(-1)
+            for head, w in enumerate(weights[layer - 1].unbind(1)):  # (B, Q, Q)
+                w, own = w[answers], w.diagonal(dim1=1, dim2=2)[answers]  # (R, Q), (R,)
+                w = w.masked_fill(~others.expand_as(gap)[answers], 0)
+                w = w / w.sum(-1, keepdim=True)
+                row = {"layer": layer, "head": head, "map": name}
+                row["distance"] = ((w * gap[answers]).sum() / (gap[answers].sum() / (w.shape[1] - 1))).item()
+                for column, those in (("overlapping", overlapping), ("objects", objects)):
+                    uniform = those[answers].sum() / (w.shape[1] - 1)
+                    row[column] = ((w * those[answers]).sum() / uniform).item()
+                row["self"] = own.mean().item() if name == "attention" else np.nan
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def without(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
+    """Two or three rows: what is measured of a detector as it is, and with parts of its attention off."""
+    measure, rows = evaluation(model, scenes, by_category=False), [{"attention": "as trained"} | measure(0)]
+    if model.decoder.relation is not None:
+        projection = model.decoder.relation.projection
+        kept = copy.deepcopy(projection.state_dict())
+        for parameter in projection.parameters():
+            parameter.zero_()
+        rows.append({"attention": "no relation"} | measure(0))
+        projection.load_state_dict(kept)
+    hooks = [
+        layer.self_attention.register_forward_pre_hook(
+            lambda module, inputs: (*inputs[:2], torch.eye(inputs[0].shape[1], dtype=torch.bool))
+        )
+        for layer in model.decoder.layers
+    ]
+    rows.append({"attention": "itself alone"} | measure(0))
+    for hook in hooks:
+        hook.remove()
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Measure all runs; one whose weights are missing is an error."""
+    torch.set_num_threads(1)
+    every, parts_off, relations = [], [], {}
+    with torch.no_grad():
+        for run in related():
+            print(run.name, flush=True)
+            model, scenes = trained(run), held_out(run)
+            for frames, frame in ((every, maps(model, scenes)), (parts_off, without(model, scenes))):
+                frames.append(frame.assign(run=run.name)[["run", *frame.columns]])
+            if run.detector.relation:
+                for name, values in model.decoder.relation.projection.named_parameters():
+                    relations[f"{run.name}.{name}"] = values.clone()
+    measured = store.root() / "measured"
+    training.write_table(measured / "relation_maps.csv", MAPS_ABOUT, pd.concat(every), "%.4g")
+    training.write_table(measured / "relation_off.csv", OFF_ABOUT, pd.concat(parts_off), "%.4g")
+    save_file(relations, store.root() / "weights" / "detection" / "relations.safetensors")
+
+
+if __name__ == "__main__":
+    main()
