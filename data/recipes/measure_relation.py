@@ -4,7 +4,7 @@
 
 needs the weights that `make train` leaves in build/train and writes
 
-    data/measured/relation_maps.csv  to whom the relation, and all of self-attention, sends a query's attention
+    data/measured/relation_maps.csv  to whom the relation and self-attention send a query's attention
     data/measured/relation_off.csv   AP and duplicates of the same detectors with parts of self-attention off
     data/weights/detection/relations.safetensors  W and B of every run that has a relation
 """
@@ -99,7 +99,8 @@ def maps(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
 
 def without(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
     """Two or three rows: what is measured of a detector as it is, and with parts of its attention off."""
-    measure, rows = evaluation(model, scenes, by_category=False), [{"attention": "as trained"} | measure(0)]
+    measure = evaluation(model, scenes, by_category=False)
+    rows = [{"attention": "as trained"} | measure(0)]
     if model.decoder.relation is not None:
         projection = model.decoder.relation.projection
         kept = copy.deepcopy(projection.state_dict())
