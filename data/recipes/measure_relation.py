@@ -6,7 +6,7 @@ needs the weights that `make train` leaves in build/train and writes
 
     data/measured/relation_maps.csv  to whom the relation and self-attention send a query's attention
     data/measured/relation_off.csv   AP and duplicates of the same detectors with parts of self-attention off
-    data/weights/detection/relations.safetensors  W and B of every run that has a relation
+    data/measured/relation_weights.csv  W and B of every run that has a relation
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import copy
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 
 from marginalia import store, training
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
@@ -42,6 +41,9 @@ OFF_ABOUT = f"""\
 Trained detectors as they are, with Rel = 0 (no relation), and with every query attending to itself alone in
 all self-attentions of the decoder (itself alone), on {SCENES} of the scenes, or the photographs, that they
 were evaluated on. Columns as in data/measured/detection.
+Written by: python data/recipes/measure_relation.py"""
+WEIGHTS_ABOUT = """\
+Position relations after training: B and W (64 numbers, channels as in `marginalia.detection.relation.embed`).
 Written by: python data/recipes/measure_relation.py"""
 
 
@@ -120,10 +122,18 @@ def without(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def weights(run: Run, model: Detector) -> pd.DataFrame:
+    """A row a head: B, then W."""
+    projection = model.decoder.relation.projection
+    W = pd.DataFrame(projection.weight.numpy()).add_prefix("w")
+    W.insert(0, "B", projection.bias.numpy())
+    return pd.concat([pd.DataFrame({"run": run.name, "head": W.index}), W], axis=1)
+
+
 def main() -> None:
     """Measure all runs; one whose weights are missing is an error."""
     torch.set_num_threads(1)
-    every, parts_off, relations = [], [], {}
+    every, parts_off, relations = [], [], []
     with torch.no_grad():
         for run in related():
             print(run.name, flush=True)
@@ -131,12 +141,11 @@ def main() -> None:
             for frames, frame in ((every, maps(model, scenes)), (parts_off, without(model, scenes))):
                 frames.append(frame.assign(run=run.name)[["run", *frame.columns]])
             if run.detector.relation:
-                for name, values in model.decoder.relation.projection.named_parameters():
-                    relations[f"{run.name}.{name}"] = values.clone()
+                relations.append(weights(run, model))
     measured = store.root() / "measured"
     training.write_table(measured / "relation_maps.csv", MAPS_ABOUT, pd.concat(every), "%.4g")
     training.write_table(measured / "relation_off.csv", OFF_ABOUT, pd.concat(parts_off), "%.4g")
-    save_file(relations, store.root() / "weights" / "detection" / "relations.safetensors")
+    training.write_table(measured / "relation_weights.csv", WEIGHTS_ABOUT, pd.concat(relations), "%.5g")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -20,15 +23,30 @@ from marginalia.boxes.blood_cells import cells
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.error_types import ERRORS, error_types
 from marginalia.boxes.evaluation import evaluate, evaluate_images, quantile_images, score_sweep
-from marginalia.boxes.geometry import iou, xywh_to_xyxy
+from marginalia.boxes.geometry import cxcywh_to_xywh, iou, xywh_to_xyxy
 from marginalia.boxes.nulls import null_correlations
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
+from marginalia.detection.scenes import SceneBatch, cell_scenes, make_scenes
 from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, intervals, legend, panels
 from marginalia.statistics import bootstrap, rank_correlation
 from marginalia.store import read_table
-from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DETECTION, GROUND_TRUTH, PALETTE, WIDTH
+from marginalia.style import (
+    CYCLE,
+    DATASET_COLORS,
+    DATASETS,
+    DETECTION,
+    DIVERGING,
+    GROUND_TRUTH,
+    MODELS,
+    PALETTE,
+    WIDTH,
+)
 
+from .runs import GROUPS, at_the_end, histories, seeds_of
+
+RELATION = PALETTE["vermilion"]  # what the position relation adds to a decoder
+RELATED_MODELS = ("arranged-relation-0", "cells-relation-0")  # detectors of Figure 5
 TRUE = {"color": GROUND_TRUTH, "linewidth": 2.6}
 FOUND = {"color": DETECTION, "linewidth": 1}
 NAMED = {"color": PALETTE["purple"], "linewidth": 2}  # the error that a panel is about
@@ -80,6 +98,92 @@ def mc_density(data: str | Path | None = None) -> tuple[Figure, pd.DataFrame]:
     return figure, histograms
 
 
+def decoder_layer() -> tuple[Figure, pd.DataFrame]:
+    """Figure 2, by order (our own drawing): a decoder layer without and with the relation, then six layers.
+
+    Shapes are of one pass of a detector with six layers, 12 queries and 8 heads. Returns (figure, data):
+    layer (from 1), source, target, shape, a row a relation.
+    """
+    import torch
+
+    from marginalia.detection import DetectorConfig, build
+    from marginalia.record import evaluating, record
+
+    sizes = {"width": 64, "heads": 8, "queries": 12, "decoder_layers": 6, "encoder_layers": 1}
+    model = build(DetectorConfig(**sizes, relation="two layers"))
+    with evaluating(model), record(model, ["decoder.relation", "decoder.relation.projection"]) as seen:
+        model(torch.rand(1, 1, 32, 32))
+    calls, first = seen["decoder.relation"], sizes["decoder_layers"] - len(seen["decoder.relation"])
+    data = pd.DataFrame(
+        {
+            "layer": range(first + 1, sizes["decoder_layers"] + 1),
+            "source": [f"b{k}" for k in range(len(calls))],
+            "target": [f"b{k + 1}" for k in range(len(calls))],
+            "shape": [tuple(call.output.shape) for call in calls],
+        }
+    )
+    boxes, (_, H, N, M) = tuple(calls[0].inputs["source"].shape), data["shape"][0]
+
+    figure = plt.figure(figsize=(WIDTH["page"], 5.4), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(2.5, 1))
+    plain, related = upper.subplots(1, 2, width_ratios=(1, 2.1))
+    for panel, title, wide in ((plain, "without", 1.0), (related, "with the position relation", 2.1)):
+        panel.set(xlim=(0, wide), ylim=(0, 1))
+        panel.axis("off")
+        panel.set_title(title)
+        steps = ("self-attention\nq kᵀ / √D", "cross-attention", "feed-forward", "box head, class head")
+        places = [(wide - 0.5, y) for y in (0.22, 0.44, 0.62, 0.8)]
+        for place, text in zip(places, steps, strict=True):
+            _block(panel, place, text, NEUTRAL)
+        _arrow(panel, (wide - 0.5, 0.05), places[0], NEUTRAL)
+        for before, after in itertools.pairwise(places):
+            _arrow(panel, before, after, NEUTRAL)
+        _arrow(panel, places[-1], (wide - 0.5, 0.99), NEUTRAL)
+        panel.text(wide - 0.5, 0.02, "queries of the layer before", ha="center", fontsize=8)
+    red, x = RELATION, 0.5
+    texts = [
+        f"boxes of the two layers before\nsource {boxes}, target {boxes}",
+        f"relative geometry\n{(1, N, M, 4)}",
+        f"sines and cosines\n{(1, N, M, 64)}",
+        f"max(0, W · + B): Rel\n{(1, H, N, M)}",
+    ]
+    places = [(x, y) for y in (0.92, 0.68, 0.45, 0.22)]
+    for place, text in zip(places, texts, strict=True):
+        _block(related, place, text, red)
+    for before, after in itertools.pairwise(places):
+        _arrow(related, before, after, red)
+    _arrow(related, places[-1], (1.6, 0.22), red)
+    related.text(1.07, 0.25, "+ Rel", color=red, ha="center", fontsize=9)
+
+    axes = lower.subplots()
+    axes.set(xlim=(-0.6, 6.5), ylim=(-0.75, 1.15))
+    axes.axis("off")
+    axes.set_title(f"six layers, {len(calls)} relations")
+    for layer in range(1, 7):
+        _block(axes, (layer - 0.5, 0), f"layer {layer}", NEUTRAL if layer == 1 else red)
+    for k in range(7):
+        axes.text(k, 0, f"$b^{k}$", ha="center", va="center", fontsize=10)
+    for k, layer in enumerate(data["layer"]):
+        for start in (k, k + 1):
+            bend = {"arrowstyle": "-|>", "color": red, "connectionstyle": "arc3,rad=-0.35", "shrinkA": 8}
+            axes.annotate("", (layer - 0.5, 0.2), (start, 0.05), arrowprops=bend)
+    note = (
+        "$b^0$: boxes before the first layer; $b^k$: boxes after layer k. The first layer has one set only."
+    )
+    axes.text(3, -0.6, note, ha="center", fontsize=8)
+    return figure, data
+
+
+def _block(axes: Axes, place: tuple[float, float], text: str, color: str) -> None:
+    frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": color, "linewidth": 1.3}
+    axes.text(*place, text, ha="center", va="center", fontsize=8, bbox=frame, zorder=3)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
+    """From block to block; blocks cover its ends."""
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "shrinkB": 16})
+
+
 def convergence() -> tuple[Figure, pd.DataFrame]:
     """Published AP on COCO after each of twelve epochs, five detectors; bands: error of reading the curves.
 
@@ -96,6 +200,97 @@ def convergence() -> tuple[Figure, pd.DataFrame]:
     return figure, table
 
 
+def relation_of_a_query(names: Sequence[str] | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Figure 5, by order: by how much the relation multiplies the attention of an object to the others.
+
+    names: detectors with a relation, as `load` takes them, on photographs of cells or arranged digits; by
+    default one of each. Of three images each: the surest detection (blue) and all others with a score from
+    0.3 on, in the last layer. Returns (figure, data), data with model, image, query, x, y, w, h (in image
+    sizes) and multiplier: mean over heads of exp(Rel), over its mean over all other queries; NaN for the
+    object itself.
+    """
+    rows = pd.concat([_multipliers(name) for name in names or RELATED_MODELS], ignore_index=True)
+    limit = np.exp(np.log(rows["multiplier"]).abs().max())
+    shade = mpl.cm.ScalarMappable(LogNorm(1 / limit, limit), DIVERGING)
+    groups = list(rows.groupby(["model", "image"], sort=False))
+    figure, axes = panels(len(groups), 3, 2.1)
+    for panel, ((name, image), part) in zip(axes, groups, strict=True):
+        pixels = _images_of(name).pixels[image].transpose(1, 2, 0)
+        size = pixels.shape[1::-1]
+        xywh, own = part[["x", "y", "w", "h"]].to_numpy() * np.tile(size, 2), part["multiplier"].isna()
+        values = part["multiplier"][~own]
+        colors = [to_hex(color) for color in shade.to_rgba(values)]
+        boxes_on(panel, xywh[~own], size, pixels.squeeze(), colors, [f"{v:.2f}" for v in values])
+        boxes_on(panel, xywh[own], size, color=PALETTE["green"], linewidth=2.6)
+        panel.set_title(f"{name}, {image}", fontsize=8)
+    bar = figure.colorbar(shade, ax=axes, orientation="horizontal", aspect=50, shrink=0.6)
+    ticks = [1 / limit, 1, limit]
+    bar.set_ticks(ticks, labels=[f"{tick:.2f}" for tick in ticks])
+    bar.set_label("weight by the relation alone, over that of the mean query (green: who attends)")
+    bar.ax.minorticks_off()
+    return figure, rows
+
+
+@lru_cache(maxsize=4)
+def _images_of(name: str) -> SceneBatch:
+    """What a detector with a relation is shown."""
+    from marginalia.detection import load
+
+    if load(name).config.in_channels == 3:
+        return cell_scenes("test")
+    return make_scenes(64, "arranged", "val", side=48, digits=(4, 4))
+
+
+def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFrame:
+    """Rows of `relation_of_a_query` for the images with most detections from a score on."""
+    import torch
+
+    from marginalia.detection import capture_self_attention, load
+
+    found = capture_self_attention(load(name), torch.from_numpy(_images_of(name).pixels))
+    scores = found.output.logits[-1].sigmoid().amax(-1)  # (B, Q)
+    several = (scores >= threshold).sum(1).argsort(descending=True, stable=True)[:count]
+    rows = []
+    for image in several.tolist():
+        sure = torch.nonzero(scores[image] >= threshold)[:, 0]
+        i = scores[image].argmax()
+        strength = found.bias[-1, image, :, i].exp()  # (H, Q)
+        others = torch.arange(strength.shape[1]) != i
+        strength = (strength / strength[:, others].mean(1, keepdim=True)).mean(0)
+        cxcywh = found.boxes[-1, image, sure].numpy()
+        frame = pd.DataFrame(cxcywh_to_xywh(cxcywh), columns=["x", "y", "w", "h"])
+        frame["multiplier"] = np.where(sure == i, np.nan, strength[sure])
+        rows.append(frame.assign(model=name, image=image, query=sure))
+    return pd.concat(rows)
+
+
+def components() -> tuple[Figure, pd.DataFrame]:
+    """Table 5 (an analogue): what the relation, one-to-many queries and both add to AP, seed by seed.
+
+    Conditional DETR on arranged and scattered digits (five seeds), on larger scenes and on photographs
+    (three). Returns (figure, data) as `gains`.
+    """
+    groups = {"arranged": "arranged", "scattered": "scattered"}
+    groups |= {"headline": "headline_relation", "cells": "cells_relation"}
+    named = {"headline": "scattered, larger", "cells": "photographs"}
+    pairs = {
+        f"{named.get(where, where)}: {part}": (GROUPS[group]["base"], base)
+        for where, group in groups.items()
+        for part, base in GROUPS[group].items()
+        if part != "base"
+    }
+    return gains(pairs)
+
+
+def other_detectors() -> tuple[Figure, pd.DataFrame]:
+    """Table 6 (an analogue): what the relation adds to AP of four detectors, on arranged digits.
+
+    Returns (figure, data) as `gains`.
+    """
+    runs = GROUPS["relation_kinds"]
+    return gains({name: (runs[f"{kind}, base"], runs[f"{kind}, relation"]) for kind, name in MODELS.items()})
+
+
 def failure_cases(data: str | Pair | None = None) -> tuple[Figure, pd.DataFrame]:
     """Failures of a detector (an analogue): the images at QUANTILES of AP per image, worst to best.
 
@@ -107,6 +302,36 @@ def failure_cases(data: str | Pair | None = None) -> tuple[Figure, pd.DataFrame]
     frame = evaluate_images(pair.ground_truth, pair.detections, threshold)
     chosen = quantile_images(frame, QUANTILES)
     return gallery(pair, chosen, threshold, [f"{100 * q:g} %: " for q in chosen["quantile"]])
+
+
+# --- Ours: what the relation changes
+
+
+def gains(pairs: Mapping[str, tuple[str, str]]) -> tuple[Figure, pd.DataFrame]:
+    """AP of one run minus that of another with the same seed, a line a pair: name -> (base, changed).
+
+    Runs that are named without seed. A dot a seed, a line at their mean. Returns (figure, data): pair, seed,
+    base, changed (AP at the end), gain.
+    """
+    rows = []
+    for name, bases in pairs.items():
+        ends = [at_the_end(histories(seeds_of(base))).set_index("seed")["AP"] for base in bases]
+        frame = pd.concat(ends, axis=1, keys=["base", "changed"], join="inner").rename_axis("seed")
+        rows.append(frame.assign(pair=name, gain=frame["changed"] - frame["base"]).reset_index())
+    data = pd.concat(rows, ignore_index=True)[["pair", "seed", "base", "changed", "gain"]]
+    figure, (axes,) = panels(1, 1, 0.9 + 0.27 * len(pairs))
+    mean = data.groupby("pair", sort=False)["gain"].mean()
+    y = data["pair"].map(list(pairs).index)
+    axes.axvline(0, color=NEUTRAL, linewidth=1)
+    axes.plot(data["gain"], y, "o", color=CYCLE[0], markersize=5, alpha=0.65)
+    axes.plot(mean, range(len(pairs)), "|", color="black", markersize=14, markeredgewidth=2)
+    axes.set(xlabel="gain of AP over the same seed without (dot: a seed, line: mean)")
+    labels = [
+        f"{name}  (AP {base:.2f})" for name, base in data.groupby("pair", sort=False)["base"].mean().items()
+    ]
+    axes.set_yticks(range(len(pairs)), labels)
+    axes.set_ylim(len(pairs) - 0.4, -0.6)
+    return figure, data
 
 
 # --- Ours: what Figure 1 is made of
@@ -184,7 +409,7 @@ def cell_pair(detector: str = "cells-conditional-0") -> Pair:
     """
     import torch
 
-    from marginalia.detection import as_boxes, cell_scenes, load, predict_table
+    from marginalia.detection import as_boxes, load, predict_table
 
     data, batch = cells(), cell_scenes("test")
     files = np.array(data.table.files)[data.split == "test"]

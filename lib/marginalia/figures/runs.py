@@ -68,7 +68,7 @@ GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row 
     | {f"conditional, {part}": f"arranged-{part}" for part in PARTS[:2]},
     "layouts": {f"{layout}, {part}": f"{layout}-{part}" for layout in LAYOUTS for part in PARTS[:2]},
 }
-FIVE_SEEDS = ("arranged", "scattered")  # groups whose runs have these; the others have SEEDS
+FIVE_SEEDS = {base for group in ("arranged", "scattered") for base in GROUPS[group].values()}
 METRICS = {  # of the evaluations -> their names
     "AP": "AP",
     "AP50": "AP50",
@@ -85,14 +85,14 @@ def settings(name: str) -> dict:
     return json.loads(next(line for line in lines if line.startswith("settings: "))[len("settings: ") :])
 
 
+def seeds_of(base: str) -> list[str]:
+    """Names of the runs of a base, one a seed: five where the components of Relation DETR are compared."""
+    return [f"{base}-{seed}" for seed in (range(5) if base in FIVE_SEEDS else SEEDS)]
+
+
 def run_names(*groups: str) -> list[str]:
     """Names of all runs of some of `GROUPS`, and of the long run of those that have one."""
-    names = [
-        f"{base}-{seed}"
-        for group in groups
-        for base in GROUPS[group].values()
-        for seed in (range(5) if group in FIVE_SEEDS else SEEDS)
-    ]
+    names = [name for group in groups for base in GROUPS[group].values() for name in seeds_of(base)]
     return list(dict.fromkeys(names + [f"{LONG[group]}-0" for group in groups if group in LONG]))
 
 
