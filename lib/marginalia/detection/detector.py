@@ -211,11 +211,11 @@ def _initialise(detector: Detector) -> None:
     """Xavier weights and zero biases in the transformer; for focal heads the prior, and boxes with no offset.
 
     Then training starts with boxes at their references, with w = h = 0.5 where the reference has no size;
-    DETR does not do this.
+    DETR does not do this. A position relation keeps torch's own initial numbers, as in its published code.
     """
     for part in (detector.encoder, detector.decoder):
-        for module in part.modules():
-            if isinstance(module, nn.Linear):
+        for name, module in part.named_modules():
+            if isinstance(module, nn.Linear) and not name.startswith("relation."):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
     if detector.config.focal:

@@ -152,7 +152,7 @@ def decoder_layer() -> tuple[Figure, pd.DataFrame]:
         _block(related, place, text, red)
     for before, after in itertools.pairwise(places):
         _arrow(related, before, after, red)
-    _arrow(related, places[-1], (1.6, 0.22), red)
+    _arrow(related, places[-1], (1.5, 0.22), red)
     related.text(1.07, 0.25, "+ Rel", color=red, ha="center", fontsize=9)
 
     axes = lower.subplots()
@@ -181,7 +181,7 @@ def _block(axes: Axes, place: tuple[float, float], text: str, color: str) -> Non
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
     """From block to block; blocks cover its ends."""
-    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "shrinkB": 16})
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "shrinkB": 16}, zorder=1)
 
 
 def convergence() -> tuple[Figure, pd.DataFrame]:
