@@ -32,6 +32,7 @@ from IPython.display import display
 
 import marginalia
 from marginalia import figures, plots, style
+from marginalia.boxes import cells, excess_correlation
 from marginalia.detection import DetectorConfig, as_boxes, build, load, make_scenes
 from marginalia.detection.loading import load_relation
 from marginalia.detection.relation import PositionRelation, embed, relative_geometry
@@ -118,12 +119,13 @@ for panel, (name, values) in zip(axes, shown.items(), strict=True):
     diverging = {"vmin": -1, "vmax": 1, "cmap": style.DIVERGING} if "freq" in name else {}
     plots.map_over(panel, values.reshape(81, 81).numpy(), box=source[0, 0].numpy(), color="black", **diverging)
     panel.set_title(name, fontsize=8)
+assert int(100 * e[:, 0].max() / torch.pi) == 39  # sign changes of sin(100 x) between 0 and the largest x
 figures.save(figure, "extra/relation-geometry", pd.DataFrame({name: values for name, values in shown.items()}).round(4))
 figure
 
 # %% [markdown]
-# **Notice.** The distance itself is smooth; at frequency 100 its sine changes sign some 45 times from the box to the border, and two boxes that differ by a hundredth of a width get unlike codes. Frequency 1 still rises and falls once. So *scale* 100, which the author chose ad hoc ([issue 31](https://github.com/xiuqhou/Relation-DETR/issues/31)), spends half of
-# the code on differences far below a box; section 6 tries $2\pi$.
+# **Notice.** The distance itself is smooth; at frequency 100 its sine changes sign 39 times from the middle to the border (81 places a row are too few to show it), and partners that differ by a hundredth of a width get unlike numbers. At frequency 1 it rises all the way. So *scale* 100, which the author chose
+# ad hoc ([issue 31](https://github.com/xiuqhou/Relation-DETR/issues/31)), spends half of the embedding on differences far below a box; section 6 tries $2\pi$.
 #
 # ## 2. In the decoder
 #
@@ -185,3 +187,246 @@ figure
 
 # %% [markdown]
 # **Notice.** Moved, mirrored or, without the constant, scaled: no difference beyond rounding ($10^{-12}$). With $10^{-5}$ small boxes are not free of scale. Shrunk to a tenth, boxes of .02 of the image change $e$ by up to .0045, which frequency 100 makes .4 in the embedding, where 2 is the most there is.
+#
+# ## 4. What heads make of it
+#
+# **Claim.** $W$ starts at random, as in the published code, and learns with the rest. Take a small Conditional DETR with a relation, trained on arranged digits (48 pixels, four heads), and the same partner boxes as in section 1. **Predict**: after training, will heads favour near partners, far ones, or those beside them?
+
+# %%
+NAME = (DETECTORS or relation_detr.RELATED_MODELS)[0]
+trained = load(NAME).decoder.relation
+start = build(load(NAME).config).decoder.relation  # seed 0, as the run
+rel = torch.cat([one(source, partner[None])[0, :, 0] for one in (start, trained)]).detach()  # (2H, 81 * 81)
+figure, axes = plots.panels(len(rel), len(rel) // 2, 1.9)
+for panel, values, (when, head) in zip(axes, rel, [(when, head) for when in ("before", "after") for head in range(len(rel) // 2)], strict=True):
+    image = plots.map_over(panel, values.reshape(81, 81).numpy(), box=source[0, 0].numpy(), color="white", vmin=0, vmax=rel.max().item())
+    panel.set_title(f"head {head}, {when}", fontsize=8)
+figure.colorbar(image, ax=axes, label="Rel", shrink=0.7)
+figures.save(figure, "extra/relation-bias", pd.DataFrame(rel.numpy().T).add_prefix("rel_").round(4))
+figure
+
+# %%
+rows = []
+for run, table in read_table("measured/relation_weights.csv").groupby("run", sort=False):
+    made = runs.settings(run)
+    first = build(DetectorConfig(**made["detector"]), made["options"]["seed"]).decoder.relation.projection.weight.detach()
+    last = torch.tensor(table.filter(regex=r"^w\d").to_numpy(), dtype=torch.float32)
+    cosine = torch.cosine_similarity(first, last).numpy()
+    rows.append(pd.DataFrame({"base": run[:-2], "run": run, "head": table["head"], "cosine": cosine}))
+moved = pd.concat(rows)
+display(moved.groupby("base", sort=False)["cosine"].agg(["min", "median", "max", "count"]).round(2))
+
+# %% [markdown]
+# **Notice.** NOTICE_4
+#
+# *Which objects does an object look at?* The paper's Figure 5 marks, for a query object, others with a high relation weight. Here the weight by the relation alone, exp(Rel), stands at each box, over that of the mean query.
+
+# %%
+figure, data = relation_detr.relation_of_a_query(DETECTORS)
+figures.save(figure, "relation-detr/relation-of-a-query", data.round(4))
+figure
+
+# %% [markdown]
+# Drawn by [`figures.relation_detr.relation_of_a_query`](../lib/marginalia/figures/relation_detr.py).
+#
+# **Notice.** NOTICE_FIG5
+#
+# ## 5. Like NMS? From local to global?
+#
+# **Two claims to test.** The paper: like the IoU in NMS, relative geometry lets a query suppress its near-duplicates. LP-DETR (arXiv 2502.05147): relations are local in early decoder layers and global in late ones. So measure, for every query that answers for an object: how much weight goes to boxes with IoU of .5 and more, and how far away
+# what is attended lies. Both over uniform weights: 1 is no preference. Each dot is a run, mean over its heads.
+
+# %%
+maps = read_table("measured/relation_maps.csv").assign(base=lambda table: table["run"].str[:-2])
+each = maps.groupby(["base", "run", "layer", "map"], sort=False)[["overlapping", "distance", "objects"]].mean().reset_index()
+names = {"arranged-relation": "arranged", "scattered-relation": "scattered", "headline-relation": "larger", "cells-relation": "photographs"}
+names |= {"arranged-base": "arranged,\nno relation", "headline-conditional": "larger,\nno relation", "cells-conditional": "photographs,\nno relation"}
+shown = each[each["base"].isin(names) & ((each["map"] == "attention") | each["base"].str.endswith("relation"))]
+shown = shown.assign(detector=shown["base"].map(names), kind=shown["map"] + ", layer " + (shown["layer"] + 1).astype(str))
+figure, axes = plots.panels(2, 1, 2.6, sharex=True)
+for panel, (column, label) in zip(axes, {"overlapping": "weight of boxes\nwith IoU ≥ .5", "distance": "distance of what\nis attended"}.items(), strict=True):
+    seaborn.stripplot(shown, x="detector", y=column, hue="kind", order=names.values(), dodge=True, jitter=False, palette=style.CYCLE[:4], ax=panel, legend=panel is axes[0])
+    panel.axhline(1, color=plots.NEUTRAL, linewidth=1)
+    panel.set(xlabel="", ylabel=label + "\n[of uniform]")
+axes[0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+figures.save(figure, "extra/relation-attends", shown.drop(columns="detector").round(4))
+figure
+
+# %% [markdown]
+# **Notice.** NOTICE_5
+#
+# ## 6. Does it help?
+#
+# The paper's component table adds the relation and the *hybrid* queries (one-to-many, [23_query_groups](23_query_groups.ipynb)) one after the other. Here the same parts in a small Conditional DETR, everything else held fixed: the same seeds, images and steps. **Predict** the sign of each line.
+
+# %%
+figure, data = relation_detr.components()
+figures.save(figure, "relation-detr/components", data.round(4))
+print(data.groupby("pair", sort=False)["gain"].agg(["mean", "min", "max", "count"]).round(3))
+figure
+
+# %% [markdown]
+# Drawn by [`figures.relation_detr.components`](../lib/marginalia/figures/relation_detr.py).
+#
+# **Notice.** NOTICE_6A
+#
+# *How would it show if the relation worked?* Take it away from trained detectors (Rel = 0), and, to see what self-attention is worth at all, let every query attend to itself alone.
+
+# %%
+off = read_table("measured/relation_off.csv").assign(base=lambda table: table["run"].str[:-2])
+wide = off.pivot(index=["base", "run"], columns="attention", values=["AP", "duplicates"])
+loss = pd.concat({f"{metric}, {part}": wide[metric, part] - wide[metric, "as trained"] for part in ("no relation", "itself alone") for metric in ("AP", "duplicates")}, axis=1)
+table = loss.groupby("base", sort=False).agg(["min", "max"]).round(3)
+table.insert(0, ("runs", ""), loss.groupby("base", sort=False).size())
+display(table)
+
+# %% [markdown]
+# **Notice.** NOTICE_6B
+#
+# Questions that users asked the authors: one layer's boxes instead of two ([issue 8](https://github.com/xiuqhou/Relation-DETR/issues/8)), scale $2\pi$ instead of 100 (issue 31), and, against "more parameters", the same relation fed with *other* queries' boxes. And the paper's Table 6: the relation in other decoders.
+
+# %%
+variants = {name: ("arranged-base", base) for name, base in runs.GROUPS["relation_variants"].items() if name != "none"}
+figure, data = relation_detr.gains(variants)
+figures.save(figure, "extra/relation-variants", data.round(4))
+figure
+
+# %%
+figure, data = relation_detr.other_detectors()
+figures.save(figure, "relation-detr/other-detectors", data.round(4))
+figure
+
+# %% [markdown]
+# Drawn by [`figures.relation_detr.other_detectors`](../lib/marginalia/figures/relation_detr.py).
+#
+# **Notice.** NOTICE_6C
+#
+# *Does a higher correlation between boxes go with a higher gain?* ([Issue 30](https://github.com/xiuqhou/Relation-DETR/issues/30) asks whether the method suits task-specific sets.) Four layouts of digits, from scattered to strictly ordered, and the photographs.
+
+# %%
+pairs = {layout: (f"{layout}-base", f"{layout}-relation") for layout in runs.LAYOUTS} | {"photographs": ("cells-conditional", "cells-relation")}
+_, data = relation_detr.gains(pairs)
+tables = {layout: as_boxes(make_scenes(800, layout, side=48)) for layout in runs.LAYOUTS} | {"photographs": cells().table}
+excess = {name: excess_correlation(table, "count", shuffles=50) for name, table in tables.items()}
+data["excess"] = data["pair"].map({name: one.excess for name, one in excess.items()})
+figure, (panel,) = plots.panels(1, 1, 2.6)
+for (name, part), color in zip(data.groupby("pair", sort=False), style.CYCLE):
+    panel.hlines(part["gain"].mean(), *excess[name].interval, color=color, linewidth=1.5)
+    panel.plot(part["excess"], part["gain"], "o", color=color, label=f"{name} ({len(part)} seeds)", alpha=0.7)
+panel.axhline(0, color=plots.NEUTRAL, linewidth=1)
+panel.set(xlabel="excess of MC over boxes permuted between images (bar: 95 %)", ylabel="gain of AP by the relation")
+panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+figures.save(figure, "extra/relation-gain-by-excess", data.round(4))
+figure
+
+# %% [markdown]
+# **Notice.** NOTICE_7
+#
+# ## 7. Many objects, and published weights
+#
+# A user with over 1,500 objects ran out of memory ([issue 17](https://github.com/xiuqhou/Relation-DETR/issues/17)). The embedding is what is large: 64 numbers a pair. The library never builds it: a ratio's angle is a *difference*, $\sin(a_i - a_j) = \sin a_i \cos a_j - \cos a_i \sin a_j$, so two of the four numbers become a product of matrices,
+# and the other two are embedded for some rows at a time.
+
+# %%
+sizes = pd.DataFrame({"N": [300, 900, 1500, 3000]})
+sizes["embedding, MB"] = sizes["N"] ** 2 * 64 * 4 / 1e6  # float32
+sizes["Rel of 8 heads, MB"] = sizes["N"] ** 2 * 8 * 4 / 1e6
+many = torch.rand(1, 1500, 4) * 0.1 + 0.01
+rel = PositionRelation()(many, many)
+assert rel.shape == (1, 8, 1500, 1500) and rel.nbytes / 1e6 == sizes["Rel of 8 heads, MB"][2]
+print(sizes.round(0).to_string(index=False))
+
+# %% [markdown]
+# **Notice.** With 1,500 objects the embedding alone takes 576 MB in each layer, Rel 72. Measured for 900 boxes, forward and backward (`python benchmarks/relation.py`): 81 MB and .30 s of the processor here, 506 MB and .49 s with the embedding written out.
+#
+# *What did the published model learn?* Its weights could not be had here. With the official file (`.pth`, opened with weights only) set as `CHECKPOINT` in the parameters cell, this shows its eight heads as in section 4. Our names of its tensors come from the code, not from a file that we opened.
+
+# %%
+if CHECKPOINT is None:
+    print("CHECKPOINT is None: no published weights to look at")
+else:
+    rel = load_relation(CHECKPOINT)(source, partner[None])[0, :, 0].detach().reshape(-1, 81, 81)
+    figure, axes = plots.panels(len(rel), 4, 1.9)
+    for head, (panel, values) in enumerate(zip(axes, rel, strict=True)):
+        plots.map_over(panel, values.numpy(), box=source[0, 0].numpy(), color="white", vmin=0, vmax=rel.max().item())
+        panel.set_title(f"head {head}", fontsize=8)
+    display(figure)
+
+# %% [markdown]
+# Move boxes and see geometry, embedding, bias and attention follow:
+
+# %%
+scene = make_scenes(1, "arranged", "val", side=48, digits=(4, 4), first=3)
+EXPLORER
+
+# %% [markdown]
+# ## Here and in the paper
+#
+# | | here | in the paper | why they differ |
+# |---|---|---|---|
+# | relation | the same equations; eps, scale and initial numbers of the published code | text has no eps, and max(eps, ·) in place of max(0, ·) | |
+# | decoder | three layers (six once), four or six heads, 16 or 48 queries, no denoising, focal loss | six layers, eight heads, 900 queries, denoising, varifocal loss | must train on a laptop |
+# | Figure 2 | our drawing, from live shapes | Deformable DETR's layer beside its own | |
+# | Figure 5 | arranged digits, photographs of cells | generic and industrial images | |
+# | Table 5, components | HERE_5 | rows could not be confirmed | scale, length |
+# | Table 6, other detectors | HERE_6 | README's rows marked ++ differ in more than the relation | |
+# | gain where boxes are related | HERE_7 | higher MC means more to gain | |
+#
+# Not checked: the full model with denoising, longer schedules, published weights.
+#
+# ## Exercises
+#
+# **1.** Two boxes of one size stand side by side and touch (the second to the right of the first). What is the first number of $e(b_1, b_2)$?
+#
+# **2.** Write `undo(e)`: from $e(b_i, b_j)$ without eps, four numbers, the first number of $e(b_j, b_i)$. (Both distances are one distance, in units of different widths.)
+#
+# **3.** A head's Rel is 2 for one box and 0 for the nine others of a row, and all content logits are equal. What weight does the box get?
+
+# %%
+answer = None  # exercise 1
+check(answer, np.log(2), tolerance=1e-3, hints={1: "Close: take the log of 1 + 1.", 0: "Their centres are one width apart."})
+undo = None  # exercise 2
+check_function(undo, {
+    "equal widths": ((np.array([np.log(2), 0, 0, 0]),), np.log(2)),
+    "twice as wide": ((np.array([np.log(2), 0, np.log(0.5), 0]),), np.log(1.5)),
+    "half as wide": ((np.array([np.log(4), 0, np.log(2), 0]),), np.log(7)),
+})  # fmt: skip
+answer = None  # exercise 3
+check(answer, np.exp(2) / (np.exp(2) + 9), tolerance=2e-3, hints={0.1: "That is the weight without the relation."})
+
+# %% [markdown]
+# <details><summary>Solutions</summary>
+#
+# **1.** $\log(1 + 1) = .693$: the centres are one width apart.
+#
+# **2.** `lambda e: np.log1p((np.exp(e[0]) - 1) * np.exp(e[2]))`: the distance in units of $w_i$, times $w_i / w_j$.
+#
+# **3.** $e^2 / (e^2 + 9) = .45$.
+# </details>
+#
+# ## Questions for the group
+#
+# 1. QUESTION_1
+# 2. $W$ is shared by all layers. What would you expect of six relations of their own, and what would it cost?
+# 3. The excess correlation pools place and size. Which statistic of a data set would you correlate with the gain instead?
+#
+# ## Summary
+#
+# SUMMARY
+#
+# **Next:** [23_query_groups](23_query_groups.ipynb): which queries see which, and the hybrid queries of the component table.
+#
+# **References**
+#
+# ```bibtex
+# @inproceedings{hou2024relation,
+#   title     = {Relation DETR: Exploring Explicit Position Relation Prior for Object Detection},
+#   author    = {Hou, Xiuquan and Liu, Meiqin and Zhang, Senlin and Wei, Ping and Chen, Badong and Lan, Xuguang},
+#   booktitle = {European Conference on Computer Vision},
+#   year      = {2024},
+#   doi       = {10.1007/978-3-031-72973-7_6}
+# }
+# ```
+
+# %%
+print(marginalia.versions("numpy", "torch", "matplotlib", "seaborn"))

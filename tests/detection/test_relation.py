@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from marginalia.detection import relation
+from marginalia.detection import DetectorConfig, build, relation
 from marginalia.detection.loading import load_relation
 from marginalia.detection.relation import PositionRelation, embed, frequencies, relative_geometry
 
@@ -160,3 +160,10 @@ def test_the_relation_of_a_published_checkpoint(tmp_path):
     torch.save({"other": bias}, file)
     with pytest.raises(ValueError, match=r"relation\.pth: expected position_relation.* found none"):
         load_relation(file)
+
+
+def test_a_detector_starts_with_the_published_initial_numbers():
+    """torch's own for 64 inputs: W and B uniform within 1/8, not zero."""
+    projection = build(DetectorConfig(relation="two layers")).decoder.relation.projection
+    for parameter in (projection.weight, projection.bias):
+        assert 0 < parameter.abs().max() <= 1 / 8

@@ -8,14 +8,17 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.collections import PathCollection
 from PIL import Image
 
 from marginalia.boxes import cells
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.table import BoxTable
+from marginalia.detection import capture_self_attention, load, make_scenes
 from marginalia.figures import relation_detr as figures
 from marginalia.figures.relation_detr import Pair
+from marginalia.store import read_table
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +284,48 @@ def test_thresholds_start_without_detections_and_end_with_all(pair):
     assert f1.get_xydata()[-1].tolist() == [0, data["F1"].iloc[-1]]
     at = data["score"].iloc[0]  # the first detection counts from its score down
     assert f1.get_drawstyle() == "steps-post" and f1.get_xydata()[1].tolist() == [at, data["F1"].iloc[0]]
+
+
+# --- the position relation
+
+
+def test_decoder_layer_counts_the_relations_of_a_live_pass():
+    data = figures.decoder_layer()[1]
+    assert data["layer"].tolist() == [2, 3, 4, 5, 6]
+    assert (data["source"] + data["target"]).tolist() == ["b0b1", "b1b2", "b2b3", "b3b4", "b4b5"]
+    assert set(data["shape"]) == {(1, 8, 12, 12)}
+
+
+def test_relation_of_a_query_multiplies_attention():
+    """With these multipliers the relation alone attends as softmax(Rel) does."""
+    name = figures.RELATED_MODELS[0]
+    data = figures.relation_of_a_query([name])[1]
+    assert data.groupby("image").size().min() > 1
+    assert data["multiplier"].isna().groupby(data["image"]).sum().eq(1).all()
+    first = data[data["image"] == data["image"][0]]
+    pixels = torch.from_numpy(make_scenes(64, "arranged", "val", side=48, digits=(4, 4)).pixels)
+    found = capture_self_attention(load(name), pixels[[first["image"][0]]])
+    own = int(first["query"][first["multiplier"].isna()].iloc[0])
+    rel = found.bias[-1, 0, :, own].double()  # (H, Q)
+    others = torch.arange(rel.shape[1]) != own
+    weights = rel[:, others].softmax(-1) * others.sum()  # over uniform
+    at = dict(zip(torch.nonzero(others)[:, 0].tolist(), weights.mean(0).tolist(), strict=True))
+    expected = [at.get(query, np.nan) for query in first["query"]]
+    np.testing.assert_allclose(first["multiplier"], expected, rtol=1e-4)
+
+
+def test_gains_are_differences_of_the_same_seed():
+    data = figures.gains({"here": ("scattered-base", "scattered-relation")})[1]
+    assert data["seed"].tolist() == list(range(len(data))) and len(data) >= 3
+    for row in data.itertuples():
+        ends = [
+            read_table(f"measured/detection/scattered-{part}-{row.seed}.csv")["AP"].iloc[-1]
+            for part in ("base", "relation")
+        ]
+        assert (row.base, row.changed) == tuple(ends) and row.gain == ends[1] - ends[0]
+
+
+def test_tables_of_components_and_detectors_have_all_seeds():
+    for figure in (figures.components, figures.other_detectors):
+        data = figure()[1]
+        assert data.groupby("pair").size().min() >= 3 and data["gain"].notna().all()
