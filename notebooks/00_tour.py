@@ -207,8 +207,7 @@ figure
 # - *DCMHA.* Head 2 attends to the second token and gives strongly to heads 1 and 3; after mixing, these two attend to it as well. Red is positive,
 #   blue negative: mixed weights may be negative, and a row no longer sums to 1.
 #
-# The notebooks on Conditional DETR, on Relation DETR's correlation, on TopKD and on DCMHA are here; the rest of Relation DETR is **planned**. Until
-# it is there, its panels are what the project has to show for that idea.
+# Each paper has notebooks of its own; section 3 says in which order.
 
 # %% [markdown]
 # ## 2. The reading notes, line by line
@@ -253,22 +252,22 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # their boxes, from small to large.
 
 # %% [markdown]
-# **Conditional DETR, and Relation DETR.** Under each note its translation; *planned* marks notebooks that do not exist yet.
+# **Conditional DETR, and Relation DETR.** Under each note its translation.
 #
 # | the note | verdict | what holds | shown in |
 # |---|---|---|---|
 # | Conditional DETR for Fast Training Convergence, ICCV 2021 <br> (six pictures, no words) | right | To add: the spatial query starts from one reference point, computed once from the object query and the same for every image and layer; only its rescaling follows the image. The first layer is different: nothing is rescaled, and content and position are added as well. | sections 1, 4; [11](11_conditional_cross_attention.ipynb), [12](12_attention_maps.ipynb), [13](13_convergence.ipynb) |
 # | 对比DAB-DETR <br> *compared with DAB-DETR* | right | Published after 50 epochs with a ResNet-50: 42.2 AP against 40.9. In the authors' code the temperature 20 holds for the keys only, while the queries keep 10000; the author calls that likely a bug. | section 4; [11](11_conditional_cross_attention.ipynb), [13](13_convergence.ipynb), [14](14_anchor_boxes.ipynb) |
-# | 在DETR编码器中引入了位置关系编码器来建模两个边界框之间的所有成对交互 <br> *a position relation encoder in DETR's encoder models all pairwise interactions between two boxes* | **corrected** | In the decoder: layers 2 to 6, the first has none. It relates all pairs of $N$ boxes, not two boxes; rows are boxes of one layer and columns those of the next, so the bias is not symmetric. It has 520 parameters. | section 1; planned: 22 |
+# | 在DETR编码器中引入了位置关系编码器来建模两个边界框之间的所有成对交互 <br> *a position relation encoder in DETR's encoder models all pairwise interactions between two boxes* | **corrected** | In the decoder: layers 2 to 6, the first has none. It relates all pairs of $N$ boxes, not two boxes; rows are boxes of one layer and columns those of the next, so the bias is not symmetric. It has 520 parameters. | section 1; [22](22_position_relation.ipynb) |
 # | 物体在目标检测任务中真的相关吗？ <br> *are objects in detection really related?* | a question | In whole data sets a little, and it depends on what one compares with: see the table above. In 48 of COCO's 80 classes, in small boxes and in crowded images clearly. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
 # | 基于皮尔逊系数的位置相关性度量 <br> *a measure of position correlation from Pearson's coefficient* | right, with a limit | MC is the mean *absolute* correlation over pairs. The authors' code takes the top left corner, width and height in raw pixels; other box formats give other values. One layout gives .51 or .97, depending on where it stands. | [20](20_pearson_between_boxes.ipynb) |
 # | 所有这些数据集都表明MC的分布集中在高数值附近，分布中心更接近上限 <br> *in all these data sets MC gathers at high values, nearer the upper limit* | right, with a limit | High compared with 0, but the natural zero is 0.5. NEU-DET lies close to it. | [20](20_pearson_between_boxes.ipynb), [21](21_box_correlation.ipynb) |
 # | 这证明了对象位置关系的存在和统计意义 <br> *this proves that position relations exist and are significant* | **corrected** | The level proves nothing: permuted boxes keep most of it. What is left of whole sets is small, not zero, and its sign depends on the null. | [21](21_box_correlation.ipynb) |
 # | 特定于任务的数据集…具有更高的 MC 值 <br> *task-specific sets have higher MC than general ones such as COCO* | **corrected** | NEU-DET and BCCD lie below COCO, DeepPCB above. The paper's own sets (CSD, ESD, MSSD) cannot be checked. | [21](21_box_correlation.ipynb), [24](24_defect_datasets.ipynb) |
 # | …在高维特征空间中显示更多的先验知识和更清晰的聚类模式 <br> *more prior knowledge and clearer clusters in a high-dimensional feature space* | **corrected** | MC sees four numbers a box. Without their mean and length, that is a point on a sphere in three dimensions. | [20](20_pearson_between_boxes.ipynb) |
-# | 相对位置embeding <br> *relative position embedding* | right | To add: a constant of $10^{-5}$ in the code makes tiny boxes depend on scale; scale 100 was chosen ad hoc; the projection ends in a plain ReLU. | section 1; planned: 22 |
-# | 添加到注意力中 <br> *added to the attention* | right, with a limit | To the logits, before the softmax, so it multiplies the weights. The code divides by $\sqrt{32}$, the width of a head, where the paper writes the model's width. | section 1; planned: 22 |
-# | 为了解决非重复预测和充分的正向监督之间的冲突，引入了两个并行查询集：匹配查询$Q_m$和混合$Q_h$ <br> *against the conflict between unique predictions and enough positive supervision, two parallel query sets* | right, with a limit | Parallel means two calls of the same decoder: 900 matching queries with relation, 1500 hybrid ones without, each target six times. Hybrid queries exist in training only. The line leaves out a third set, the denoising queries. | planned: 23 |
+# | 相对位置embeding <br> *relative position embedding* | right | To add: a constant of $10^{-5}$ in the code makes tiny boxes depend on scale; scale 100 was chosen ad hoc; the projection ends in a plain ReLU. | section 1; [22](22_position_relation.ipynb) |
+# | 添加到注意力中 <br> *added to the attention* | right, with a limit | To the logits, before the softmax, so it multiplies the weights. The code divides by $\sqrt{32}$, the width of a head, where the paper writes the model's width. | section 1; [22](22_position_relation.ipynb) |
+# | 为了解决非重复预测和充分的正向监督之间的冲突，引入了两个并行查询集：匹配查询$Q_m$和混合$Q_h$ <br> *against the conflict between unique predictions and enough positive supervision, two parallel query sets* | right, with a limit | Parallel means two calls of the same decoder: 900 matching queries with relation, 1500 hybrid ones without, each target six times. Hybrid queries exist in training only. The line leaves out a third set, the denoising queries. | [23](23_query_groups.ipynb) |
 # | coco数据集上 <br> *on COCO* | right, with a limit | Confirmed: 51.7 and 52.1 AP after 12 and 24 epochs (ResNet-50). The paper's baselines could not be confirmed, and the gap to DINO is not the relation's alone: loss, hybrid branch, encoder and learning rate differ too. | section 4 |
 # | 特定任务的缺陷检测数据集CSD上 <br> *on the task-specific defect set CSD* | cannot be checked | CSD is not shared, so no number here. A trap: the later set CSDD is the paper's "ESD", not its "CSD". | [24](24_defect_datasets.ipynb) |
 
@@ -290,7 +289,7 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # | 通过动态组合注意力头来提高模型的表达能力 <br> *heads composed dynamically make the model more expressive* | right | The mixing is linear in the heads' scores of a token pair, once before and once after the softmax. The abstract claims what plain models reach with 1.7 to 2 times the compute. Here one composed layer learns to answer questions that a plain one of equal size answers only in part; small composed language models are behind plain ones in nine pairs of nine. | section 1; [41](41_composing_heads.ipynb), [42](42_head_composition.ipynb), [43](43_retrieval_and_tasks.ipynb) |
 # | Compose 的计算相当于对 W 进行两级分解，以减少参数和提高计算效率 <br> *Compose amounts to a two-level decomposition of W, for fewer parameters and speed* | right, with a limit | Cheaper than a free $H \times H$ matrix for each pair, slower than plain attention: .76 to .88 of the training steps a second in the first author's own comments. | section 4; [41](41_composing_heads.ipynb) |
 # | 先沿着行和列进行分解，再低秩和对角分解 <br> *first along rows and columns, then low rank and diagonal* | right, with a limit | Rows and columns of the grid of tokens, not of the $H \times H$ matrix. It is a sum, and the line leaves out its first term, the identity. Each of the two parts has rank 2 plus a diagonal. | section 1; [41](41_composing_heads.ipynb) |
-# | To do 1. query分组 <br> *query grouping* | to do | Not answered yet. | planned: 23 |
+# | To do 1. query分组 <br> *query grouping* | answered | A group is a block of queries, its mask says which blocks see which, and only the matching queries stay at inference. | [23](23_query_groups.ipynb) |
 # | To do 2. 工业缺陷检测数据集？ <br> *industrial defect data sets?* | answered | Which exist, on which terms, and what their boxes look like. Blood cells, a real task-specific set, lie below chance, because their boxes overlap too seldom. | [24](24_defect_datasets.ipynb) |
 # | To do 3. high_map images of coco <br> *images of COCO with a high mAP* | the method; the images need your files | mAP belongs to a data set; an image has an AP, with traps of its own. Shown on photographs of blood cells; no image of COCO is here: give the notebook your COCO files and detections. | [25](25_high_ap_images.ipynb) |
 #
@@ -299,19 +298,18 @@ assert mc.loc["NEU-DET", "excess, same class"] < 0 < mc.loc["NEU-DET", "excess, 
 # %% [markdown]
 # ## 3. Sixty or ninety minutes for each paper
 #
-# Minutes an item, for reading alone or aloud in a group. Where notebooks are planned only, the path goes through the paper itself and what
-# is on this page.
+# Minutes an item, for reading alone or aloud in a group.
 #
-# **Relation DETR** (four notebooks here; the encoder and the query groups are *planned*)
+# **Relation DETR** (six notebooks here)
 #
 # | | 60 min | 90 min |
 # |---|---|---|
 # | this page: its column in the drawing, its lines in section 2 | 5 | 5 |
-# | [20_pearson_between_boxes](20_pearson_between_boxes.ipynb): by hand, MC, the level of chance (90: with the explorer and exercises) | 20 | 25 |
-# | [21_box_correlation](21_box_correlation.ipynb): the paper's Figure 1 with its nulls | 20 | 20 |
-# | the paper: the equations of the position relation, with `relative` of section 1 beside them | 10 | 10 |
-# | [24_defect_datasets](24_defect_datasets.ipynb): the measured tables | – | 10 |
-# | [25_high_ap_images](25_high_ap_images.ipynb): the traps, the gallery | – | 15 |
+# | [20_pearson_between_boxes](20_pearson_between_boxes.ipynb): by hand, MC, the level of chance | 10 | 15 |
+# | [21_box_correlation](21_box_correlation.ipynb): the paper's Figure 1 with its nulls | 10 | 15 |
+# | [22_position_relation](22_position_relation.ipynb): the equations in code, Figures 2 and 5, whether it helps (90: with the explorer) | 20 | 25 |
+# | [23_query_groups](23_query_groups.ipynb): the masks, one image matched in two ways | 10 | 15 |
+# | [24_defect_datasets](24_defect_datasets.ipynb) or [25_high_ap_images](25_high_ap_images.ipynb): the measured tables, or the traps | – | 10 |
 # | three questions for the group (below) | 5 | 5 |
 #
 # **Conditional DETR** (four notebooks here)
