@@ -210,10 +210,10 @@ def relation_of_a_query(names: Sequence[str] | None = None) -> tuple[Figure, pd.
     object itself.
     """
     rows = pd.concat([_multipliers(name) for name in names or RELATED_MODELS], ignore_index=True)
-    limit = np.exp(np.log(rows["multiplier"]).abs().max())
+    limit = np.exp(1.6 * np.log(rows["multiplier"]).abs().max())  # so that no tag is too dark to read
     shade = mpl.cm.ScalarMappable(LogNorm(1 / limit, limit), DIVERGING)
     groups = list(rows.groupby(["model", "image"], sort=False))
-    figure, axes = panels(len(groups), 3, 2.1)
+    figure, axes = panels(len(groups), 3, 2.4)
     for panel, ((name, image), part) in zip(axes, groups, strict=True):
         pixels = _images_of(name).pixels[image].transpose(1, 2, 0)
         size = pixels.shape[1::-1]
@@ -260,7 +260,9 @@ def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFr
         cxcywh = found.boxes[-1, image, sure].numpy()
         frame = pd.DataFrame(cxcywh_to_xywh(cxcywh), columns=["x", "y", "w", "h"])
         frame["multiplier"] = np.where(sure == i, np.nan, strength[sure])
-        rows.append(frame.assign(model=name, image=image, query=sure))
+        rows.append(
+            frame.assign(model=name, image=image, query=sure).sort_values("multiplier")
+        )  # last on top
     return pd.concat(rows)
 
 
