@@ -35,7 +35,7 @@ from marginalia.detection import as_boxes, make_scenes
 from marginalia.exercises import check
 from marginalia.explorers import BoxExplorer
 from marginalia.figures.relation_detr import mc_density, measured
-from marginalia.plots import NEUTRAL, boxes_on, density, dumbbells, intervals, legend, panels
+from marginalia.plots import boxes_on, dumbbells, intervals, legend, panels
 from marginalia.statistics import bootstrap
 from marginalia.store import read_table
 from marginalia.style import CYCLE, DATASET_COLORS
@@ -185,8 +185,6 @@ assert excess["DeepPCB", "9-16"] < excess["DeepPCB", "3-4"]
 figure
 
 # %%
-two = by_boxes[by_boxes["group"] == "2"].set_index("dataset")["images"] / by_boxes.groupby("dataset")["images"].sum()
-print("images with exactly two boxes:", two[order].map("{:.0%}".format).to_dict())
 classes = measured("by_class").query("null == 'free'")
 sure = classes["q_value"] < 0.05
 counts = classes.assign(above=sure & (classes["excess"] > 0), below=sure & (classes["excess"] < 0)).groupby("dataset")
@@ -289,7 +287,7 @@ figure, axes = panels(5, 5, 2.5, sharey=True)
 for panel, (quantity, part) in zip(axes, live.groupby("quantity", sort=False), strict=True):
     intervals(panel, part, "difference", "boxes", colors)
     panel.set_title(quantity)
-figure.supxlabel("annotated minus permuted among images with similar counts (bars: 95 % over images)", fontsize=9)
+figure.supxlabel("as made or annotated, minus permuted (count null; features below 0: alike; bars: 95 % over images)", fontsize=9)
 figures.save(figure, "extra/mc-layouts", live)
 figure
 
@@ -460,12 +458,12 @@ assert drawn[drawn["images"] == 50].loc[["COCO val2017", "DeepPCB"], "p_alone"].
 # %% [markdown]
 # **Notice.** They ask different things.
 #
-# - The *p-value* keeps these images and permutes their boxes: do they hold them as if by chance? The excess is 2.1 times the spread over shuffles (0.016), so hardly: $p = 0.028$.
+# - The *p-value* keeps these images and permutes their boxes: do they hold them as if by chance? The excess is 2.1 times the spread over shuffles (0.016): hardly, $p = 0.028$.
 # - The *interval* keeps each image as it is and draws images again: would other images of the kind have an excess, too? It is 1.7 times the spread over images (0.020):
 #   not sure, $-0.006$ to $+0.071$.
 #
 # The second spread is the larger one, by a factor of up to 1.6 in the five sets, because images differ more from each other than permuted boxes make them. Between the two lies this case: boxes of
-# *these* images are related, and there are too few of *such* images to tell. It is common: 23 of 100 draws of 50 images of COCO, 38 of DeepPCB. Take more images.
+# *these* images look related, and there are too few of *such* images to tell. It is common: 23 of 100 draws of 50 images of COCO, 38 of DeepPCB. Take more images.
 #
 # Nor do p-values rank anything: with 1000 shuffles they cannot be below 1/1001. No effect of a whole set exceeds a quarter of a standard deviation; report $\Delta$, its interval and the effect size.
 #
