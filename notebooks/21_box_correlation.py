@@ -373,9 +373,10 @@ for null in NULLS:
         records.append(excess_correlation(table, null, shuffles=SHUFFLES))
     except ValueError as reason:  # no image size, say, or no image with two boxes
         print(f"{null} is left out: {reason}")
-columns = ["null", "observed", "null_mean", "excess", "effect_size", "p_value"]
+columns = ["null", "images", "observed", "null_mean", "excess", "effect_size", "p_value"]
 mine = pd.DataFrame([vars(record) for record in records], columns=columns)
 mine[["low", "high"]] = np.reshape([record.interval for record in records], (-1, 2))
+mine["for 0.02"] = ((1.65 * (mine["high"] - mine["low"]) / 2 / 0.02) ** 2 * mine["images"]).round()  # images: section 8
 print(mine.round(3).to_string(index=False))
 assert DATA or np.allclose(mine["excess"], by["BCCD"][list(NULLS)], atol=1e-3)  # as in the table, from other shuffles
 figure, (axes,) = panels(1, 1, 2)
@@ -421,10 +422,10 @@ assert (drawn["found"][enough > 1] > 0.9).all() and (drawn["found"][enough < 0.5
 assert (drawn["wrong"] == 0).all() and drawn["covered"].min() >= 0.94 and drawn["draws"].sum() == 2500
 figure, (width, share) = panels(2, 2, 2.9)
 for name, part in drawn.groupby("dataset", sort=False):
-    color = DATASET_COLORS[name]
+    color, reach = DATASET_COLORS[name], np.array([25, wholes["images"][name]])
     width.plot(part["images"], part["half_width"], "o", color=color)
-    width.plot(wholes["images"][name], wholes["half_width"][name], "s", color=color, markerfacecolor="white")
-    width.plot([25, 6000], rule["c"][name] / np.sqrt([25, 6000]), color=color, linewidth=1)
+    width.plot(reach, rule["c"][name] / np.sqrt(reach), color=color, linewidth=1)
+    width.plot(reach[1], wholes["half_width"][name], "s", color=color, markerfacecolor="white")
     share.plot(part["images"], 100 * part["found"], "o-", color=color)
 for panel, ticks in ((width, [25, 100, 400, 1600, 6400]), (share, [25, 50, 100, 200, 400, 800])):
     panel.set(xscale="log", xlabel="images with two boxes or more")
@@ -433,14 +434,14 @@ for panel, ticks in ((width, [25, 100, 400, 1600, 6400]), (share, [25, 50, 100, 
 width.set(yscale="log", ylabel="half-width of the 95 % interval")
 width.set_yticks([0.005, 0.01, 0.02, 0.04, 0.08], ["0.005", "0.01", "0.02", "0.04", "0.08"])
 share.set(ylabel="draws that find the excess, %", ylim=(-3, 103))
-legend(figure, {f"{name} ({mean:+.3f})": {"color": DATASET_COLORS[name], "marker": "o"} for name, mean in goal.items()}, ncols=3)
+legend(figure, {f"{name} ({mean:+.3f})".replace("-0", "−0"): {"color": DATASET_COLORS[name], "marker": "o"} for name, mean in goal.items()}, ncols=3)
 figures.save(figure, "extra/mc-images-needed", needed)
 figure
 
 # %% [markdown]
 # **Notice.** The half-width is $c / \sqrt{n}$ (lines, through the whole sets' squares), from 100 images on within a tenth; $c$, 1.96 standard deviations of an image's excess, lies between 0.11 (BCCD) and 0.45 (VOC2012, NEU-DET).
 # Nine intervals of ten leave 0 out from $n = (1.65\, c / \Delta)^2$ on: 160 images for COCO's 0.047, 220 for DeepPCB's 0.022, 510 for VOC's 0.033, 1000 for NEU-DET's 0.024, and for BCCD's $-0.009$ more than it has.
-# With half as many, fewer than half of the draws did. For an excess of 0.02 count on 80 to 1400 images, for 0.04 on a quarter. None of the 2500 intervals lay on the wrong side.
+# With half as many, fewer than half of the draws did. For an excess of 0.02 count on 80 to 1400 images (your boxes: last column in section 7), for 0.04 on a quarter. None of the 2500 intervals lay on the wrong side.
 #
 # **A small $p$ with an interval over 0.** Here is a case, the first 100 images of COCO val2014, and the effect sizes of section 3.
 
