@@ -17,7 +17,7 @@ import pandas as pd
 import measure_ap
 from marginalia import statistics, store
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
-from marginalia.boxes.nulls import NULLS, excess_correlation, null_correlations
+from marginalia.boxes.nulls import NULLS, ExcessCorrelation, excess_correlation, null_correlations
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.similarity import kept_apart, overlap_share, pair_similarity
 from marginalia.boxes.strata import count_strata, excess_by, excess_by_class, size_strata
@@ -40,6 +40,8 @@ FEWER = 200  # of everything else
 APART = 20  # of those that keep boxes apart, which take long
 BINS = np.linspace(0, 1, 101)
 FUNNEL = (*range(2, 21), 31, 51)  # first number of boxes of each row
+IMAGES = (25, 50, 100, 200, 400, 800)  # drawn at a time
+DRAWS = 100  # of each number of images, with as many shuffles
 
 Tables = dict[str, BoxTable]
 
@@ -149,6 +151,50 @@ def by_class(tables: Tables) -> Iterator[dict]:
                 yield {"dataset": name} | row
 
 
+def images_needed(tables: Tables) -> Iterator[dict]:
+    """What draws of some images of a data set say about its excess (count null), by how many are drawn.
+
+    `images` with two boxes or more, drawn 100 times without replacement, up to half of the set; the row with
+    one draw is the whole set, with 200 shuffles. excess, null_std, half_width (of the 95 % interval over
+    images): means over the draws; excess_std: from draw to draw. Shares of the draws: `found`, whose interval
+    leaves 0 out on the side of the whole set's excess; `wrong`, on the other side; `covered`, whose interval
+    holds the whole set's excess; `p_small`, whose p-value is below 0.05; `p_alone`, these, but the interval
+    holds 0.
+    """
+    for name in LARGE:
+        table = tables[name].where(~tables[name].crowd)
+        several = np.flatnonzero(table.counts > 1)
+        whole = excess_correlation(table, "count", FEWER, seed=SEED)
+        for count in IMAGES:
+            if 2 * count <= len(several):
+                rng = np.random.default_rng((SEED, count))
+                drawn = (rng.choice(several, count, replace=False) for _ in range(DRAWS))
+                parts = (table.where(np.isin(table.image, images)) for images in drawn)
+                found = [excess_correlation(part, "count", DRAWS, seed=SEED) for part in parts]
+                yield {"dataset": name} | _over_draws(found, whole.excess)
+        yield {"dataset": name} | _over_draws([whole], whole.excess)
+
+
+def _over_draws(found: list[ExcessCorrelation], whole: float) -> dict[str, float]:
+    """A row of images_needed: what some draws of one size found, beside the excess of the whole set."""
+    excess, null_std, p = np.array([(one.excess, one.null_std, one.p_value) for one in found]).T
+    low, high = np.array([one.interval for one in found]).T
+    left_out, small = np.sign(low) == np.sign(high), p < 0.05
+    return {
+        "images": found[0].images,
+        "draws": len(found),
+        "excess": excess.mean(),
+        "excess_std": excess.std(ddof=1) if len(found) > 1 else np.nan,
+        "null_std": null_std.mean(),
+        "half_width": (high - low).mean() / 2,
+        "found": (left_out & (np.sign(low) == np.sign(whole))).mean(),
+        "wrong": (left_out & (np.sign(low) != np.sign(whole))).mean(),
+        "covered": ((low <= whole) & (whole <= high)).mean(),
+        "p_small": small.mean(),
+        "p_alone": (small & ~left_out).mean(),
+    }
+
+
 def similarity(tables: Tables) -> Iterator[dict]:
     """Relation DETR's geometric features over pairs of boxes of one image, and of permuted boxes.
 
@@ -220,6 +266,7 @@ MEASURES: dict[Callable[[Tables], Iterator[dict]], int] = {  # and how many shuf
     funnel: FEWER,
     strata: FEWER,
     by_class: FEWER,
+    images_needed: DRAWS,
     similarity: FEWER,
     overlap: FEWER,
     sizes: 0,
