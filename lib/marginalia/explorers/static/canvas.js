@@ -263,7 +263,7 @@ export const arrowOf = (key) => ARROWS[key];
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
 //   height(width) -> CSS pixels;  draw(context, { width, height, theme })
-//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p),
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(p), twice(p),
 //            tap(p): let go where it went down, and nothing was dragged }
 //            with p = { x, y, touch } in CSS pixels of the canvas
 //   keys(event) -> true when the key was used
@@ -353,7 +353,7 @@ function hearPointer(canvas, pointer, signal) {
     release(event);
     down = null;
   });
-  on("pointerleave", () => held || pointer.leave?.());
+  on("pointerleave", (event) => held || pointer.leave?.(place(event)));
   // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
   on("touchstart", (event) => held && event.preventDefault(), { passive: false });
 }

@@ -121,7 +121,8 @@ class RelationView extends BoxesView {
 
   // A box that is chosen becomes the query, and the one before it its partner.
   change(values, options) {
-    const { selected } = values;
+    const { selected, boxes } = values;
+    if ((boxes || selected >= 0) && (this.wave || this.cell)) this.over({});
     const pair = selected >= 0 && selected !== this.pair[0] ? { pair: [selected, this.pair[0]] } : {};
     return super.change({ ...pair, ...values }, options);
   }
@@ -161,7 +162,8 @@ class RelationView extends BoxesView {
 
   // ---- pointer
 
-  hovering(hover, down = hover) { return { hover, down, leave: () => this.over({}) }; }
+  // What a finger has tapped is told until it taps elsewhere.
+  hovering(hover, down = hover) { return { hover, down, leave: (p) => p.touch || this.over({}) }; }
 
   // A cell of the embedding or of the heads' rows is under the pointer, or none.
   over({ wave = null, cell = null }) {

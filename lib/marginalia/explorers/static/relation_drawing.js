@@ -83,13 +83,14 @@ export function drawHeads(context, { view, known, names, head, theme }) {
   write(context, "Rel", view.bars.x, 8, { size: 11, colour: theme.muted });
 }
 
-const short = (value) => (Math.round(value * 10) / 10 || 0).toFixed(1).replace("-", "−"); // no −0.0
+// One digit after the point and none before it, but for 1.0; no −.0.
+const short = (value) => (Math.round(value * 10) / 10 || 0).toFixed(1).replace("0.", ".").replace("-", "−");
 
 function drawCell(context, view, { row, column, colour, string }) {
   const { left, top, wide, tall } = view;
   const [x, y] = [left + column * wide, top + offset(view, row)];
   block(context, css(colour), x, y, wide - (wide > 8), tall - 1);
-  if (wide < 23) return;
+  if (wide < 20) return;
   write(context, string, x + wide / 2, y + tall / 2, { size: 11, align: "center", colour: inkOn(colour) });
 }
 
@@ -109,7 +110,7 @@ function drawBars(context, { view, values, theme }) {
 function drawColumns(context, { view: { left, wide }, names, i, j, theme }) {
   names.forEach((name, column) => {
     const pair = column === i || column === j;
-    if (wide < 23 && !pair) return;
+    if (wide < 20 && !pair) return;
     const colour = pair ? theme.ink : theme.muted;
     const style = { size: 11, weight: pair ? 700 : 400, colour, align: "center" };
     write(context, shorten(context, name, Math.max(wide, 24)), left + (column + 0.5) * wide, 8, style);
