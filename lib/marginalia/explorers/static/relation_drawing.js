@@ -99,7 +99,7 @@ function drawBars(context, { view, values, theme }) {
   const { bars: { x, wide }, top, tall } = view;
   const most = Math.max(...values, 1e-9);
   values.forEach((value, h) => {
-    const [y, long] = [top + offset(view, h), ((wide - 36) * value) / most];
+    const [y, long] = [top + offset(view, h), ((wide - 42) * value) / most];
     block(context, theme.mark, x, y + 2, long, tall - 5);
     write(context, digits(value), x + long + 4, y + 9, { size: 11, colour: theme.ink });
   });
