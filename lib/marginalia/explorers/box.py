@@ -92,10 +92,19 @@ class BoxExplorer(ListExplorer):
         return proposal.value
 
     @property
+    def _xywh(self) -> Float[np.ndarray, "N 4"]:
+        return np.asarray(self.boxes, np.float64).reshape(-1, 4)
+
+    @property
+    def _names(self) -> list[str]:
+        """What the boxes are called: their labels, or their indices."""
+        named = zip_longest(self.boxes, self.labels, fillvalue="")
+        return [label or str(i) for i, (_, label) in enumerate(named)][: len(self.boxes)]
+
+    @property
     def _numbers(self) -> Float[np.ndarray, "N 4"]:
         """The four numbers of each box that are correlated."""
-        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
-        return {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)(boxes)
+        return {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)(self._xywh)
 
     @property
     def _pixels(self) -> UInt8[np.ndarray, "H W *channels"] | None:
@@ -104,7 +113,7 @@ class BoxExplorer(ListExplorer):
     @property
     def _usable(self) -> Float[np.ndarray, "N 4"]:
         """Boxes whose four numbers are not all equal, as x, y, w, h."""
-        return np.asarray(self.boxes, np.float64).reshape(-1, 4)[unit_profiles(self._numbers)[1]]
+        return self._xywh[unit_profiles(self._numbers)[1]]
 
     def _mc(self, layouts: list[np.ndarray]) -> Float[np.ndarray, " I"]:
         """MC of each layout of x, y, w, h."""
@@ -131,8 +140,7 @@ class BoxExplorer(ListExplorer):
 
     def static(self) -> Figure:
         """Boxes on their image, the matrix of their correlations, and MC on its axis with the band."""
-        names = [label or str(i) for i, (_, label) in enumerate(zip_longest(self.boxes, self.labels))]
-        names = names[: len(self.boxes)]
+        names = self._names
         with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
             style.use_style()
             figure = Figure(figsize=(style.WIDTH["page"], 4.2), layout="constrained")
@@ -148,9 +156,8 @@ class BoxExplorer(ListExplorer):
         pixels = self._pixels
         usable = unit_profiles(self._numbers)[1]
         for chosen, line in ((usable, "-"), (~usable, DASHED)):
-            some = np.array(self.boxes).reshape(-1, 4)[chosen]
             labels = [name for name, own in zip(names, chosen, strict=True) if own]
-            boxes_on(axes, some, self.size, pixels, PALETTE["sky"], labels, linestyle=line)
+            boxes_on(axes, self._xywh[chosen], self.size, pixels, PALETTE["sky"], labels, linestyle=line)
             pixels = None
         axes.set(facecolor="#f1f3f5", xlabel="{:g} × {:g} pixels".format(*self.size))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -103,10 +102,6 @@ class RelationExplorer(BoxExplorer):
     def _rows(self) -> Float[np.ndarray, "H 65"]:
         return np.array(self.projections[self.weights])
 
-    @property
-    def _xywh(self) -> Float[np.ndarray, "N 4"]:
-        return np.asarray(self.boxes, np.float64).reshape(-1, 4)
-
     def _pairs(self) -> tuple[Float[np.ndarray, "N N 4"], Float[np.ndarray, "N N 8F"]]:
         """Geometry and embedding of every two boxes."""
         import torch
@@ -154,8 +149,7 @@ class RelationExplorer(BoxExplorer):
 
     def static(self) -> Figure:
         """Boxes, each head's bias and attention, rho and IoU, and the pair's geometry with its embedding."""
-        names = [label or str(k) for k, (_, label) in enumerate(zip_longest(self.boxes, self.labels))]
-        names = names[: len(self.boxes)]
+        names = self._names
         with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
             style.use_style()
             figure = Figure(figsize=(style.WIDTH["page"], 5.4), layout="constrained")
