@@ -7,6 +7,14 @@ from .attention import AttentionExplorer
 from .base import Explorer
 from .box import BoxExplorer
 from .composition import CompositionExplorer
+from .relation import RelationExplorer
 from .rips import RipsExplorer
 
-__all__ = ["AttentionExplorer", "BoxExplorer", "CompositionExplorer", "Explorer", "RipsExplorer"]
+__all__ = [
+    "AttentionExplorer",
+    "BoxExplorer",
+    "CompositionExplorer",
+    "Explorer",
+    "RelationExplorer",
+    "RipsExplorer",
+]

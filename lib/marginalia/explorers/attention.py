@@ -47,7 +47,7 @@ class AttentionExplorer(Explorer):
     query fits; TraitError for a choice that is not there.
     """
 
-    _esm = joined("canvas.js", "attention_maths.js", "attention_drawing.js", "attention.js")
+    _esm = joined("canvas.js", "view.js", "attention_maths.js", "attention_drawing.js", "attention.js")
 
     query = traitlets.Int().tag(sync=True)
     layer = traitlets.Int().tag(sync=True)

@@ -73,6 +73,8 @@ class Explorer(anywidget.AnyWidget):
     In a notebook's committed output it is that figure and that sentence.
     """
 
+    given = traitlets.Dict().tag(sync=True)  # traits that undo is about, as the view's Reset sets them
+
     def __repr__(self) -> str:
         return self.summary()
 
@@ -141,6 +143,25 @@ class Rows(traitlets.TraitType):
     def get(self, obj, cls=None):
         # A copy: changing a number in place would otherwise change the rows without anybody being told.
         return [list(row) for row in super().get(obj, cls)]
+
+
+class ListExplorer(Explorer):
+    """An explorer of the things in its trait `items`, of which one may be `selected` (-1: none)."""
+
+    items: str
+    selected = traitlets.Int(-1).tag(sync=True)
+
+    @traitlets.validate("selected")
+    def _existing(self, proposal):
+        last = len(getattr(self, self.items)) - 1
+        if not -1 <= proposal.value <= last:
+            raise traitlets.TraitError(f"selected: expected -1 (none) to {last}, not {proposal.value}")
+        return proposal.value
+
+    @traitlets.observe("boxes", "points")
+    def _keep_selection(self, change):
+        if self.selected >= len(change.new):
+            self.selected = -1
 
 
 def _script_json(value) -> str:

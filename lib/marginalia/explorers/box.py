@@ -23,14 +23,15 @@ from marginalia.boxes.uniform import uniform_boxes
 from marginalia.plots import DASHED, boxes_on, matrix
 from marginalia.style import PALETTE
 
-from .base import Explorer, Rows, encoded, joined
+from .base import ListExplorer, Rows, encoded, joined
 
+PARTS = ("canvas.js", "view.js", "box_maths.js", "box_drawing.js", "boxes.js")  # of views of boxes
 DRAWS = 200  # random layouts behind the band, here and in the view
 QUANTILES = (0.05, 0.95)
 _EMPTY = (640.0, 480.0)  # size of the ground when neither image nor boxes tell one
 
 
-class BoxExplorer(Explorer):
+class BoxExplorer(ListExplorer):
     """Boxes to drag, resize, add and remove on an image; their correlation matrix, MC and its null band.
 
     `boxes` are N of x, y, w, h in pixels, (N, 4), or a BoxTable of which the image with index `image` is
@@ -46,7 +47,8 @@ class BoxExplorer(Explorer):
     Raises ValueError for pixels of another kind or an image not in the table, TraitError for bad boxes.
     """
 
-    _esm = joined("canvas.js", "box_maths.js", "box_drawing.js", "box.js")
+    _esm = joined(*PARTS, "box.js")
+    items = "boxes"
 
     boxes = Rows(
         4,
@@ -54,7 +56,6 @@ class BoxExplorer(Explorer):
         lambda boxes: (boxes[:, 2:] <= 0).any(axis=1),
     ).tag(sync=True)
     size = traitlets.Tuple(traitlets.CFloat(), traitlets.CFloat(), default_value=_EMPTY).tag(sync=True)
-    selected = traitlets.Int(-1).tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     box_format = traitlets.Enum(BOX_FORMATS, "xywh").tag(sync=True)
     png = traitlets.Bytes().tag(sync=True)  # the pixels, encoded; b"": none
@@ -82,6 +83,7 @@ class BoxExplorer(Explorer):
             png=png,
         )
         self.size = _extent(self.boxes) if size is None else tuple(size)
+        self.given = {"boxes": self.boxes, "labels": self.labels}
 
     @traitlets.validate("size")
     def _positive(self, proposal):
@@ -89,28 +91,29 @@ class BoxExplorer(Explorer):
             raise traitlets.TraitError(f"size: expected a width and a height in pixels, not {proposal.value}")
         return proposal.value
 
-    @traitlets.validate("selected")
-    def _existing(self, proposal):
-        if not -1 <= proposal.value < len(self.boxes):
-            last = len(self.boxes) - 1
-            raise traitlets.TraitError(f"selected: expected -1 (none) to {last}, not {proposal.value}")
-        return proposal.value
+    @property
+    def _xywh(self) -> Float[np.ndarray, "N 4"]:
+        return np.asarray(self.boxes, np.float64).reshape(-1, 4)
 
-    @traitlets.observe("boxes")
-    def _keep_selection(self, change):
-        if self.selected >= len(change.new):
-            self.selected = -1
+    @property
+    def _names(self) -> list[str]:
+        """What the boxes are called: their labels, or their indices."""
+        named = zip_longest(self.boxes, self.labels, fillvalue="")
+        return [label or str(i) for i, (_, label) in enumerate(named)][: len(self.boxes)]
 
     @property
     def _numbers(self) -> Float[np.ndarray, "N 4"]:
         """The four numbers of each box that are correlated."""
-        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
-        return {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)(boxes)
+        return {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)(self._xywh)
+
+    @property
+    def _pixels(self) -> UInt8[np.ndarray, "H W *channels"] | None:
+        return np.asarray(Image.open(io.BytesIO(self.png))) if self.png else None
 
     @property
     def _usable(self) -> Float[np.ndarray, "N 4"]:
         """Boxes whose four numbers are not all equal, as x, y, w, h."""
-        return np.asarray(self.boxes, np.float64).reshape(-1, 4)[unit_profiles(self._numbers)[1]]
+        return self._xywh[unit_profiles(self._numbers)[1]]
 
     def _mc(self, layouts: list[np.ndarray]) -> Float[np.ndarray, " I"]:
         """MC of each layout of x, y, w, h."""
@@ -137,8 +140,7 @@ class BoxExplorer(Explorer):
 
     def static(self) -> Figure:
         """Boxes on their image, the matrix of their correlations, and MC on its axis with the band."""
-        names = [label or str(i) for i, (_, label) in enumerate(zip_longest(self.boxes, self.labels))]
-        names = names[: len(self.boxes)]
+        names = self._names
         with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
             style.use_style()
             figure = Figure(figsize=(style.WIDTH["page"], 4.2), layout="constrained")
@@ -151,12 +153,11 @@ class BoxExplorer(Explorer):
 
     def _draw_boxes(self, axes: Axes, names: Sequence[str]) -> None:
         """Boxes with their names; those without a correlation are dashed."""
-        pixels = np.asarray(Image.open(io.BytesIO(self.png))) if self.png else None
+        pixels = self._pixels
         usable = unit_profiles(self._numbers)[1]
         for chosen, line in ((usable, "-"), (~usable, DASHED)):
-            some = np.array(self.boxes).reshape(-1, 4)[chosen]
             labels = [name for name, own in zip(names, chosen, strict=True) if own]
-            boxes_on(axes, some, self.size, pixels, PALETTE["sky"], labels, linestyle=line)
+            boxes_on(axes, self._xywh[chosen], self.size, pixels, PALETTE["sky"], labels, linestyle=line)
             pixels = None
         axes.set(facecolor="#f1f3f5", xlabel="{:g} × {:g} pixels".format(*self.size))
 

@@ -51,7 +51,7 @@ class CompositionExplorer(Explorer):
     modules; TraitError for a choice that is not there.
     """
 
-    _esm = joined("canvas.js", "composition_maths.js", "composition_drawing.js", "composition.js")
+    _esm = joined("canvas.js", "view.js", "composition_maths.js", "composition_drawing.js", "composition.js")
 
     layer = traitlets.Int().tag(sync=True)
     where = traitlets.Enum(WHERE, "pre").tag(sync=True)
@@ -60,9 +60,8 @@ class CompositionExplorer(Explorer):
     map = traitlets.Enum(MAPS, "change").tag(sync=True)
     head = traitlets.Int(-1).tag(sync=True)
     threshold = traitlets.CFloat(0.3).tag(sync=True)
-    # What the view draws, and what its Reset goes back to; set once.
+    # What the view draws; set once.
     facts = traitlets.Dict().tag(sync=True)
-    given = traitlets.Dict().tag(sync=True)
     maps = traitlets.Bytes().tag(sync=True)  # float32, (2, L, H, T, T): scores and weights before composition
     masks = traitlets.Bytes().tag(sync=True)  # float32, (L, T, T): 1 where a pair is allowed
     bases = traitlets.Bytes().tag(sync=True)  # float32, (2, L, H, H): base - I

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 
 from marginalia import plots, style, topology
 
-from .base import Explorer, Rows, joined
+from .base import ListExplorer, Rows, joined
 
 IN_BROWSER = 40  # points of which the view finds loops itself
 MOST = 200  # points
@@ -25,7 +25,7 @@ NODES = 20  # of the persistence image, along birth and along persistence
 STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)  # round ends of axes, times a power of ten
 
 
-class RipsExplorer(Explorer):
+class RipsExplorer(ListExplorer):
     """Points to draw and drag, and the Vietoris-Rips complex around them: its barcode, diagram and image.
 
     `points` are N places in the plane, (N, 2), at most 200; by default a noisy circle beside a cluster.
@@ -43,7 +43,8 @@ class RipsExplorer(Explorer):
     selected point that is not there.
     """
 
-    _esm = joined("canvas.js", "rips_maths.js", "rips_drawing.js", "rips.js")
+    _esm = joined("canvas.js", "view.js", "rips_maths.js", "rips_drawing.js", "rips.js")
+    items = "points"
 
     points = Rows(
         2,
@@ -51,17 +52,15 @@ class RipsExplorer(Explorer):
         lambda points: np.arange(len(points)) >= MOST,
     ).tag(sync=True)
     length = traitlets.CFloat().tag(sync=True)
-    selected = traitlets.Int(-1).tag(sync=True)
     dimension = traitlets.Enum((0, 1), 1).tag(sync=True)
     window = traitlets.Tuple(*[traitlets.CFloat()] * 4, default_value=(0, 1, 0, 1)).tag(sync=True)
-    given = traitlets.List().tag(sync=True)  # what the view's Reset goes back to
     answer = traitlets.Dict().tag(sync=True)  # for the view: the loops of more points than it does itself
 
     def __init__(
         self, points: Float[np.ndarray, "N 2"] | None = None, length: float | None = None, dimension: int = 1
     ):
         super().__init__(points=_circle_and_cluster() if points is None else points, dimension=dimension)
-        self.given, self.window = self.points, _window(self._cloud)
+        self.given, self.window = {"points": self.points}, _window(self._cloud)
         if length is None:
             birth, death = max(self.bars[1], key=np.ptp, default=(self._end / 4, self._end / 4))
             length = birth + 0.25 * (death - birth)
@@ -80,17 +79,8 @@ class RipsExplorer(Explorer):
             raise traitlets.TraitError(f"window: expected x from, to, y from, to, not {proposal.value}")
         return proposal.value
 
-    @traitlets.validate("selected")
-    def _existing(self, proposal):
-        if not -1 <= proposal.value < len(self.points):
-            last = len(self.points) - 1
-            raise traitlets.TraitError(f"selected: expected -1 (none) to {last}, not {proposal.value}")
-        return proposal.value
-
     @traitlets.observe("points")
     def _follow(self, change):
-        if self.selected >= len(change.new):
-            self.selected = -1
         cloud = self._cloud
         left, right, low, high = self.window
         if ((cloud < (left, low)) | (cloud > (right, high))).any():

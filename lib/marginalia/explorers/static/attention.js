@@ -1,7 +1,7 @@
 // Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined.
 
-import { append, around, button, createRoot, createStage, floatsOf, listen, renderWith,
-  setText } from "./canvas.js";
+import { append, around, button, createStage, floatsOf, imageFrom, renderWith, setText } from "./canvas.js";
+import { View, press } from "./view.js";
 import { KINDS, against, boxAt, bytesOf, cellAt, gridOf, mapOf, peakOf, productAt,
   short, within } from "./attention_maths.js";
 import { drawHeads, drawProduct, drawScale, drawScene, frameAt, framesOf, heatOf,
@@ -37,12 +37,8 @@ function describeKept({ queries, left_out: out, best_left_out: best, solid }) {
 
 const ATTENTION_STYLE = `
 .m-attention .m-left { flex: 1 1 340px; } .m-attention .m-right { flex: 1 1 330px; }
-.m-attention .m-status, .m-attention .m-cell { min-height: 2.9em; font-variant-numeric: tabular-nums; }
-.m-attention .m-status { margin-top: 6px; }
-.m-attention .m-help { font-size: 12px; margin-top: 2px; }
-.m-attention .m-title { font-size: 12px; margin: 6px 0 2px; }
+.m-attention .m-cell { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 .m-attention .m-choices { display: flex; flex-wrap: wrap; gap: 6px 16px; margin-bottom: 4px; }
-.m-attention .m-choice { display: flex; gap: 3px; align-items: center; }
 .m-attention .m-query { min-width: 70px; text-align: center; }
 `;
 
@@ -51,9 +47,10 @@ const TEXT_LINES = { heads: 1, product: 3 };
 
 // ---- view ---------------------------------------------------------------------------------------------
 
-class AttentionView {
+class AttentionView extends View {
   constructor(model, host, signal) {
-    this.model = model;
+    super(model, host, signal, { name: "attention", label: "Attention of a detector's queries",
+      style: ATTENTION_STYLE });
     this.facts = model.get("facts");
     this.data = { shape: this.facts.shape, levels: bytesOf(model.get("levels")),
       peaks: floatsOf(model.get("peaks")), overlaps: floatsOf(model.get("overlaps")) };
@@ -62,16 +59,7 @@ class AttentionView {
     this.solid = this.facts.scores.map((score) => score >= this.facts.solid);
     this.cell = -1; // under the pointer
     this.held = false; // a choice that pointing at other boxes does not change
-    this.stages = [];
-    this.root = createRoot(host, { label: "Attention of a detector's queries", signal,
-      themed: () => this.refresh() });
-    this.root.classList.add("m-attention");
-    append(this.root, "style", "", ATTENTION_STYLE);
     this.build(signal);
-    this.root.addEventListener("keydown", (event) => this.key(event) && event.preventDefault(), { signal });
-    const refresh = () => this.refresh();
-    listen(model, { query: refresh, layer: refresh, head: refresh, kind: refresh }, signal);
-    this.refresh();
     this.loadPicture();
   }
 
@@ -81,7 +69,7 @@ class AttentionView {
     const right = append(row, "div", "m-right");
     this.buildChoices(append(right, "div", "m-choices"), signal);
     const scale = this.buildMaps(right, signal);
-    this.stages = [this.picture, this.thumbs, scale, this.product];
+    this.start([this.picture, this.thumbs, scale, this.product], ["query", "layer", "head", "kind"]);
   }
 
   buildLeft(left, signal) {
@@ -91,11 +79,9 @@ class AttentionView {
       pointer: { hover: (p) => this.hover(p), leave: () => this.point(-1), down: (p) => this.click(p) } });
     this.status = append(left, "div", "m-status");
     this.cellText = append(left, "div", "m-cell m-muted");
-    append(left, "div", "m-help m-muted", HELP);
+    this.buildHelp(left, HELP);
     append(left, "div", "m-help m-muted m-kept", describeKept(this.facts));
     append(left, "div", "m-help m-muted", CORNERS);
-    this.spoken = append(left, "div", "m-unseen");
-    this.spoken.setAttribute("role", "status");
   }
 
   buildMaps(right, signal) {
@@ -136,7 +122,7 @@ class AttentionView {
     this.buttons = {
       layer: Array.from({ length: this.layers }, (_, layer) =>
         choice(layers, String(layer), () => this.change({ layer }), `layer ${layer}`)),
-      kind: KINDS.map((kind) => choice(kinds, kind, () => this.change({ kind }))),
+      kind: this.toggle(kinds, "kind", KINDS),
     };
   }
 
@@ -162,8 +148,7 @@ class AttentionView {
     return this.known;
   }
 
-  refresh() {
-    if (!this.stages.length) return;
+  show() {
     const { facts, row, layer, head, kind, held, shown } = this;
     setText(this.status, describe({ facts, row, layer, head, kind, held }, shown.heads[head]));
     const cell = this.cell < 0 ? shown.peak : this.cell;
@@ -171,27 +156,16 @@ class AttentionView {
     setText(this.queryText, `query ${facts.queries[row]}`);
     setText(this.title, `All heads: ${kind} attention of query ${facts.queries[row]} in layer ${layer}`);
     setText(this.equation, `Head ${head}: content × spatial → combined; Σ sums the products over all cells`);
-    const pressed = (buttons, chosen) => buttons.forEach((button, i) =>
-      button.setAttribute("aria-pressed", String(i === chosen)));
-    pressed(this.buttons.layer, layer);
-    pressed(this.buttons.kind, KINDS.indexOf(kind));
-    for (const stage of this.stages) stage.redraw();
+    press(this.buttons.layer, layer);
+    press(this.buttons.kind, KINDS.indexOf(kind));
   }
 
   async loadPicture() {
-    this.image = await createImageBitmap(new Blob([this.model.get("png")], { type: "image/png" }));
+    this.image = await imageFrom(this.model.get("png"));
     this.refresh();
   }
 
   // ---- changes
-
-  change(values, { aloud = true } = {}) {
-    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
-    this.model.save_changes();
-    this.refresh();
-    if (aloud) this.spoken.textContent = this.status.textContent;
-    return true;
-  }
 
   chooseRow(row, options) { return this.change({ query: this.facts.queries[row] }, options); }
 
@@ -207,7 +181,7 @@ class AttentionView {
     this.refresh();
   }
 
-  key(event) {
+  rootKey(event) {
     if (event.ctrlKey || event.altKey || event.metaKey) return false;
     const key = event.key.toLowerCase();
     const digit = /^\d$/.test(key) ? Number(key) : -1;
@@ -236,7 +210,7 @@ class AttentionView {
     const [x, y] = this.part(p, this.frame);
     const row = boxAt(this.facts.boxes, this.solid, x, y);
     this.picture.cursor(row < 0 ? "default" : "pointer");
-    if (!this.held && row >= 0 && row !== this.row) this.chooseRow(row, { aloud: false });
+    if (!this.held && row >= 0 && row !== this.row) this.chooseRow(row, { last: false });
     this.point(cellAt(x, y, this.h, this.w));
   }
 

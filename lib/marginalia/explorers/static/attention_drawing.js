@@ -1,6 +1,6 @@
 // What the attention explorer draws: boxes and a map on their image, all heads, and the product.
 
-import { fillRamp, pixelsOf, sequential, shorten, write } from "./canvas.js";
+import { block, fillRamp, outline, pixelsOf, sequential, shorten, write } from "./canvas.js";
 import { KINDS, against, short } from "./attention_maths.js";
 
 const CHOSEN = "#ff8c1a";
@@ -67,8 +67,7 @@ function markCell(context, cell, { h, w }, { x, y, wide, tall }) {
 
 export function drawScene(context, { image, tint, facts, view, row, reference, cell, grid, theme }) {
   const { x, y, wide, tall } = view;
-  context.fillStyle = theme.panel;
-  context.fillRect(x, y, wide, tall);
+  block(context, theme.panel, x, y, wide, tall);
   context.save();
   context.beginPath();
   context.rect(x, y, wide, tall);
@@ -106,8 +105,7 @@ function drawTag(context, facts, row, view, colour, taken) {
   const met = (tag) => Math.abs(tag.top - top) < 15 && left < tag.left + tag.width && tag.left < left + width;
   if (taken.some(met)) return;
   taken.push({ left, top, width });
-  context.fillStyle = colour;
-  context.fillRect(left, top, width, 15);
+  block(context, colour, left, top, width, 15);
   write(context, string, left + 4, top + 8, { size: 11, weight: 600, colour: "#000000" });
 }
 
@@ -143,9 +141,7 @@ function drawHeat(context, heat, frame, { box, reference, chosen, theme }) {
   if (reference) markReference(context, reference, frame, 4);
   context.restore();
   if (!chosen) return;
-  context.strokeStyle = theme.accent;
-  context.lineWidth = 2.5;
-  context.strokeRect(frame.x - 1, frame.y - 1, frame.wide + 2, frame.tall + 2);
+  outline(context, theme.accent, 2.5, frame.x - 1, frame.y - 1, frame.wide + 2, frame.tall + 2);
 }
 
 export function drawHeads(context, { heats, maps, frames, head, box, reference, theme }) {

@@ -1,6 +1,6 @@
 // What the box explorer draws: boxes on their image, the matrix of correlations, MC on its axis.
 
-import { clamp, css, diverging, fillRamp, inkOn, shorten, write } from "./canvas.js";
+import { block, clamp, css, diverging, fillRamp, inkOn, outline, shorten, write } from "./canvas.js";
 import { lowerBound } from "./box_maths.js";
 
 // ---- image ------------------------------------------------------------------------------------------
@@ -21,26 +21,23 @@ export function handlePlaces([x, y, w, h]) {
   }));
 }
 
-export function drawPicture(context, { image, boxes, names, view, selected, lit, theme, leftOut }) {
+// leftOut: boxes with dashed lines; hues: colours of some boxes, by index.
+export function drawPicture(context, { image, boxes, names, view, selected, lit, theme, leftOut = [],
+  hues = {} }) {
   const { scale, left, top, W, H, onScreen } = view;
-  context.fillStyle = theme.panel;
-  context.fillRect(left, top, W * scale, H * scale);
+  block(context, theme.panel, left, top, W * scale, H * scale);
   context.imageSmoothingEnabled = scale < 2;
   if (image) context.drawImage(image, left, top, W * scale, H * scale);
-  context.lineWidth = 1;
-  context.strokeStyle = theme.line;
-  context.strokeRect(left + 0.5, top + 0.5, W * scale - 1, H * scale - 1);
+  outline(context, theme.line, 1, left + 0.5, top + 0.5, W * scale - 1, H * scale - 1);
 
   const order = boxes.map((_, i) => i).sort((a, b) => (a === selected) - (b === selected));
   for (const i of order) {
     const [x, y, w, h] = onScreen(boxes[i]);
     const strong = i === selected || lit.includes(i);
-    const colour = strong ? "#ff8c1a" : "#56b4e9";
+    const colour = hues[i] ?? (strong ? "#ff8c1a" : "#56b4e9");
     context.setLineDash(leftOut.includes(i) ? [5, 4] : []);
     for (const [style, line] of [["rgba(0, 0, 0, 0.75)", 3.5], [colour, 1.75]]) { // seen on any image
-      context.strokeStyle = style;
-      context.lineWidth = line + (strong ? 0.75 : 0);
-      context.strokeRect(x, y, w, h);
+      outline(context, style, line + (strong ? 0.75 : 0), x, y, w, h);
     }
     context.setLineDash([]);
     drawTag(context, names[i], x, y, colour, view);
@@ -55,8 +52,7 @@ function drawTag(context, name, x, y, colour, view) {
   const width = context.measureText(string).width + 8;
   const left = clamp(x - 1, view.left, view.left + view.W * view.scale - width);
   const top = y - 16 < view.top ? y + 1 : y - 16;
-  context.fillStyle = colour;
-  context.fillRect(left, top, width, 15);
+  block(context, colour, left, top, width, 15);
   write(context, string, left + 4, top + 8, { size: 11, weight: 600, colour: "#000000" });
 }
 
@@ -100,8 +96,7 @@ export function drawMatrix(context, { numbers, names, view, lit, theme }) {
       if (i === j) continue; // no pair: the page shows through
       const missing = Number.isNaN(value);
       const { colour, ink } = missing ? { colour: theme.line } : shade(value, theme.dark);
-      context.fillStyle = colour;
-      context.fillRect(x, y, cell - (cell > 8), cell - (cell > 8));
+      block(context, colour, x, y, cell - (cell > 8), cell - (cell > 8));
       if (missing || count > 8) continue;
       const string = (Math.round(value * 100) / 100 || 0).toFixed(2).replace("-", "−"); // no −0.00
       write(context, string, x + cell / 2, y + cell / 2,
@@ -150,16 +145,14 @@ export function drawAxis(context, { numbers, width, theme }) {
   if (numbers.band) {
     const [low, high] = numbers.band.map(at);
     context.globalAlpha = 0.4;
-    context.fillStyle = theme.mark;
-    context.fillRect(low, line - 18, Math.max(high - low, 2), 17);
+    block(context, theme.mark, low, line - 18, Math.max(high - low, 2), 17);
     context.globalAlpha = 1;
     const string = "5 to 95 % of random boxes";
     const half = context.measureText(string).width / 2;
     write(context, string, clamp((low + high) / 2, half, width - half), 11,
       { size: 11, align: "center", colour: theme.mark });
   }
-  context.fillStyle = theme.muted;
-  context.fillRect(at(0), line, at(1) - at(0), 1);
+  block(context, theme.muted, at(0), line, at(1) - at(0), 1);
   for (const value of [0, 0.25, 0.5, 0.75, 1]) {
     context.fillStyle = theme.muted;
     tick(value, line, line + 4);

@@ -127,3 +127,13 @@ export function measure(boxes, size, boxFormat, old) {
   const band = old?.key === key ? old.band : usable < 2 ? null : uniformBand(wh, size, boxFormat);
   return { key, band, usable, leftOut, matrix: correlationMatrix(told), mc: macroscopicCorrelation(told) };
 }
+
+// An expression that makes an explorer of these boxes again, `more` being what stands behind the boxes in it.
+export function asPython(name, model, more = "") {
+  const [boxes, [W, H], labels, boxFormat] = ["boxes", "size", "labels", "box_format"].map((trait) =>
+    model.get(trait));
+  const pixels = model.get("png")?.byteLength ? ", pixels=pixels" : "";
+  const named = labels.length ? `, labels=${JSON.stringify(labels)}` : "";
+  return `${name}(${JSON.stringify(boxes)}${more}, size=(${W}, ${H})${pixels}${named}, `
+    + `box_format=${JSON.stringify(boxFormat)})`;
+}

@@ -117,6 +117,12 @@ const STYLE = `
 .marginalia .m-row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: flex-start; }
 .marginalia .m-row > * { min-width: 0; }
 .marginalia .m-muted { color: var(--m-muted); }
+.marginalia .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin: 6px 0; }
+.marginalia .m-choice { display: flex; gap: 3px; align-items: center; }
+.marginalia .m-value { min-width: 40px; margin-left: 3px; }
+.marginalia .m-status { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.marginalia .m-help { font-size: 12px; margin-top: 4px; }
+.marginalia .m-title { font-size: 12px; margin: 8px 0 2px; }
 .marginalia button { font: inherit; color: inherit; background: none; min-width: 26px; padding: 2px 7px;
   border: 1px solid var(--m-muted); border-radius: 3px; cursor: pointer; }
 .marginalia button[aria-pressed="true"] { box-shadow: inset 0 0 0 1.5px var(--m-mark);
@@ -236,8 +242,7 @@ export function savePicture(root, name) {
   const whole = document.createElement("canvas");
   [whole.width, whole.height] = [frame.width * ratio, frame.height * ratio];
   const context = whole.getContext("2d");
-  context.fillStyle = readTheme().page;
-  context.fillRect(0, 0, whole.width, whole.height);
+  block(context, readTheme().page, 0, 0, whole.width, whole.height);
   for (const canvas of root.querySelectorAll("canvas")) {
     const { x, y } = canvas.getBoundingClientRect();
     context.drawImage(canvas, (x - frame.x) * ratio, (y - frame.y) * ratio);
@@ -258,7 +263,7 @@ export const arrowOf = (key) => ARROWS[key];
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
 //   height(width) -> CSS pixels;  draw(context, { width, height, theme })
-//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(), twice(p),
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(p), twice(p),
 //            tap(p): let go where it went down, and nothing was dragged }
 //            with p = { x, y, touch } in CSS pixels of the canvas
 //   keys(event) -> true when the key was used
@@ -348,12 +353,28 @@ function hearPointer(canvas, pointer, signal) {
     release(event);
     down = null;
   });
-  on("pointerleave", () => held || pointer.leave?.());
+  on("pointerleave", (event) => held || pointer.leave?.(place(event)));
   // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
   on("touchstart", (event) => held && event.preventDefault(), { passive: false });
 }
 
+// The image of PNG bytes; null where there are none.
+export const imageFrom = async (png) =>
+  (png?.byteLength ? createImageBitmap(new Blob([png], { type: "image/png" })) : null);
+
 // ---- colours on a canvas ------------------------------------------------------------------------------
+
+// A filled rectangle, and the outline of one: x, y, width, height.
+export function block(context, colour, ...place) {
+  context.fillStyle = colour;
+  context.fillRect(...place);
+}
+
+export function outline(context, colour, lineWidth, ...place) {
+  context.strokeStyle = colour;
+  context.lineWidth = lineWidth;
+  context.strokeRect(...place);
+}
 
 // Colours from t = 0 to t = 1, to the right or upwards.
 export function fillRamp(context, colourAt, x, y, wide, tall) {

@@ -1,7 +1,8 @@
 // A map of all pairs of tokens; for the chosen pair C(i, j) - I in its terms, and what heads give each other.
 
-import { History, append, around, arrowOf, button, clamp, copyText, createRoot, createStage, digits, floatsOf,
-  listen, remember, renderWith, savePicture, setText, undoKey } from "./canvas.js";
+import { append, around, arrowOf, clamp, createStage, digits, floatsOf, remember, renderWith,
+  setText } from "./canvas.js";
+import { View, press } from "./view.js";
 import { BRANCHES, MAPS, TERMS, WHERE, asPython, cellOn, flowAt, flowsOf, headsAt, isAllowed, largestOf, mapOf,
   normOf, termsAt, through, unitOf, visible } from "./composition_maths.js";
 import { drawFlows, drawMap, drawTerms, flowFrame, flowHeight, mapFrame, mapHeight, pictureOf, placeIn,
@@ -46,82 +47,51 @@ function describeLit({ n, m }, { name, matrix, before, after, full }) {
 
 const COMPOSITION_STYLE = `
 .m-composition .m-left, .m-composition .m-right { flex: 1 1 340px; }
-.m-composition .m-line { display: flex; flex-wrap: wrap; gap: 4px 14px; align-items: center; margin: 4px 0; }
-.m-composition .m-choice { display: flex; gap: 3px; align-items: center; }
-.m-composition .m-value { min-width: 40px; margin-left: 3px; }
-.m-composition .m-status { min-height: 2.9em; } .m-composition .m-detail { min-height: 1.45em; }
-.m-composition .m-help { font-size: 12px; margin-top: 4px; }
+.m-composition .m-line { gap: 4px 14px; margin: 4px 0; } .m-composition .m-detail { min-height: 1.45em; }
 `;
 
 // ---- view ---------------------------------------------------------------------------------------------
 
-class CompositionView {
+class CompositionView extends View {
   constructor(model, host, signal) {
-    this.model = model;
+    super(model, host, signal, { name: "composition", label: "Composition of attention heads",
+      style: COMPOSITION_STYLE });
     this.facts = model.get("facts");
     [this.layers, this.heads, this.tokens] = this.facts.shape;
     this.data = { ...this.facts };
     for (const name of ["maps", "masks", "bases", "vectors"]) this.data[name] = floatsOf(model.get(name));
-    this.names = Object.keys(model.get("given"));
     this.over = null; // the pair under the pointer
     this.pointed = null; // the heads under the pointer, { n, m }; -1: any
     this.held = null; // those that were chosen
-    this.note = ""; // what a button did
-    [this.values, this.toggles, this.stages] = [{}, {}, []];
+    [this.values, this.toggles] = [{}, {}];
     // map, terms and their pictures, each made again only when something that it depends on changed
     this.mapped = remember((layer, where, head, map) => mapOf(this.data, { layer, where, head, map }));
     this.split = remember((layer, where, i, j) => termsAt(this.data, { layer, where }, i, j));
     this.mapPicture = remember(({ values, limit }, dark) => pictureOf(values, this.tokens, limit, dark));
     this.termPictures = remember((terms, limit, dark) =>
       terms.map((term) => pictureOf(term, this.heads, limit, dark)));
-    this.history = new History(this.choice);
-    this.root = createRoot(host, { label: "Composition of attention heads", signal,
-      themed: () => this.refresh() });
-    this.root.classList.add("m-composition");
-    append(this.root, "style", "", COMPOSITION_STYLE);
-    this.build(signal);
-    this.root.addEventListener("keydown", (event) => this.key(event), { signal });
-    const heard = () => this.changing || this.replaced();
-    listen(model, Object.fromEntries(this.names.map((name) => [name, heard])), signal);
-    this.refresh();
-  }
-
-  build(signal) {
     const row = append(this.root, "div", "m-row");
     this.buildMap(append(row, "div", "m-left"), signal);
     this.buildPair(append(row, "div", "m-right"), signal);
-    this.buildActs(this.root, signal);
-    this.stages = [this.mapStage, this.termStage, this.flowStage];
+    this.buildActs(append(this.root, "div", "m-line"));
+    this.buildHelp(this.root, HELP);
+    this.start([this.mapStage, this.termStage, this.flowStage]);
   }
 
   buildMap(left, signal) {
     const line = () => append(left, "div", "m-line");
     const above = line();
-    this.stepper(above, "layer", signal);
-    this.toggle(above, "where", WHERE, (where) => `${THINGS[where]} (${where})`, signal);
+    this.steppers(above, "layer");
+    this.toggles.where = this.toggle(above, "where", WHERE, (where) => `${THINGS[where]} (${where})`);
     this.mapStage = createStage(left, { label: `Map of all pairs of tokens. ${HELP}`, signal,
       height: mapHeight, draw: (context, place) => this.drawMap(context, place), pointer: this.mapPointer() });
     this.mapStage.cursor("crosshair");
     const map = line();
-    this.toggle(map, "map", MAPS, (name) => name, signal);
-    this.stepper(map, "head", signal);
-    const pair = line();
-    for (const name of ["query", "key"]) this.stepper(pair, name, signal);
+    this.toggles.map = this.toggle(map, "map", MAPS);
+    this.steppers(map, "head");
+    this.steppers(line(), "query", "key");
     this.status = append(left, "div", "m-status");
     this.detail = append(left, "div", "m-detail");
-  }
-
-  buildActs(parent, signal) {
-    const line = append(parent, "div", "m-line");
-    const act = (string, what, title) => button(line, string, what, { signal, title });
-    this.undo = act("Undo", () => this.travel(-1), "Ctrl+Z");
-    this.redo = act("Redo", () => this.travel(1), "Ctrl+Shift+Z");
-    act("Reset", () => this.reset(), "R: back to the first choice");
-    act("Copy as Python", () => this.copy(), "C");
-    act("Save PNG", () => this.save(), "S");
-    append(parent, "div", "m-help m-muted", HELP);
-    this.spoken = append(parent, "div", "m-unseen");
-    this.spoken.setAttribute("role", "status");
   }
 
   buildPair(right, signal) {
@@ -130,8 +100,7 @@ class CompositionView {
       role: "img", height: termsHeight, draw: (context, place) => this.drawTerms(context, place),
       pointer: { hover: (p) => this.point(this.cellAt(p)), leave: () => this.point(null),
         down: (p) => this.clickTerm(p) } });
-    const line = append(right, "div", "m-line");
-    for (const name of ["term", "flow", "threshold"]) this.stepper(line, name, signal);
+    this.steppers(append(right, "div", "m-line"), "term", "flow", "threshold");
     this.flowStage = createStage(right, { label: "Heads before and after composition, and flows between them",
       signal, role: "img", height: (width) => flowHeight(width, this.heads),
       draw: (context, place) => this.drawFlows(context, place),
@@ -139,23 +108,13 @@ class CompositionView {
         down: (p) => this.hold(this.flowUnder(p)) } });
   }
 
-  // Buttons for what is before and after, and what is chosen: last, so that they stay where they are.
-  stepper(parent, name, signal) {
-    const group = append(parent, "div", "m-choice");
-    append(group, "span", "m-muted", name);
-    button(group, "‹", () => this.step(name, -1), { signal, label: `previous ${name}` });
-    button(group, "›", () => this.step(name, 1), { signal, label: `next ${name}` });
-    this.values[name] = append(group, "span", "m-value");
+  steppers(parent, ...names) {
+    for (const name of names) this.values[name] = this.stepper(parent, name, (by) => this.step(name, by));
   }
 
-  // A button for each choice.
-  toggle(parent, name, choices, say, signal) {
-    const group = append(parent, "div", "m-choice");
-    this.toggles[name] = choices.map((choice) =>
-      button(group, say(choice), () => this.change({ [name]: choice }), { signal }));
-  }
-
-  get choice() { return Object.fromEntries(this.names.map((name) => [name, this.model.get(name)])); }
+  get choice() { return this.state; }
+  get python() { return asPython(this.choice); }
+  get said() { return `${this.status.textContent} ${this.detail.textContent}`; }
 
   get map() {
     const { layer, where, head, map } = this.choice;
@@ -180,9 +139,8 @@ class CompositionView {
 
   get lit() { return this.pointed ?? this.held; }
 
-  refresh() {
-    if (!this.stages.length) return;
-    const { known, history, held, toggles } = this;
+  show() {
+    const { known, held, toggles } = this;
     const { choice: { layer, where, map, head, pair, threshold }, labels, name, flows } = known;
     const [query, key] = pair.map((at) => quoted(labels, at));
     setText(this.status, describePair(known));
@@ -192,12 +150,8 @@ class CompositionView {
       flow: held?.n >= 0 && held.m >= 0 ? `${held.n} → ${held.m}` : "none",
       threshold: `${Math.round(100 * threshold)} %: ${flows.length} of ${this.heads ** 2}` };
     for (const [which, value] of Object.entries(told)) setText(this.values[which], String(value));
-    const press = (buttons, at) => buttons.forEach((each, k) => each.setAttribute("aria-pressed", k === at));
     press(toggles.where, WHERE.indexOf(where));
     press(toggles.map, MAPS.indexOf(map));
-    this.undo.disabled = !history.can(-1);
-    this.redo.disabled = !history.can(1);
-    for (const stage of this.stages) stage.redraw();
   }
 
   describe(known) {
@@ -210,25 +164,6 @@ class CompositionView {
   }
 
   // ---- changes
-
-  // Set and sent in one go, or Python's echo of an older state could come between.
-  change(values, { last = true } = {}) {
-    this.changing = true;
-    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
-    this.changing = false;
-    this.model.save_changes();
-    this.replaced({ last });
-    if (last) this.speak();
-  }
-
-  // The choice changed, by this view, by Python or in another view.
-  replaced({ last = true } = {}) {
-    this.note = "";
-    if (last) this.history.record(this.choice);
-    this.refresh();
-  }
-
-  speak() { this.spoken.textContent = `${this.status.textContent} ${this.detail.textContent}`; }
 
   step(name, by) {
     const { tokens, layers, heads, choice: { layer, pair: [i, j], head, term, map, where, threshold } } = this;
@@ -264,37 +199,22 @@ class CompositionView {
     this.speak();
   }
 
-  travel(by) {
-    if (this.history.can(by)) this.change(this.history.step(by));
-    // a button that is disabled now would keep the keys
-    if (document.activeElement?.disabled) this.mapStage.canvas.focus({ preventScroll: true });
-  }
-
-  reset() { this.change(this.model.get("given")); }
-
-  async copy() {
-    const done = await copyText(asPython(this.choice));
+  say(note) {
     this.held = null;
-    this.note = done ? "Copied: a call that makes this explorer." : "The browser does not let this page copy.";
-    this.refresh();
-    this.speak();
+    super.say(note);
   }
 
-  save() { savePicture(this.root, "composition.png"); }
-
-  key(event) {
-    const [undo, back, arrow] = [undoKey(event), event.shiftKey ? -1 : 1, arrowOf(event.key)];
-    const acts = { r: () => this.reset(), c: () => this.copy(), s: () => this.save(),
-      escape: () => this.hold(null), "+": () => this.step("threshold", 1), "-": () => this.step("threshold", -1) };
-    const name = event.key.toLowerCase();
-    if (undo) this.travel(undo);
-    else if (event.ctrlKey || event.altKey || event.metaKey) return;
-    else if (arrow) this.step(arrow[0] ? "key" : "query", arrow[0] + arrow[1]);
+  rootKey(event) {
+    const [back, arrow, name] = [event.shiftKey ? -1 : 1, arrowOf(event.key), event.key.toLowerCase()];
+    const by = { "+": 1, "-": -1 }[name];
+    if (super.rootKey(event)) return true;
+    if (event.ctrlKey || event.altKey || event.metaKey) return false;
+    if (arrow) this.step(arrow[0] ? "key" : "query", arrow[0] + arrow[1]);
     else if (KEYS[name]) this.step(KEYS[name], back);
-    else if (acts[name]) acts[name]();
-    else return;
-    event.preventDefault();
-    event.stopPropagation(); // also with Control
+    else if (by) this.step("threshold", by);
+    else if (name === "escape") this.hold(null);
+    else return false;
+    return true;
   }
 
   // ---- pointer

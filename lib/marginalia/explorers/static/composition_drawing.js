@@ -1,6 +1,7 @@
 // What the composition explorer draws: the map of all pairs, the terms of C - I, and heads with their flows.
 
-import { clamp, css, digits, diverging, fillRamp, pixelsOf, shorten, write } from "./canvas.js";
+import { block, clamp, css, digits, diverging, fillRamp, outline, pixelsOf, shorten,
+  write } from "./canvas.js";
 import { TERMS, labelsThatFit, largestOf, normOf, visible } from "./composition_maths.js";
 
 const nameOf = (term) => ({ all: "C − I", base: "base − I" }[term] ?? term);
@@ -13,12 +14,6 @@ function drawPicture(context, picture, { x, y, side }, theme) {
   context.imageSmoothingEnabled = false;
   context.drawImage(picture, x, y, side, side);
   outline(context, theme.line, 1, x, y, side, side);
-}
-
-function outline(context, colour, lineWidth, ...place) {
-  context.strokeStyle = colour;
-  context.lineWidth = lineWidth;
-  context.strokeRect(...place);
 }
 
 // ---- map ----------------------------------------------------------------------------------------------
@@ -176,14 +171,12 @@ function drawBars(context, { frame, x, values, full, scale, number, head, yOf, l
   values.forEach((value, n) => {
     const y = yOf(n);
     const [from, to] = [xOf(0), xOf(value)].sort((a, b) => a - b);
-    context.fillStyle = theme.mark;
-    context.fillRect(from, y - tall / 2, Math.max(to - from, 1), tall);
+    block(context, theme.mark, from, y - tall / 2, Math.max(to - from, 1), tall);
     context.fillStyle = theme.ink;
     if (full !== values) context.fillRect(xOf(full[n]) - 1, y - tall / 2 - 1, 2, tall + 2);
     const style = { size: 11, colour: theme.ink, weight: n === lit ? 700 : 400 };
     write(context, digits(value), number, y, { ...style, align: "right" });
     write(context, String(n), head, y, { ...style, align: "center" });
   });
-  context.fillStyle = theme.muted;
-  context.fillRect(xOf(0) - 0.5, top, 1, row * values.length);
+  block(context, theme.muted, xOf(0) - 0.5, top, 1, row * values.length);
 }

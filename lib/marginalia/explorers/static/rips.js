@@ -1,7 +1,8 @@
 // Points in the plane, the balls, edges and triangles that grow around them, and the bars of their topology.
 
-import { History, append, around, arrowOf, button, copyText, createRoot, createStage, digits, listen, remember,
-  renderWith, savePicture, setText, undoKey } from "./canvas.js";
+import { append, around, arrowOf, button, createStage, digits, remember, renderWith,
+  setText } from "./canvas.js";
+import { ListView, press } from "./view.js";
 import { MOST, MOST_POINTS, asPython, complexAt, imageOf, measure, placed } from "./rips_maths.js";
 import { barAt, cloudView, diagramView, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage,
   imageView, plotView } from "./rips_drawing.js";
@@ -9,7 +10,8 @@ import { barAt, cloudView, diagramView, dotAt, drawBarcode, drawCloud, drawDiagr
 // ---- words --------------------------------------------------------------------------------------------
 
 const HELP = "Click an empty place to add a point, drag points to move them. Keys: Tab chooses, arrows move "
-  + "(Shift: 10 steps), N adds, Delete removes, Ctrl+Z undoes, Ctrl+Shift+Z redoes, Escape lets go.";
+  + "(Shift: 10 steps), N adds, Delete removes, Ctrl+Z undoes, Ctrl+Shift+Z redoes, R reset, C copy, S save, "
+  + "Escape lets go.";
 const PATIENCE = 5000; // milliseconds that the kernel may take
 
 const many = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
@@ -35,11 +37,9 @@ function describeComplex({ length, count, all, components, loops }) {
 
 const RIPS_STYLE = `
 .m-rips .m-left { flex: 1.15 1 340px; } .m-rips .m-right { flex: 1 1 330px; }
-.m-rips .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin: 6px 0; }
 .m-rips .m-line input { flex: 1 1 140px; accent-color: var(--m-mark); }
-.m-rips .m-status, .m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 @media (max-width: 500px) { .m-rips .m-status { min-height: 4.35em; } }
-.m-rips .m-help { font-size: 12px; margin-top: 4px; }
 .m-rips .m-bars { flex: 1 1 200px; } .m-rips .m-bars > * { margin-right: 12px; }
 .m-rips .m-key::before { content: "■ "; color: var(--m-key); }
 .m-rips .m-pair { display: flex; gap: 8px; margin-top: 6px; }
@@ -49,38 +49,20 @@ const RIPS_STYLE = `
 
 // ---- view ---------------------------------------------------------------------------------------------
 
-class RipsView {
+class RipsView extends ListView {
   constructor(model, host, signal) {
-    this.model = model;
+    super(model, host, signal, { name: "rips", list: "points", style: RIPS_STYLE,
+      label: "Points and the persistent homology of their Rips complex" });
     this.pointed = -1; // the point under the pointer
     this.over = -1; // the bar under the pointer
     this.held = ""; // the bar that was chosen: its dimension and its number by persistence
-    this.grip = null; // the point that the pointer holds
-    this.free = false; // Escape: the next Tab leaves the cloud
-    this.note = ""; // what a button did
-    this.stages = [];
     // bars, complex and image, each made again only when something that it depends on changed
     [this.measured, this.grown, this.pictured] = [measure, complexAt, imageOf].map(remember);
-    this.history = new History(this.points);
-    this.root = createRoot(host, { label: "Points and the persistent homology of their Rips complex", signal,
-      themed: () => this.refresh() });
-    this.root.classList.add("m-rips");
-    append(this.root, "style", "", RIPS_STYLE);
     this.build(signal);
-    const undo = (event) => {
-      const by = undoKey(event);
-      if (!by) return;
-      event.preventDefault();
-      event.stopPropagation();
-      this.step(by);
-    };
-    this.root.addEventListener("keydown", undo, { signal });
-    const refresh = () => this.refresh();
-    listen(model, { points: () => this.replaced(), length: refresh, selected: refresh, dimension: refresh,
-      window: refresh, answer: refresh }, signal);
     signal.addEventListener("abort", () => clearTimeout(this.waiting));
     this.awaitKernel();
-    this.refresh();
+    this.start([this.cloud, this.barcode, this.diagram, this.image],
+      ["length", "selected", "dimension", "window", "answer"]);
   }
 
   build(signal) {
@@ -100,23 +82,9 @@ class RipsView {
     this.slider.type = "range";
     this.slider.addEventListener("input", () =>
       this.change({ length: Number(this.slider.value) }, { last: false }), { signal });
-    this.slider.addEventListener("change", () => this.speak(this.counts), { signal });
+    this.slider.addEventListener("change", () => this.speak(this.counts.textContent), { signal });
     this.counts = append(left, "div", "m-counts");
-    const line = append(left, "div", "m-line");
-    const act = (string, what, title) => button(line, string, what, { signal, title });
-    act("Add point", () => this.addSomewhere(), "N");
-    this.buttons = {
-      remove: act("Delete point", () => this.remove(), "the selected point; Delete"),
-      undo: act("Undo", () => this.step(-1), "Ctrl+Z"),
-      redo: act("Redo", () => this.step(1), "Ctrl+Shift+Z"),
-    };
-    act("Reset", () => this.reset(), "back to the first points");
-    act("Copy as Python", () => this.copy());
-    act("Save PNG", () => savePicture(this.root, "rips.png"));
-    this.status = append(left, "div", "m-status");
-    append(left, "div", "m-help m-muted", HELP);
-    this.spoken = append(left, "div", "m-unseen");
-    this.spoken.setAttribute("role", "status");
+    this.buildWords(left, "point", HELP);
   }
 
   buildBars(right, signal) {
@@ -138,15 +106,12 @@ class RipsView {
     this.image = image("Persistence image", (context, place) => this.drawImage(context, place), {});
     const line = append(right, "div", "m-line");
     this.caption = append(line, "div", "m-caption m-muted");
-    this.choices = [0, 1].map((dimension) => button(line, `H${dimension}`, () => this.change({ dimension }),
-      { signal, title: `persistence image of H${dimension}` }));
-    this.stages = [this.cloud, this.barcode, this.diagram, this.image];
+    this.choices = this.toggle(line, "dimension", [0, 1], (dimension) => `H${dimension}`);
   }
 
   get points() { return this.model.get("points"); }
   get length() { return this.model.get("length"); }
   get window() { return this.model.get("window"); }
-  get selected() { return this.model.get("selected") < this.points.length ? this.model.get("selected") : -1; }
   get span() { return [this.window[1] - this.window[0], this.window[3] - this.window[2]]; }
 
   get known() { return this.measured(this.points, this.model.get("answer")); }
@@ -160,9 +125,8 @@ class RipsView {
     return bars.findIndex((bar) => `${bar.dimension} ${bar.number}` === this.held);
   }
 
-  refresh() {
-    if (!this.stages.length) return;
-    const { known, shown, history, selected } = this;
+  show() {
+    const { known, shown } = this;
     setText(this.counts, describeComplex(this.complex));
     setText(this.status, this.describe());
     known.totals.forEach((total, k) => setText(this.keys[k], `H${k}: ${many(total, "bar")}`));
@@ -171,15 +135,11 @@ class RipsView {
     const settings = `${nodes} × ${nodes} nodes, bandwidth ${digits(bandwidth)}, weight = persistence`;
     setText(this.caption, dimension && !known.known ? "No persistence image: H1 is not known."
       : `Persistence image of H${dimension}: ${settings}, peak ${digits(peak)}.`);
-    this.choices.forEach((choice, k) => choice.setAttribute("aria-pressed", String(k === dimension)));
-    this.buttons.remove.disabled = selected < 0;
-    this.buttons.undo.disabled = !history.can(-1);
-    this.buttons.redo.disabled = !history.can(1);
+    press(this.choices, dimension);
     this.slider.max = Math.max(known.end, this.length);
     this.slider.step = known.end / 200;
     this.slider.value = this.length;
     this.slider.setAttribute("aria-valuetext", this.counts.textContent);
-    for (const stage of this.stages) stage.redraw();
   }
 
   describe() {
@@ -199,6 +159,8 @@ class RipsView {
   }
 
   awaitKernel() {
+    if (this.awaited === this.points) return;
+    this.awaited = this.points;
     clearTimeout(this.waiting);
     this.late = false;
     if (this.known.known || !this.model.send) return;
@@ -208,78 +170,28 @@ class RipsView {
     }, PATIENCE);
   }
 
-  speak(element) { this.spoken.textContent = element.textContent; }
+  get python() { return asPython(this.points, this.length); }
 
-  // Points changed, by this view, by Python or in another view: a drag that holds an old point ends.
-  replaced() {
-    if (this.grip && this.grip.ours !== this.points) this.grip = null;
-    if (!this.grip) this.history.record(this.points);
-    this.note = "";
+  replaced(options) {
     this.awaitKernel();
-    this.refresh();
+    super.replaced(options);
   }
 
   // ---- changes
 
-  // Set and sent in one go, or Python's echo of an older state could come between.
-  change(values, { last = true } = {}) {
-    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
-    this.model.save_changes();
-    this.refresh();
-    if (last) this.speak(this.status);
-  }
-
-  put(point, options) {
-    const points = this.points.map((old, i) => (i === this.selected ? placed(point, this.window) : old));
-    if (this.grip) this.grip.ours = points;
-    this.change({ points }, options);
-  }
-
-  select(i) {
-    this.note = "";
-    if (i !== this.selected) this.change({ selected: i });
-    else this.refresh();
-  }
-
+  // Without a place near the middle, where points added one after the other do not hide each other.
   add(place) {
-    const { points, window } = this;
-    if (points.length >= MOST_POINTS) this.say(`There is room for ${MOST_POINTS} points.`);
-    else this.change({ points: [...points, placed(place, window)], selected: points.length });
-  }
-
-  // Near the middle; points added one after the other do not hide each other.
-  addSomewhere() {
-    const { points: { length: n }, window: [left, right, low, high], span } = this;
+    const { points, points: { length: n }, window: [left, right, low, high], span } = this;
     const [turn, part] = [n * Math.PI * (3 - Math.sqrt(5)), 0.05 + 0.25 * ((n * 0.618) % 1)];
     const [dx, dy] = [span[0] * part * Math.cos(turn), span[1] * part * Math.sin(turn)];
-    this.add([(left + right) / 2 + dx, (low + high) / 2 + dy]);
+    const point = placed(place ?? [(left + right) / 2 + dx, (low + high) / 2 + dy], this.window);
+    if (n >= MOST_POINTS) this.say(`There is room for ${MOST_POINTS} points.`);
+    else this.change({ points: [...points, point], selected: n });
   }
 
   remove() {
-    if (this.selected < 0) return;
-    const points = this.points.filter((_, i) => i !== this.selected);
     this.pointed = -1;
-    this.change({ points, selected: Math.min(this.selected, points.length - 1) });
-  }
-
-  step(by) {
-    if (!this.history.can(by)) return;
-    const points = this.history.step(by);
-    this.change({ points, selected: Math.min(this.selected, points.length - 1) });
-  }
-
-  reset() { this.change({ points: this.model.get("given"), selected: -1 }); }
-
-  say(note) {
-    this.note = note;
-    this.refresh();
-    this.speak(this.status);
-  }
-
-  async copy() {
-    const done = await copyText(asPython(this.points, this.length));
-    this.say(done ? `Copied: an expression that makes this explorer of ${many(this.points.length, "point")}.`
-      : "The browser does not let this page copy.");
+    this.change({ points: this.points.filter((_, i) => i !== this.selected) });
   }
 
   // ---- pointer
@@ -317,42 +229,19 @@ class RipsView {
       },
       drag: (p) => {
         if (!this.grip || Math.hypot(p.x - this.grip.p.x, p.y - this.grip.p.y) < 1) return;
-        this.put(this.view.onPlane({ x: p.x + this.grip.dx, y: p.y + this.grip.dy }), { last: false });
+        const place = this.view.onPlane({ x: p.x + this.grip.dx, y: p.y + this.grip.dy });
+        this.put(placed(place, this.window), { last: false });
       },
-      drop: () => {
-        this.grip = null;
-        this.history.record(this.points);
-        this.change({});
-      },
+      drop: () => this.drop(),
       tap: (p) => this.add(this.view.onPlane(p)),
     };
   }
 
-  // ---- keys
-
-  key(event) {
-    const { selected, points } = this;
+  nudge(event, [right, down]) {
     if (event.ctrlKey || event.altKey || event.metaKey) return false;
-    const arrow = arrowOf(event.key);
-    if (event.key === "Tab") return this.tab(event.shiftKey ? -1 : 1);
-    this.free = false;
-    if (arrow && selected >= 0) {
-      const step = (this.span[0] / 200) * (event.shiftKey ? 10 : 1);
-      this.put([points[selected][0] + arrow[0] * step, points[selected][1] - arrow[1] * step]);
-    } else if (event.key.toLowerCase() === "n") this.addSomewhere();
-    else if (["Delete", "Backspace"].includes(event.key) && selected >= 0) this.remove();
-    else if (event.key === "Escape") {
-      this.free = true;
-      this.select(-1);
-    } else return false;
-    return true;
-  }
-
-  // Tab goes through the points and then on along the page: nobody is shut in.
-  tab(step) {
-    const next = this.selected + (this.selected < 0 && step < 0 ? 0 : step);
-    if (this.free || next < 0 || next >= this.points.length) return false;
-    this.select(next);
+    const step = (this.span[0] / 200) * (event.shiftKey ? 10 : 1);
+    const [x, y] = this.points[this.selected];
+    this.put(placed([x + right * step, y - down * step], this.window));
     return true;
   }
 
@@ -371,7 +260,7 @@ class RipsView {
     this.held = key === this.held ? "" : key;
     this.over = -1;
     this.refresh();
-    this.speak(this.status);
+    this.speak();
   }
 
   chooseBar(by) {

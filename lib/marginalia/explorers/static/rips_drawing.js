@@ -1,6 +1,6 @@
 // What the Rips explorer draws: the cloud with its complex, the barcode, the diagram and the image.
 
-import { clamp, css, digits, sequential, write } from "./canvas.js";
+import { block, clamp, css, digits, sequential, write } from "./canvas.js";
 
 const FRAME = { left: 8, right: 10, top: 8, bottom: 34 };
 const RADIUS = 4.5; // of a point, pixels
@@ -139,12 +139,10 @@ export function plotView({ width, height }, end, { left = FRAME.left, above = 0,
 function drawAxes(context, { view, theme, across, up }) {
   const { left, top, right, bottom, end } = view;
   const style = { size: 11, colour: theme.muted };
-  context.fillStyle = theme.muted;
-  context.fillRect(left, bottom, right - left, 1);
+  block(context, theme.muted, left, bottom, right - left, 1);
   if (up) context.fillRect(left - 1, top, 1, bottom - top + 1);
   for (const value of [0, end / 2, end]) {
-    context.fillStyle = theme.muted;
-    context.fillRect(view.x(value) - 0.5, bottom, 1, 4);
+    block(context, theme.muted, view.x(value) - 0.5, bottom, 1, 4);
     const align = value === end ? "right" : "center";
     write(context, digits(value), view.x(value) + (value === end ? 6 : 0), bottom + 12, { ...style, align });
     if (up && value) write(context, digits(value), left - 4, view.y(value) + (value === end ? 2 : 0),
@@ -174,15 +172,13 @@ export function drawBarcode(context, { view, theme, known: { bars }, complex, li
   const { left, top, right, bottom, tall, end } = view;
   const each = tall / rowsOf(bars);
   const now = view.x(Math.min(complex.length, end));
-  context.fillStyle = theme.panel;
-  context.fillRect(left, top, now - left, tall);
+  block(context, theme.panel, left, top, now - left, tall);
   bars.forEach(({ dimension, birth, death }, i) => {
     const y = bottom - (rowOf(bars, i) + 0.5) * each;
     const thick = clamp(each * 0.6, 1, 6) + (i === lit ? 2.5 : 0);
     const [from, to] = [view.x(birth), view.x(Math.min(death, end))];
     context.globalAlpha = lit < 0 || i === lit ? 1 : 0.5;
-    context.fillStyle = colourOf(theme, dimension);
-    context.fillRect(from, y - thick / 2, Math.max(to - from, 1.5), thick);
+    block(context, colourOf(theme, dimension), from, y - thick / 2, Math.max(to - from, 1.5), thick);
     if (death === Infinity) {
       context.beginPath();
       for (const [x, half] of [[right, 5], [right + 8, 0], [right, -5]]) context.lineTo(x, y + half);
@@ -190,8 +186,7 @@ export function drawBarcode(context, { view, theme, known: { bars }, complex, li
     }
   });
   context.globalAlpha = 1;
-  context.fillStyle = theme.ink;
-  context.fillRect(now - 0.75, top - 4, 1.5, tall + 4);
+  block(context, theme.ink, now - 0.75, top - 4, 1.5, tall + 4);
   drawAxes(context, { view, theme, across: "length (twice the radius of the balls)" });
 }
 
@@ -249,8 +244,8 @@ export function drawImage(context, { view, theme, image: { rows, peak }, mark })
   const [xs, ys] = [wide, tall].map((whole) =>
     Array.from({ length: rows.length + 1 }, (_, k) => Math.round((k * whole) / rows.length)));
   rows.forEach((row, j) => row.forEach((value, i) => {
-    context.fillStyle = css(sequential(peak ? value / peak : 0));
-    context.fillRect(left + xs[i], bottom - ys[j + 1], xs[i + 1] - xs[i], ys[j + 1] - ys[j]);
+    block(context, css(sequential(peak ? value / peak : 0)), left + xs[i], bottom - ys[j + 1],
+      xs[i + 1] - xs[i], ys[j + 1] - ys[j]);
   }));
   if (mark) {
     discs(context, [[view.x(mark.birth), view.y(mark.death - mark.birth)]], 6);
