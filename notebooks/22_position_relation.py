@@ -33,6 +33,7 @@ from IPython.display import display
 import marginalia
 from marginalia import figures, plots, style
 from marginalia.boxes import cells, excess_correlation
+from marginalia.boxes.geometry import cxcywh_to_xywh
 from marginalia.detection import DetectorConfig, as_boxes, build, load, make_scenes
 from marginalia.detection.loading import load_relation
 from marginalia.detection.relation import PositionRelation, embed, relative_geometry
@@ -356,8 +357,9 @@ else:
 # Move boxes and see geometry, embedding, bias and attention follow:
 
 # %%
-scene = make_scenes(1, "arranged", "val", side=48, digits=(4, 4), first=3)
-EXPLORER
+scene, side = make_scenes(1, "arranged", "val", side=48, digits=(4, 4), first=3), 480
+xywh = cxcywh_to_xywh(scene.boxes[0].astype(float)) * side
+RelationExplorer(xywh, trained, pixels=scene.pixels[0, 0], size=(side, side))
 
 # %% [markdown]
 # ## Here and in the paper
