@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from marginalia.detection.detector import Detector, DetectorConfig, DetectorOutput, build, parameters
-from marginalia.detection.groups import QueryGroups, denoising, group_detr, one_to_many, repeated
+from marginalia.detection.groups import (
+    QueryGroups,
+    contrastive_noise,
+    denoising,
+    group_detr,
+    moved_corners,
+    one_to_many,
+    repeated,
+)
 from marginalia.detection.losses import RECIPES, one_to_many_loss, set_loss
 from marginalia.detection.matching import Weights, focal_cost, gather_targets, match
 from marginalia.detection.relation import RELATIONS, PositionRelation
@@ -44,6 +52,80 @@ def test_repeated_targets_are_matched_as_often():
     once = match(logits, boxes, repeated(targets, 1), focal_cost, Weights(2, 5, 2))
     plain = match(logits, boxes, targets, focal_cost, Weights(2, 5, 2))
     assert torch.equal(once.query, plain.query) and torch.equal(once.box, plain.box)
+
+
+# --- denoising noise
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Two hundred boxes of ten classes in images of 3, 0, 150 and 47, within the unit square."""
+    rng = np.random.default_rng(0)
+    sizes = rng.uniform(0.05, 0.4, (200, 2))
+    boxes = np.hstack([sizes / 2 + rng.random((200, 2)) * (1 - sizes), sizes])
+    parts = np.split(boxes, [3, 3, 153]), np.split(rng.integers(10, size=200), [3, 3, 153])
+    return gather_targets(*parts)
+
+
+def test_positives_move_less_than_half_a_side_and_negatives_more(crowd):
+    negative = torch.tensor([False, True] * 20)
+    moved = moved_corners(crowd.boxes, negative, torch.Generator().manual_seed(0))
+    cx, cy, w, h = crowd.boxes.double().T
+    corners = torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)
+    r = (moved - corners[:, None]) / (torch.stack([w, h, w, h], -1) / 2)[:, None]
+    size, slack = r.abs(), 1e-5  # of 32 bits, at boxes of at least .05
+    assert size[:, ~negative].max() < 1 + slack
+    assert size[:, negative].min() > 1 - slack and size[:, negative].max() < 2 + slack
+    # uniform, to either side: means within four standard errors
+    count = r[:, negative].numel()
+    assert abs((r > 0).double().mean() - 0.5) < 4 * 0.5 / (2 * count) ** 0.5
+    for part, middle in ((size[:, ~negative], 0.5), (size[:, negative], 1.5)):
+        assert abs(part.mean() - middle) < 4 / (12 * count) ** 0.5
+    # positives keep w, h > 0; along each axis a quarter of the negatives has both sides moved inwards
+    inside_out = (moved[..., 2:] <= moved[..., :2]).any(-1)
+    assert not inside_out[:, ~negative].any()
+    pairs = inside_out[:, negative].numel()
+    assert abs(inside_out[:, negative].double().mean() - 7 / 16) < 4 * 0.5 / pairs**0.5
+
+
+def test_slots_know_their_box(crowd):
+    few = gather_targets([crowd.boxes[:3], [], crowd.boxes[3:5]], [[4, 5, 6], [], [7, 8]])
+    noised = contrastive_noise(few, 10, torch.Generator().manual_seed(0))
+    assert (noised.groups, noised.size) == (33, 6) and noised.beside(7).open_cells == 33 * 6 * (6 + 7) + 7**2
+    by_group = noised.answers_for.view(3, 33, 6)
+    assert by_group[0].unique(dim=0).tolist() == [[0, 1, 2, -1, -1, -1]]
+    assert by_group[2].unique(dim=0).tolist() == [[3, 4, -1, -1, -1, -1]]
+    # padded slots: all of the second image, the third place in both halves of the third
+    padded = torch.zeros(3, 33, 6, dtype=torch.bool)
+    padded[1], padded[2, :, [2, 5]] = True, True
+    assert torch.equal(noised.labels.view(3, 33, 6) == -1, padded)
+    assert (noised.boxes.view(3, 33, 6, 4)[padded] == 0.5).all()
+    # a positive lies around its box: its middle is less than half a side away
+    known = noised.answers_for >= 0
+    truth = few.boxes[noised.answers_for[known]]
+    assert ((noised.boxes[known] - truth)[:, :2].abs() < truth[:, 2:] / 2 + 1e-6).all()
+    # all corners were clipped
+    xy, wh = noised.boxes.split(2, -1)
+    assert (xy - wh / 2).min() > -1e-6 and (xy + wh / 2).max() < 1 + 1e-6
+
+
+def test_a_quarter_of_the_labels_is_drawn_anew(crowd):
+    noised = contrastive_noise(crowd, 10, torch.Generator().manual_seed(0), slots=15000)
+    known = noised.answers_for >= 0
+    changed = noised.labels[known] != crowd.labels[noised.answers_for[known]]
+    share, count = 0.25 * 9 / 10, known.sum().item()  # one of ten draws is the old class
+    assert count == 200 * 100
+    assert abs(changed.double().mean() - share) < 4 * (share * (1 - share) / count) ** 0.5
+    again = contrastive_noise(crowd, 10, torch.Generator().manual_seed(0), slots=15000)
+    assert torch.equal(noised.labels, again.labels) and torch.equal(noised.boxes, again.boxes)
+
+
+def test_the_number_of_groups_follows_the_fullest_image(crowd):
+    groups = {n: contrastive_noise(gather_targets([crowd.boxes[:n]], [[0] * n]), 10) for n in (1, 3, 51, 120)}
+    assert {n: one.groups for n, one in groups.items()} == {1: 100, 3: 33, 51: 1, 120: 1}
+    empty = contrastive_noise(gather_targets([[], []], [[], []]), 10)
+    assert empty.groups == 1 and empty.boxes.shape == (2, 0, 4)
+    assert empty.beside(5).open_cells == 25
 
 
 # --- in a decoder
