@@ -14,6 +14,7 @@ from marginalia.detection.groups import (
     group_detr,
     moved_corners,
     one_to_many,
+    relation_detr,
     repeated,
 )
 from marginalia.detection.losses import RECIPES, one_to_many_loss, set_loss
@@ -29,7 +30,9 @@ def test_open_cells_and_blocks():
     assert groups.block("matching") == slice(12, 18) and groups.block("noised 2") == slice(4, 8)
     assert one_to_many(6, 9).open_cells == 6**2 + 9**2
     assert group_detr(6, 3).open_cells == 3 * 6**2
-    for one in (groups, one_to_many(6, 9), group_detr(6, 3)):
+    both = relation_detr(6, 9, groups=3, size=4)
+    assert both.open_cells == groups.open_cells + 9**2 and torch.equal(both.mask()[:18, :18], groups.mask())
+    for one in (groups, one_to_many(6, 9), group_detr(6, 3), both):
         assert not one.mask().all(1).any()  # every query sees something
 
 
@@ -130,7 +133,12 @@ def test_the_number_of_groups_follows_the_fullest_image(crowd):
 
 # --- in a decoder
 
-LAYOUTS = {"one-to-many": one_to_many(4, 6), "group": group_detr(5, 2), "denoising": denoising(4, 2, 3)}
+LAYOUTS = {
+    "one-to-many": one_to_many(4, 6),
+    "group": group_detr(5, 2),
+    "denoising": denoising(4, 2, 3),
+    "relation": relation_detr(4, 6, 2, 3),
+}
 
 
 def outputs(model: Detector, training: bool = True) -> DetectorOutput:

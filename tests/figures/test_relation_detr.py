@@ -16,8 +16,11 @@ from marginalia.boxes import cells
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.table import BoxTable
 from marginalia.detection import capture_self_attention, load, make_scenes
+from marginalia.detection.groups import denoising
 from marginalia.figures import relation_detr as figures
+from marginalia.figures import runs
 from marginalia.figures.relation_detr import Pair
+from marginalia.plots import panels
 from marginalia.store import read_table
 
 
@@ -329,3 +332,43 @@ def test_tables_of_components_and_detectors_have_all_seeds():
     for figure in (figures.components, figures.other_detectors):
         data = figure()[1]
         assert data.groupby("pair").size().min() >= 3 and data["gain"].notna().all()
+
+
+def test_the_contrast_pipeline_has_the_published_sizes():
+    figure, data = figures.contrast_pipeline()
+    shapes = data.set_index("tensor")["shape"]
+    assert shapes[["denoising", "matching", "hybrid"]].tolist() == ["(14, 14)", "(900,)", "(1500,)"]
+    assert shapes["relation"] == "(8, 1096, 1096)"  # 14 * 14 + 900
+    written = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert "8 × 1096 × 1096" in written and "14 × 14" in written
+    blocked = figure.axes[1].images[0].get_array()  # 14 groups, matching, one-to-many
+    assert blocked.shape == (16, 16) and (~blocked).sum() == 14 * 2 + 1 + 1
+
+
+def test_a_block_matrix_shows_the_mask_and_names_its_blocks():
+    groups = denoising(4, groups=2, size=3)
+    figure, (axes,) = panels(1, 1, 3)
+    figures.block_matrix(axes, groups)
+    assert np.array_equal(axes.images[0].get_array(), groups.mask())
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "noised 1, 3",
+        "noised 2, 3",
+        "matching, 4",
+    ]
+    np.testing.assert_allclose(axes.get_yticks(), [1.5, 4.5, 8])  # middles of the blocks
+
+
+def test_hybrid_matching_shows_every_seed():
+    figure, data = figures.hybrid_matching()
+    assert len(data) == 2 * 4 * 5 and set(data["step"]) == {750}
+    table = read_table("measured/detection/arranged-both-3.csv")
+    row = data[(data["layout"] == "arranged") & (data["part"] == "both") & (data["seed"] == 3)]
+    assert row[["AP", "duplicates"]].to_numpy().tolist() == [table[["AP", "duplicates"]].iloc[-1].tolist()]
+    # the circle of a part stands at the mean of its seeds, and every seed has its dot
+    mine = data[data["layout"] == "arranged"]
+    circles = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+    x, y = circles[0].get_offsets().data.T
+    np.testing.assert_allclose(x, [mine.loc[mine["part"] == part, "AP"].mean() for part in runs.PARTS])
+    assert np.round(y).tolist() == [0, 1, 2, 3]
+    dots = figure.axes[0].lines[0].get_xdata()
+    assert sorted(dots) == sorted(mine["AP"])

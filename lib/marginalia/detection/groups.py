@@ -74,6 +74,14 @@ def group_detr(queries: int, groups: int) -> QueryGroups:
     return QueryGroups(names, (queries,) * groups, np.eye(groups, dtype=bool))
 
 
+def relation_detr(queries: int, more: int, groups: int, size: int) -> QueryGroups:
+    """Relation DETR's two passes as one: `denoising` with its matching queries, and Q_h apart from them."""
+    first = denoising(queries, groups, size)
+    sees = np.eye(groups + 2, dtype=bool)
+    sees[:-1, :-1] = first.sees
+    return QueryGroups((*first.names, ONE_TO_MANY), (*first.sizes, more), sees)
+
+
 def repeated(targets: Targets, times: int) -> Targets:
     """Every box `times` times, image by image: one-to-one matching with these is one-to-many.
 
@@ -150,11 +158,8 @@ def contrastive_noise(
     number = which - (counts.cumsum(0) - counts)[targets.image]
     place = targets.image[:, None], number[:, None] + fullest * torch.arange(2 * groups)  # (N, 2G) each
     shape = len(counts), 2 * groups * fullest
-    boxes, slot_labels, answers_for = (
-        torch.full((*shape, 4), 0.5),
-        torch.full(shape, -1),
-        torch.full(shape, -1),
-    )
+    boxes, slot_labels = torch.full((*shape, 4), 0.5), torch.full(shape, -1)
+    answers_for = slot_labels.clone()
     low, high = corners.split(2, -1)
     boxes[place] = torch.cat([(low + high) / 2, high - low], -1)
     slot_labels[place] = labels

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,7 @@ import pandas as pd
 from jaxtyping import UInt8
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, to_hex
+from matplotlib.colors import ListedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -43,7 +44,10 @@ from marginalia.style import (
     WIDTH,
 )
 
-from .runs import GROUPS, at_the_end, histories, seeds_of
+from .runs import GROUPS, PARTS, at_the_end, histories, run_names, seeds_of
+
+if TYPE_CHECKING:
+    from marginalia.detection.groups import QueryGroups
 
 RELATION = PALETTE["vermilion"]  # what the position relation adds to a decoder
 RELATED_MODELS = ("arranged-relation-0", "cells-relation-0")  # detectors of Figure 5
@@ -184,6 +188,90 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], col
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "shrinkB": 16}, zorder=1)
 
 
+_PIPELINE = {  # part of Figure 3 -> middle of its box, colour, text; braces: what `_two_passes` measured
+    "denoising": (0.8, 2.75, "orange", "denoising queries\n{denoising}"),
+    "matching": (0.8, 2, "blue", "matching queries $Q_m$\n{matching}"),
+    "hybrid": (0.8, 0.45, "green", "hybrid queries $Q_h$\n{hybrid}"),
+    "relation": (2.55, 3.3, "vermilion", "position relation\n{relation}"),
+    "first": (2.55, 2.2, "grey", "decoder, pass 1\n{first}"),
+    "second": (2.55, 0.45, "grey", "decoder, pass 2\n{second}"),
+    "known": (4.2, 2.75, "orange", "loss $L_\\mathrm{{dn}}$\nboxes are known"),
+    "one": (4.2, 2, "blue", "loss $L_m$\none-to-one"),
+    "many": (4.2, 0.45, "green", "loss $L_h$\neach box 6 times"),
+}
+_SAME = ("first", "second")
+_FLOWS = (  # of Figure 3, from and to
+    *(("denoising", "first"), ("matching", "first"), ("hybrid", "second"), ("relation", "first")),
+    *(("first", "known"), ("first", "one"), ("second", "many"), _SAME),
+)
+_KEPT = ("matching", "relation", "first")  # at inference
+
+
+def contrast_pipeline() -> tuple[Figure, pd.DataFrame]:
+    """Figure 3 (our drawing): Q_m with denoising queries, and Q_h, in two passes through the same decoder.
+
+    Sizes are the published ones, in a batch whose fullest image has seven boxes. Dashed: in training only. On
+    the right both passes as one mask, all blocks drawn equally large. Returns (figure, data): a row a tensor,
+    with its shape in a small decoder that was given so many queries.
+    """
+    groups, shapes = _two_passes()
+    texts = {name: " × ".join(map(str, shape)) for name, shape in shapes.items()}
+    figure, (left, right) = panels(2, 2, 3.1, width_ratios=(2.7, 1))
+    drawn = {}
+    for name, (x, y, color, text) in _PIPELINE.items():
+        frame = {
+            "boxstyle": "round,pad=0.4",
+            "facecolor": "white",
+            "edgecolor": PALETTE[color],
+            "linewidth": 1.4,
+        }
+        frame["linestyle"] = "-" if name in _KEPT else DASHED
+        place = {"ha": "center", "va": "center", "fontsize": 8, "linespacing": 1.4}
+        drawn[name] = left.text(x, y, text.format(**texts), bbox=frame, **place)
+    for start, end in _FLOWS:
+        style = {"arrowstyle": "-|>" if (start, end) != _SAME else "<|-|>", "color": "0.35"}
+        style |= {"patchA": drawn[start].get_bbox_patch(), "patchB": drawn[end].get_bbox_patch()}
+        left.annotate("", _PIPELINE[end][:2], _PIPELINE[start][:2], arrowprops=style)
+    left.text(2.65, 1.35, "the same weights", fontsize=8, va="center")
+    left.text(4.2, 3.35, "dashed: in training only", fontsize=8, ha="center", va="center")
+    left.set(xlim=(0, 4.9), ylim=(0.1, 3.6))
+    left.set_axis_off()
+    block_matrix(right, replace(groups, sizes=(1,) * len(groups.sizes)))
+    shown = [0, len(groups.sizes) - 3, len(groups.sizes) - 2, len(groups.sizes) - 1]
+    for ticks in (right.set_xticks, right.set_yticks):
+        ticks(np.add(shown, 0.5), [groups.names[k] for k in shown])
+    right.set(title="as one mask", ylabel="attends", xlabel="is attended")
+    return figure, pd.DataFrame({"tensor": list(shapes), "shape": [str(shape) for shape in shapes.values()]})
+
+
+def _two_passes() -> tuple[QueryGroups, dict[str, tuple[int, ...]]]:
+    """Relation DETR's groups with the published sizes, and shapes in a small decoder with these queries."""
+    import torch
+
+    from marginalia.detection import DetectorConfig, build, gather_targets
+    from marginalia.detection.groups import MATCHING, contrastive_noise, relation_detr
+    from marginalia.record import record
+
+    noised = contrastive_noise(gather_targets([np.full((7, 4), 0.5)], [[0] * 7]), 1)
+    groups = relation_detr(900, 1500, noised.groups, noised.size)
+    config = DetectorConfig(width=32, heads=8, decoder_layers=2, encoder_layers=1, relation="two layers")
+    first = build(replace(config, queries=noised.boxes.shape[1] + 900))
+    second = build(replace(config, queries=1500, relation=None))
+    first.decoder.groups, second.decoder.layers = noised.beside(900), first.decoder.layers
+    pixels = torch.zeros(1, 1, 32, 32)
+    with torch.no_grad(), record(first, ["decoder.relation"]) as seen:
+        one, two = first(pixels).hidden[-1], second(pixels).hidden[-1]  # (B, Q, width)
+    shapes = {
+        "denoising": (noised.groups, noised.size),
+        "matching": one[:, first.decoder.groups.block(MATCHING)].shape[1:2],
+        "hybrid": two.shape[1:2],
+        "relation": seen["decoder.relation"][-1].output.shape[1:],
+        "first": one.shape[1:],
+        "second": two.shape[1:],
+    }
+    return groups, {name: tuple(shape) for name, shape in shapes.items()}
+
+
 def convergence() -> tuple[Figure, pd.DataFrame]:
     """Published AP on COCO after each of twelve epochs, five detectors; bands: error of reading the curves.
 
@@ -293,6 +381,36 @@ def other_detectors() -> tuple[Figure, pd.DataFrame]:
     return gains({name: (runs[f"{kind}, base"], runs[f"{kind}, relation"]) for kind, name in MODELS.items()})
 
 
+def hybrid_matching() -> tuple[Figure, pd.DataFrame]:
+    """Table 7 (an analogue): relation and one-to-many queries, each alone and both, on two layouts of scenes.
+
+    Circles are means of five seeds, bars their range, dots the seeds. Found and duplicates are of as many
+    of the surest detections as there are objects, at IoU 0.5. Returns (figure, data): a row a run after its
+    last step, as `histories`, with layout and part.
+    """
+    metrics = {
+        "AP": "AP",
+        "AR": "AR",
+        "found": "found, of all objects",
+        "duplicates": "duplicates per object",
+    }
+    data = at_the_end(histories(run_names("arranged", "scattered")))
+    data[["layout", "part"]] = data["base"].str.split("-", expand=True)
+    figure, axes = panels(len(metrics), len(metrics), 2.7, sharey=True)
+    for panel, (metric, name) in zip(axes, metrics.items(), strict=True):
+        for shift, color, (layout, runs) in zip((-0.17, 0.17), CYCLE, data.groupby("layout"), strict=False):
+            marks = runs.groupby("part")[metric].agg(mean="mean", low="min", high="max").loc[list(PARTS)]
+            series = {"shift": shift, "color": color, "open": layout == "scattered", "name": layout}
+            intervals(panel, marks, "mean", reference=None, **series)
+            places = runs["part"].map(PARTS.index) + shift + 0.14
+            panel.plot(runs[metric], places, ".", color=color, markersize=4, alpha=0.7)
+        panel.set(xlabel=name)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="layout of scenes"
+    )
+    return figure, data
+
+
 def failure_cases(data: str | Pair | None = None) -> tuple[Figure, pd.DataFrame]:
     """Failures of a detector (an analogue): the images at QUANTILES of AP per image, worst to best.
 
@@ -359,6 +477,32 @@ def _histogram(table: BoxTable, name: str) -> pd.DataFrame:
         usable = np.isfinite(mc).sum()
         raise ValueError(f"{name}: a density needs images with different MC; {usable} of its images have one")
     return pd.DataFrame({"dataset": name, "low": edges[:-1], "observed": observed, "null": null})
+
+
+# --- Ours: groups of queries
+
+
+def block_matrix(axes: Axes, groups: QueryGroups) -> None:
+    """Who sees whom: a cell a pair of queries, blue where the query of the row attends that of the column.
+
+    The names of the blocks stand on both axes, at those of more than one query with their sizes.
+    """
+    edges = np.cumsum([0, *groups.sizes])
+    axes.imshow(
+        groups.mask(), ListedColormap([CYCLE[0], "0.9"]), vmin=0, vmax=1, extent=(0, edges[-1], edges[-1], 0)
+    )
+    for every, width in ((range(edges[-1]), 0.5), (edges, 1.6)):
+        axes.hlines(every, 0, edges[-1], color="white", linewidth=width)
+        axes.vlines(every, 0, edges[-1], color="white", linewidth=width)
+    middles = (edges[1:] + edges[:-1]) / 2
+    sizes = [
+        f"{name}, {size}" if size > 1 else name for name, size in zip(groups.names, groups.sizes, strict=True)
+    ]
+    axes.set_xticks(middles, groups.names, rotation=90)
+    axes.set_yticks(middles, sizes)
+    axes.tick_params(length=0, labelsize=7)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
 
 
 # --- Ours: detections beside their ground truth
