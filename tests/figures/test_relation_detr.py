@@ -347,7 +347,7 @@ def test_the_contrast_pipeline_has_the_published_sizes():
 
 def test_a_block_matrix_shows_the_mask_and_names_its_blocks():
     groups = denoising(4, groups=2, size=3)
-    figure, (axes,) = panels(1, 1, 3)
+    _, (axes,) = panels(1, 1, 3)
     figures.block_matrix(axes, groups)
     assert np.array_equal(axes.images[0].get_array(), groups.mask())
     assert [text.get_text() for text in axes.get_yticklabels()] == [
