@@ -25,8 +25,8 @@ from runs import RUNS
 ABOUT = f"""\
 Queries of the last layer of detectors on {SCENES} of the scenes that they are evaluated on, block by block.
 The one-to-many block is there in training only, and is asked here as it is in training. on_object: queries
-for each object with an IoU of 0.5 or more, of the object that they overlap most; first: the highest score among
-them (of any class); second: the second highest over the highest, 0 where there is one query. Means over
+for each object with an IoU of 0.5 or more, of the object that they overlap most; first: the highest score
+among them (of any class); second: the second highest over the highest, 0 where there is one query. Means over
 objects, of `first` and `second` over those with a query.
 Written by: python data/recipes/measure_groups.py"""
 
