@@ -60,7 +60,8 @@ def on_objects(output: DetectorOutput, scenes: SceneBatch) -> dict[str, float]:
             if len(on):
                 first.append(on[0])
                 second.append(on[1] / on[0] if len(on) > 1 else 0.0)
-    return {"on_object": np.mean(count), "first": np.mean(first), "second": np.mean(second)}
+    columns = {"on_object": count, "first": first, "second": second}
+    return {name: pd.Series(values, dtype=float).mean() for name, values in columns.items()}
 
 
 if __name__ == "__main__":

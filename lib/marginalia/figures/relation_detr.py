@@ -489,7 +489,11 @@ def block_matrix(axes: Axes, groups: QueryGroups) -> None:
     """
     edges = np.cumsum([0, *groups.sizes])
     axes.imshow(
-        groups.mask(), ListedColormap([CYCLE[0], "0.9"]), vmin=0, vmax=1, extent=(0, edges[-1], edges[-1], 0)
+        groups.mask().numpy(),
+        ListedColormap([CYCLE[0], "0.9"]),
+        vmin=0,
+        vmax=1,
+        extent=(0, edges[-1], edges[-1], 0),
     )
     for every, width in ((range(edges[-1]), 0.5), (edges, 1.6)):
         axes.hlines(every, 0, edges[-1], color="white", linewidth=width)
