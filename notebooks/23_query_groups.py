@@ -215,8 +215,9 @@ corners = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)  # (N, 1
 by_hand = corners + s * r * torch.stack([w, h, w, h], -1) / 2
 moved = grouping.moved_corners(targets.boxes, negative, torch.Generator().manual_seed(0))
 assert torch.allclose(by_hand, moved, rtol=0, atol=1e-6)
-inside_out = (moved[..., 2:] <= moved[..., :2]).any(-1)  # (N, R)
-assert not inside_out[:, ~negative].any()
+centre, inside_out = targets.boxes[:, None, :2], (moved[..., 2:] <= moved[..., :2]).any(-1)  # (N, R)
+around = ((moved[..., :2] < centre) & (centre < moved[..., 2:])).all(-1)
+assert around[:, ~negative].all() and abs(around[:, negative].double().mean() - 1 / 16) < 0.025  # 4 standard errors
 figure, axes = plots.panels(3, 3, 2.6)
 looks = {"ground truth": "orange", "positives": "sky", "negatives": "purple"}
 rows = []
@@ -230,7 +231,7 @@ figures.save(figure, "extra/denoising-boxes", pd.DataFrame(rows, columns=["kind"
 figure
 
 # %% [markdown]
-# **Notice.** Positives keep their shape roughly, and a width and height above 0. Negatives may turn inside out: the published code does not put their corners in order again. Exercise 1 asks how many do.
+# **Notice.** A positive always has the centre of its object inside, so its width and height are above 0. A negative has it only if it grew on all four sides, one in sixteen; others shrink or lie beside the object, or turn inside out, and the published code does not put their corners in order again (exercise 1: how many?). DN-DETR's loss leaves padded slots out; DINO and Relation DETR train them as background, as they do negatives.
 #
 # ## 4. One query, two answers
 #
@@ -291,7 +292,7 @@ display(data.loc[second].rename_axis("query").T.round(3))
 figure
 
 # %% [markdown]
-# **Notice.** White dots: queries that one-to-many matching takes; with a ring, those of one-to-one matching, which are among them. The table has the queries in dispute, second best or third for their digit. One-to-one says "background" and pushes their score down, one-to-many says "yes" and pushes it up: opposite signs in each of them, which is no accident of this scene but follows from the two definitions. With one set of queries the losses would meet in the middle (exercise 2).
+# **Notice.** White dots: queries that one-to-many matching takes; with a ring, those of one-to-one matching, which are among them. The table has the queries in dispute, second best or third for their digit. One-to-one says "background" and pushes their score down, one-to-many says "yes" and pushes it up: opposite signs in each of them, which follows from the two definitions. With one set of queries the losses would meet in the middle (exercise 2).
 #
 # **The way out** of H-DETR and Relation DETR: two sets of queries. Each set hears one loss only, the mask keeps them apart, and the decoder gains from $k$ times as many positive examples, since its weights are shared. So much for the idea.
 #
@@ -307,7 +308,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.relation_detr.contrast_pipeline`](../lib/marginalia/figures/relation_detr.py): our own drawing. Sizes are the published ones (a batch whose fullest image has seven objects), shapes those of a small decoder that was given so many queries. Dashed parts are gone at inference. $Q_h$ also has proposals and encoder heads of its own, not drawn.
 #
-# **Here** a small Conditional DETR has 16 matching queries and, in training, 24 hybrid ones ($k = 6$, at most four digits), with the relation (first pass), with neither, with one, or with both: five seeds each, on *arranged* scenes (digits in rows, columns and blocks) and on *scattered* ones. There are no denoising queries, embeddings start empty, and one pass with a mask stands for two. *Found* and *duplicates* are of as many of the surest detections as there are objects.
+# **Here** a small Conditional DETR has 16 matching queries and, in training, 24 hybrid ones ($k = 6$, at most four digits), with the relation, with hybrid queries, with both or neither: five seeds each, on *arranged* scenes (digits in rows, columns and blocks) and on *scattered* ones. There are no denoising queries, embeddings start empty, and one pass with a mask stands for two. *Found* and *duplicates* are of as many of the surest detections as there are objects.
 #
 # **Predict.** Six times the positive examples: what happens to AP, to AR (recall of 100 detections, whatever their order) and to duplicates?
 
@@ -357,7 +358,7 @@ display(equal.groupby("base").agg(["mean", "min", "max"]).round(2))
 figure
 
 # %% [markdown]
-# **Notice.** Hybrid queries make nothing faster here, and at equal fit less is found with them, in every seed of both layouts: it is not that they are merely behind.
+# **Notice.** Where boxes fit equally well, less is found with hybrid queries, in every seed of both layouts: these detectors are not merely behind.
 #
 # **Why?** The mask is perfect (section 2). But it keeps *activations* apart, not *weights*: layers and class head are shared, embeddings start empty, and only a query's learned object query says whether it is a matching or a hybrid one. So ask trained detectors, in the last layer: how many queries of each block come to lie on an object, and how sure is the second of them beside the surest?
 #
@@ -378,16 +379,17 @@ display(kept.groupby(["layout", "part", "block"])[["on_object", "first", "second
 # The same detectors with every query attending to itself alone, in all layers
 off = read_table("measured/relation_off.csv")
 off[["layout", "part", "seed"]] = off["run"].str.extract(r"^(arranged|scattered)-(base|hybrid)-(\d)$")
-off = off.dropna(subset="layout")
-wide = off.pivot(index=["layout", "seed"], columns=["part", "attention"], values="duplicates")
-rise = pd.DataFrame({part: wide[part]["itself alone"] - wide[part]["as trained"] for part in ("base", "hybrid")})
-assert len(rise) == 10 and (rise["hybrid"] > rise["base"]).all() and abs(rise["base"].mean()) < 0.02
+wide = off.dropna(subset="part").pivot(index=["layout", "seed"], columns=["attention", "part"], values=["AP", "duplicates"])
+rise = wide.xs("itself alone", axis=1, level=1) - wide.xs("as trained", axis=1, level=1)
+more = rise["duplicates"]
+assert len(more) == 10 and (rise["AP", "base"] < 0).all()
+assert (more["hybrid"] > more["base"]).all() and abs(more["base"].mean()) < 0.02
 off.groupby(["layout", "part", "attention"])[["AP", "found", "duplicates"]].mean().round(3)
 
 # %% [markdown]
-# **Notice.** Hybrid queries do what they were asked: some seven of them lie on each object, and the second is nearly as sure as the first. The matching queries of the *same* detector drift that way: more of them on an object than in the base detector, and a second that is surer beside the first, in all ten pairs of runs. One-to-many leaks into one-to-one through the weights.
+# **Notice.** Hybrid queries do what they were asked: some seven of them lie on each object, and the second is nearly as sure as the first. The matching queries of the *same* detector drift that way: more of them on an object than in the base detector, and a second that is surer beside the first, in all ten pairs of runs. The way leads through the shared weights, since the mask leaves no other. Whether matching queries take over a habit, or only learn less well to hold back because their loss now has a part of the gradient, these numbers do not say.
 #
-# And who keeps duplicates down? In the base detector they are as many without self-attention (mean change below .02): a query there need not ask the others. Beside hybrid queries that does not suffice, and self-attention has to hold duplicates down; cut off, they rise by more than in the base detector, in all ten pairs. The position relation acts on self-attention alone, so this also bounds what it can do here.
+# And who keeps duplicates down? In the base detector there are as many of them without self-attention (mean change below .02), though AP falls in every run: to keep quiet about another's object, a query there need not ask. Beside hybrid queries that does not suffice, and self-attention has to hold duplicates down; cut off, they rise by more than in the base detector, in all ten pairs. The position relation acts on self-attention alone: on a part of the base detector, that is, that hardly matters for duplicates.
 #
 # ## 6. What is published about it
 #
@@ -411,12 +413,12 @@ figure
 # |---|---|---|---|
 # | hybrid queries | AP lower in all seeds, both layouts | part of a detector with 51.7 AP; the table on hybrid matching could not be confirmed | 750 steps on small scenes; H-DETR's gain, too, shrinks with longer training, so time alone need not be it |
 # | sets | 16 and 24 queries, told apart by object queries only | 900 and 1500, each with proposals, encoder heads and contents of its own | our detector has no proposals |
-# | denoising queries | built and tested, not trained | 100 slots in both halves | no proposals, embeddings start empty |
+# | denoising queries | built and tested, not trained | about 100 positives and as many negatives | no proposals, embeddings start empty |
 # | class loss | focal | varifocal | as in Conditional DETR |
 # | seeds | five, all shown | none reported | |
 # | masks, costs, leakage | identities, asserted | the same | |
 #
-# Not checked: separate contents or class heads for hybrid queries, other $k$, a smaller weight of $L_h$, longer training. Each would test the explanation above.
+# Not checked: separate contents or class heads for hybrid queries, other $k$, a smaller weight of $L_h$, longer training. Each would test the explanation above. With `RETRAIN = True` the next cell trains one hybrid run again.
 
 # %%
 if RETRAIN:
@@ -468,7 +470,7 @@ check_function(leaks, cases)
 #
 # ## Summary
 #
-# All groupings of queries in these papers are blocks and a small table of who sees whom, and their masks keep what they promise, bit for bit, because all these tables are transitive. At inference only the matching queries are left. One-to-one and one-to-many matching ask opposite things of a second-best query, which is why hybrid queries are a set of their own. In a small detector that did not suffice: with hybrid queries AP fell on both layouts in all five seeds, with boxes that fit as well, because more queries answer for one object, also among the matching ones. The two sets share the weights. What happens at the paper's size, with proposals and contents of their own, this does not say.
+# All groupings of queries in these papers are blocks and a small table of who sees whom, and their masks keep what they promise, bit for bit, because all these tables are transitive. At inference only the matching queries are left. One-to-one and one-to-many matching ask opposite things of a second-best query, which is why hybrid queries are a set of their own. In a small detector that did not suffice: with hybrid queries AP fell on both layouts in all five seeds, with boxes that fit as well: more queries answer for one object, also among the matching ones, which share their weights with the others. What happens at the paper's size, with proposals and contents of their own, this does not say.
 #
 # **Next:** [22_position_relation](22_position_relation.ipynb), the other half of Relation DETR; [25_high_ap_images](25_high_ap_images.ipynb), what duplicates do to AP.
 #
