@@ -50,16 +50,10 @@ Written by: python data/recipes/measure_relation.py"""
 
 
 def related() -> list[Run]:
-    """Runs with a relation, and those that are like them without one."""
-    bases = ("arranged-base", "scattered-base", "headline-conditional-0", "cells-conditional")  # with weights
-    bases = (
-        "arranged-base",
-        "arranged-hybrid",
-        "scattered-base",
-        "headline-conditional",
-        "cells-conditional",
-    )
-    return [run for run in RUNS.values() if run.detector.relation or run.name.startswith(bases)]
+    """Runs with a relation, and those that are like them without one, with one-to-many queries or not."""
+    bases = [f"{layout}-{part}" for layout in ("arranged", "scattered") for part in ("base", "hybrid")]
+    bases += ["headline-conditional-0", "cells-conditional"]  # those with weights
+    return [run for run in RUNS.values() if run.detector.relation or run.name.startswith(tuple(bases))]
 
 
 def trained(run: Run) -> Detector:
