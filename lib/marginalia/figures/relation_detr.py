@@ -208,7 +208,7 @@ _KEPT = ("matching", "relation", "first")  # at inference
 
 
 def contrast_pipeline() -> tuple[Figure, pd.DataFrame]:
-    """Figure 3 (our drawing): Q_m with denoising queries, and Q_h, in two passes through the same decoder.
+    """Figure 3, by order (our own drawing): Q_m with denoising queries, and Q_h, through the same decoder.
 
     Sizes are the published ones, in a batch whose fullest image has seven boxes. Dashed: in training only. On
     the right both passes as one mask, all blocks drawn equally large. Returns (figure, data): a row a tensor,
@@ -382,7 +382,7 @@ def other_detectors() -> tuple[Figure, pd.DataFrame]:
 
 
 def hybrid_matching() -> tuple[Figure, pd.DataFrame]:
-    """Table 7 (an analogue): relation and one-to-many queries, each alone and both, on two layouts of scenes.
+    """Table 7, by order (an analogue): relation and one-to-many queries, alone and both, on two layouts.
 
     Circles are means of five seeds, bars their range, dots the seeds. Found and duplicates are of as many
     of the surest detections as there are objects, at IoU 0.5. Returns (figure, data): a row a run after its
