@@ -30,7 +30,6 @@ PREFIXES = {
 # Optional fields that a row of each status must and may have, besides `number`.
 BY_STATUS = {
     "here": ({"notebook", "function", "differences"}, {"arguments", "data"}),
-    "planned": ({"notebook", "differences"}, {"data"}),
     "published numbers": ({"notebook", "differences", "data"}, {"function"}),
     "not confirmed": ({"differences"}, set()),
     "needs data that is not public": ({"differences"}, set()),
@@ -54,7 +53,7 @@ figures:
    notebook: 20_curve, function: "some.module:curve", arguments: {points: 5}, differences: Fewer points.}
 - {id: some-paper/results, paper: Some Paper, kind: table, number: null, title: Results,
    status: published numbers, notebook: 00_tour, data: [some.csv]}
-- {id: other-paper/teaser, paper: Other Paper, kind: figure, title: Teaser, status: planned}
+- {id: other-paper/teaser, paper: Other Paper, kind: figure, title: Teaser, status: not confirmed}
 """
 
 
@@ -92,7 +91,7 @@ def test_rows_are_read_in_order_and_again_after_an_edit(plant):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("status: planned", "status: soon", r"row 3 \(other-paper/teaser\): .*'soon'.*`\$\.status`"),
+        ("status: not confirmed", "status: soon", r"row 3 \(other-paper/teaser\): .*'soon'.*`\$\.status`"),
         ("kind: table", "kind: tables", r"row 2 .*'tables'.*`\$\.kind`"),
         ("title: Teaser, ", "", r"row 3 .*missing required field `title`"),
         ("title: Teaser", "title: 3", r"row 3 .*`str`, got `int` - at `\$\.title`"),
@@ -158,11 +157,6 @@ def test_what_is_shown_has_its_notebook(row):
 def test_what_is_drawn_can_be_imported(row):
     module, _, function = row.function.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
-
-
-@pytest.mark.parametrize("row", [r for r in ROWS if r.status == "planned"], ids=names)
-def test_a_planned_notebook_has_a_name_or_a_place(row):
-    assert re.fullmatch(r"\d\d_[a-z_0-9]+|[34]x", row.notebook)
 
 
 def test_rows_and_tables_of_published_numbers_belong_together():

@@ -21,7 +21,7 @@ class Row(msgspec.Struct, frozen=True):
     paper: str
     kind: Literal["figure", "table", "algorithm"]
     title: str  # what it shows, in our words
-    status: Literal["here", "planned", "published numbers", "not confirmed", "needs data that is not public"]
+    status: Literal["here", "published numbers", "not confirmed", "needs data that is not public"]
     number: int | str | None = None  # the paper's own number where it was confirmed
     notebook: str | None = None  # name without ending
     function: Annotated[str, msgspec.Meta(pattern=r"^\w+(\.\w+)*:\w+$")] | None = None  # package.module:name

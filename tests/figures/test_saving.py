@@ -59,7 +59,7 @@ figures:
    differences: Fewer points.}
 - {id: some-paper/results, paper: Some Paper, kind: table, number: null, title: Results,
    status: published numbers, notebook: 00_tour, data: [some.csv]}
-- {id: other-paper/teaser, paper: Other Paper, kind: figure, title: Teaser, status: planned}
+- {id: other-paper/teaser, paper: Other Paper, kind: figure, title: Teaser, status: not confirmed}
 """
 
 
@@ -220,7 +220,7 @@ def test_a_figure_is_drawn_with_its_arguments(plots, style, build, tmp_path):
     ("id", "message"),
     [
         ("some-paper/curv", "near it: some-paper/curve"),
-        ("other-paper/teaser", "its status is: planned"),
+        ("other-paper/teaser", "its status is: not confirmed"),
         ("extra/mine", "not in the catalogue"),
     ],
 )
