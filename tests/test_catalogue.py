@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
