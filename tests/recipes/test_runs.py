@@ -38,6 +38,7 @@ def rows(run):
 
 
 ONE_SEED = {"long-detr-0", "long-cells-detr-0", "cells-digits-conditional-0", "cells-digits-detr-focal-0"}
+ONE_SEED |= {"headline-relation-0", "cells-relation-0"}
 ONE_SEED |= {f"cells-{rate}-0" for rate in ("fast-detr", "slow-detr-focal", "slow-conditional", "slow-dab")}
 
 

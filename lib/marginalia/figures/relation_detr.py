@@ -39,7 +39,6 @@ from marginalia.style import (
     DETECTION,
     DIVERGING,
     GROUND_TRUTH,
-    MODELS,
     PALETTE,
     WIDTH,
 )
@@ -357,8 +356,8 @@ def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFr
 def components() -> tuple[Figure, pd.DataFrame]:
     """Table 5 (an analogue): what the relation, one-to-many queries and both add to AP, seed by seed.
 
-    Conditional DETR on arranged and scattered digits (five seeds), on larger scenes and on photographs
-    (three). Returns (figure, data) as `gains`.
+    Conditional DETR on arranged and scattered digits (five seeds), and the relation on larger scenes and on
+    photographs (one). Returns (figure, data) as `gains`.
     """
     groups = {"arranged": "arranged", "scattered": "scattered"}
     groups |= {"headline": "headline_relation", "cells": "cells_relation"}
@@ -370,15 +369,6 @@ def components() -> tuple[Figure, pd.DataFrame]:
         if part != "base"
     }
     return gains(pairs)
-
-
-def other_detectors() -> tuple[Figure, pd.DataFrame]:
-    """Table 6 (an analogue): what the relation adds to AP of four detectors, on arranged digits.
-
-    Returns (figure, data) as `gains`.
-    """
-    runs = GROUPS["relation_kinds"]
-    return gains({name: (runs[f"{kind}, base"], runs[f"{kind}, relation"]) for kind, name in MODELS.items()})
 
 
 def hybrid_matching() -> tuple[Figure, pd.DataFrame]:
