@@ -291,8 +291,8 @@ def relation_of_a_query(names: Sequence[str] | None = None) -> tuple[Figure, pd.
     """Figure 5, by order: by how much the relation multiplies the attention of an object to the others.
 
     names: detectors with a relation, as `load` takes them, on photographs of cells or arranged digits; by
-    default one of each. Of three images each: the surest detection (blue) and all others with a score from
-    0.3 on, in the last layer. Returns (figure, data), data with model, image, query, x, y, w, h (in image
+    default one of each. Of three images each: the surest detection (green) and all others with a score from
+    0.3 on, in the last layer; the six whose weight changes most have a tag. Returns (figure, data), data with model, image, query, x, y, w, h (in image
     sizes) and multiplier: mean over heads of exp(Rel), over its mean over all other queries; NaN for the
     object itself.
     """
@@ -307,7 +307,9 @@ def relation_of_a_query(names: Sequence[str] | None = None) -> tuple[Figure, pd.
         xywh, own = part[["x", "y", "w", "h"]].to_numpy() * np.tile(size, 2), part["multiplier"].isna()
         values = part["multiplier"][~own]
         colors = [to_hex(color) for color in shade.to_rgba(values)]
-        boxes_on(panel, xywh[~own], size, pixels.squeeze(), colors, [f"{v:.2f}" for v in values])
+        told = np.log(values).abs().rank(ascending=False) <= 6  # more tags would cover a photograph
+        tags = [f"{v:.2f}" if tell else "" for v, tell in zip(values, told, strict=True)]
+        boxes_on(panel, xywh[~own], size, pixels.squeeze(), colors, tags)
         boxes_on(panel, xywh[own], size, color=PALETTE["green"], linewidth=2.6)
         panel.set_title(f"{name}, {image}", fontsize=8)
     bar = figure.colorbar(shade, ax=axes, orientation="horizontal", aspect=50, shrink=0.6)
