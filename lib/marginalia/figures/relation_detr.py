@@ -293,8 +293,8 @@ def relation_of_a_query(names: Sequence[str] | None = None) -> tuple[Figure, pd.
     names: detectors with a relation, as `load` takes them, on photographs of cells or arranged digits; by
     default one of each. Of three images each: the surest detection (green) and all others with a score from
     0.3 on, in the last layer; the six whose weight changes most have a tag. Returns (figure, data), data with
-    model, image, query, x, y, w, h (in image sizes) and multiplier: mean over heads of exp(Rel), over its mean
-    over all other queries; NaN for the object itself.
+    model, image, query, x, y, w, h (in image sizes) and multiplier: exp(Rel) over its mean over all other
+    queries, mean over heads; NaN for the object itself.
     """
     rows = pd.concat([_multipliers(name) for name in names or RELATED_MODELS], ignore_index=True)
     limit = np.exp(1.6 * np.log(rows["multiplier"]).abs().max())  # so that no tag is too dark to read
