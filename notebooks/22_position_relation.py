@@ -92,8 +92,6 @@ relation = PositionRelation(heads=8).double()
 W, B = relation.projection.weight, relation.projection.bias  # (8, 64), (8)
 some = torch.rand(40, 4, dtype=torch.float64) * 0.4 + 0.02
 Rel = (sines(geometry(some, some)) @ W.T + B).relu().movedim(-1, 0)  # (8, 40, 40)
-
-# %%
 assert torch.allclose(geometry(boxes, boxes, eps=0)[0, 1].exp(), torch.stack(by_hand))
 assert torch.allclose(Rel, relation(some[None], some[None])[0], atol=1e-4)  # the library, which keeps 32-bit frequencies
 assert sum(p.numel() for p in relation.parameters()) == 520
@@ -174,8 +172,6 @@ exact = data[(data["eps"] == 0) | data["action"].isin(["moved", "mirrored"])]
 assert exact["e"].max() < 1e-12
 scaled = data.drop(exact.index).set_index("action")
 assert (scaled.loc["half", "e"] < 1e-5 / scaled.loc["half", "side"]).all() and scaled.loc["a tenth"].query("side >= .02")["e"].max() < 4.5e-3
-
-# %% tags=["hide-input"]
 figure, axes = plots.panels(2, 2, 2.6)
 for panel, column, title in zip(axes, ("e", "embedding"), ("change of $e$", "change of its embedding"), strict=True):
     for (name, part), color in zip(scaled.groupby(level=0), style.CYCLE):
@@ -205,9 +201,6 @@ for panel, values, (when, head) in zip(axes, rel, [(when, head) for when in ("be
     panel.set_title(f"head {head}, {when}", fontsize=8)
 figure.colorbar(image, ax=axes, label="Rel", shrink=0.7)
 figures.save(figure, "extra/relation-bias", pd.DataFrame(rel.numpy().T).add_prefix("rel_").round(4))
-figure
-
-# %%
 rows = []
 for run, table in read_table("measured/relation_weights.csv").groupby("run", sort=False):
     made = runs.settings(run)
@@ -217,7 +210,9 @@ for run, table in read_table("measured/relation_weights.csv").groupby("run", sor
     rows.append(pd.DataFrame({"base": run[:-2], "run": run, "head": table["head"], "cosine": cosine}))
 moved = pd.concat(rows)
 assert moved["cosine"].min() > 0.6
+print("cosine of W before and after, a head of a run each:")
 display(moved.groupby("base", sort=False)["cosine"].agg(["min", "median", "max", "count"]).round(2))
+figure
 
 # %% [markdown]
 # **Notice.** The stripes are those of the random start. After training each head's $W$ still points much the way it did (cosine .6 or more in every run), a quarter longer or so, and its fine stripes, from the frequencies 100 and 32, stay. Head 3 of this run learnt something: partners in the same column, which overlap the object or lie above and below it.
