@@ -8,7 +8,7 @@
 # **中文摘要。** Relation DETR 在解码器的自注意力里加入一个由框的相对位置算出的偏置：两框中心距离与尺寸之比取对数，做正弦嵌入，经一个线性层和 ReLU，得到每个头的 Rel，再加到 q·k 上——等价于把注意力权重乘以 exp(Rel)。
 # 本笔记先用十几行代码写出它并与库函数核对，再用图检验平移、镜像、缩放不变性（以及 eps 在哪里破坏它），画出论文的图 2 与图 5，
 # 然后在小模型上逐种子地回答：它有没有用？是否像 NMS？是否先局部后全局？对位置关系越强的数据是否越有用？
-# 结果（小模型，规整与散布两种排列各五个种子）：学到的 Rel 确实偏向与自己重叠的框，很像 NMS，而且后一层比前一层更偏向近处；但把它关掉，AP 的变化不超过 .003，各种子的增益有正有负，
+# 结果（小模型，规整与散布两种排列各四个种子）：学到的 Rel 确实偏向与自己重叠的框，很像 NMS，而且后一层比前一层更偏向近处；但把它关掉，AP 的变化不超过 .003，各种子的增益有正有负，
 # 与不加位置关系分不出高下。原因也量了：在这里，自注意力本身能去掉的重复框就很少。论文的大模型是否如此，这里说明不了。
 #
 # ## What you will see
@@ -239,7 +239,7 @@ figure
 maps = read_table("measured/relation_maps.csv").assign(base=lambda table: table["run"].str[:-2])
 each = maps.groupby(["base", "run", "layer", "map"], sort=False)[["overlapping", "distance", "objects"]].mean().reset_index()
 names = {"arranged-relation": "arranged", "scattered-relation": "scattered", "headline-relation": "larger", "cells-relation": "photographs"}
-names |= {"arranged-base": "arranged,\nno relation", "headline-conditional": "larger,\nno relation", "cells-conditional": "photographs,\nno relation"}
+names |= {"arranged-base": "arranged,\nno relation", "scattered-base": "scattered,\nno relation", "headline-conditional": "larger,\nno relation", "cells-conditional": "photographs,\nno relation"}
 shown = each[each["base"].isin(names) & ((each["map"] == "attention") | each["base"].str.endswith("relation"))]
 shown = shown.assign(detector=shown["base"].map(names), kind=shown["map"] + ", layer " + (shown["layer"] + 1).astype(str))
 figure, axes = plots.panels(2, 1, 2.6, sharex=True)
@@ -251,14 +251,14 @@ axes[0].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 figures.save(figure, "extra/relation-attends", shown.drop(columns="detector").round(4))
 wide = shown.pivot(index=["base", "run"], columns=["map", "layer"], values=["overlapping", "distance"])
 alone = wide.xs("relation", axis=1, level="map").dropna()  # (runs, metric x layer): the relation by itself
-assert len(alone) == 12 and (alone["overlapping"] > 1).all(axis=None)
+assert len(alone) == 10 and (alone["overlapping"] > 1).all(axis=None)
 assert (alone["overlapping", 2] > alone["overlapping", 1]).all() and (alone["distance", 2] < alone["distance", 1]).all()
 without = wide["overlapping", "attention"].drop(alone.index)
-assert len(without) == 9 and (without > 1).all(axis=None)
+assert len(without) == 12 and (without > 1).all(axis=None)
 figure
 
 # %% [markdown]
-# **Notice.** *Like NMS?* In geometry, yes: in every run the relation by itself gives boxes that overlap the object's more than the uniform weight, up to 1.8 times. But self-attention without any relation does so too (1.06 to 3.2 times, all nine runs): whose box is near is already written in the queries.
+# **Notice.** *Like NMS?* In geometry, yes: in every run the relation by itself gives boxes that overlap the object's more than the uniform weight, up to 1.8 times. But self-attention without any relation does so too (1.06 to 3.2 times, all twelve runs): whose box is near is already written in the queries.
 #
 # *From local to global?* Here the other way: in every run the relation is more local in the third layer than in the second, by both measures. $W$ is the same in both, so what differs is the boxes. Two relations are a short ladder, though; LP-DETR's claim is about six layers, of models that we do not have.
 #
@@ -273,7 +273,7 @@ gain = data.pivot(index="seed", columns="pair", values="gain")[data["pair"].uniq
 print(pd.DataFrame({"mean": gain.mean().round(3), "sign": gain.apply(lambda column: verdict(column.dropna()))}).to_string())
 print("relation, arranged minus scattered:", verdict(gain["arranged: relation"] - gain["scattered: relation"]))
 for layout in ("arranged", "scattered"):
-    assert len(gain) == 5 and verdict(gain[f"{layout}: relation"]).startswith("not separated")
+    assert len(gain) == 4 and verdict(gain[f"{layout}: relation"]).startswith("not separated")
     assert (gain[[f"{layout}: hybrid", f"{layout}: both"]] < 0).all(axis=None)
 assert verdict(gain["arranged: relation"] - gain["scattered: relation"]).startswith("not separated")
 assert gain["arranged: both"].mean() < gain["arranged: hybrid"].mean()
@@ -282,7 +282,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.relation_detr.components`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** The relation changes AP by less than seeds do, in either direction: five seeds on arranged and on scattered digits separate nothing from zero, nor arranged from scattered, where the excess correlation of the boxes is +.03 and -.06 ([21](21_box_correlation.ipynb)). So whether it helps more where boxes are related, these runs cannot say: there is no help to compare. On larger scenes with twice the steps and on photographs it is below by .008 and .015 (one seed each, within the range of the base's three). Hybrid queries lower AP in every seed; [23](23_query_groups.ipynb) takes that apart. Both together are the lowest on arranged digits.
+# **Notice.** The relation changes AP by less than seeds do, in either direction: four seeds on arranged and on scattered digits separate nothing from zero, nor arranged from scattered, where the excess correlation of the boxes is +.03 and -.06 ([21](21_box_correlation.ipynb)). So whether it helps more where boxes are related, these runs cannot say: there is no help to compare. On larger scenes with twice the steps and on photographs it is below by .008 and .015 (one seed each, within the range of the base's three). Hybrid queries lower AP in every seed; [23](23_query_groups.ipynb) takes that apart. Both together are the lowest on arranged digits.
 #
 # *How would it show if the relation worked?* Take it away from trained detectors (Rel = 0), and, to see what self-attention is worth at all, let every query attend to itself alone.
 
@@ -344,7 +344,7 @@ RelationExplorer(xywh, trained, pixels=scene.pixels[0, 0], size=(side, side))
 # | decoder | three layers (six once), four or six heads, 16 or 48 queries, no denoising, focal loss | six layers, eight heads, 900 queries, denoising, varifocal loss | must train on a laptop |
 # | Figure 2 | our drawing, from live shapes | Deformable DETR's layer beside its own | |
 # | Figure 5 | arranged digits, photographs of cells | generic and industrial images | |
-# | Table 5, components | gain by the relation not separated from 0 in five seeds, on either layout; hybrid queries lower AP | rows could not be confirmed | scale, length; few duplicates to remove |
+# | Table 5, components | gain by the relation not separated from 0 in four seeds, on either layout; hybrid queries lower AP | rows could not be confirmed | scale, length; few duplicates to remove |
 # | gain where boxes are related | arranged and scattered not separated | suited to task-specific sets, whose MC is said to be higher | no gain to compare |
 #
 # Not checked: the full model with denoising, longer schedules, published weights; boxes of one layer, scale $2\pi$ and other decoders, which users ask about, and more layouts.
@@ -387,7 +387,7 @@ check(answer, np.exp(2) / (np.exp(2) + 9), tolerance=2e-3, hints={0.1: "That is 
 #
 # ## Summary
 #
-# The position relation multiplies attention weights by exp(Rel), a function of how two boxes lie to each other; it stays as it is when boxes are moved, mirrored and (but for a small constant) scaled. In detectors trained here it learns a preference for overlapping boxes, as NMS would need it, stronger in the later layer, in every run. And yet it changes nothing that we can measure: gains of AP are not separated from zero in five seeds on either layout, and without it trained detectors find the same. Self-attention has that preference without it, and there are few duplicates to remove. At the paper's size this may be different. The one comparison we know of that varies the relation alone is a user's: 50.4 AP without it in the authors' code ([issue 41](https://github.com/xiuqhou/Relation-DETR/issues/41), one report, not verified), where the paper has 51.7 with it and with hybrid queries.
+# The position relation multiplies attention weights by exp(Rel), a function of how two boxes lie to each other; it stays as it is when boxes are moved, mirrored and (but for a small constant) scaled. In detectors trained here it learns a preference for overlapping boxes, as NMS would need it, stronger in the later layer, in every run. And yet it changes nothing that we can measure: gains of AP are not separated from zero in four seeds on either layout, and without it trained detectors find the same. Self-attention has that preference without it, and there are few duplicates to remove. At the paper's size this may be different. The one comparison we know of that varies the relation alone is a user's: 50.4 AP without it in the authors' code ([issue 41](https://github.com/xiuqhou/Relation-DETR/issues/41), one report, not verified), where the paper has 51.7 with it and with hybrid queries.
 #
 # **Next:** [23_query_groups](23_query_groups.ipynb): which queries see which, and the hybrid queries of the component table.
 #

@@ -331,7 +331,7 @@ def test_gains_are_differences_of_the_same_seed():
 def test_table_of_components_has_all_seeds():
     data = figures.components()[1]
     seeds = data.groupby("pair", sort=False).size().to_dict()
-    assert list(seeds.values()) == [5] * 6 + [1, 1] and data["gain"].notna().all()
+    assert list(seeds.values()) == [4] * 6 + [1, 1] and data["gain"].notna().all()
 
 
 def test_the_contrast_pipeline_has_the_published_sizes():

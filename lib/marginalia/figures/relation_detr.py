@@ -358,7 +358,7 @@ def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFr
 def components() -> tuple[Figure, pd.DataFrame]:
     """Table 5 (an analogue): what the relation, one-to-many queries and both add to AP, seed by seed.
 
-    Conditional DETR on arranged and scattered digits (five seeds), and the relation on larger scenes and on
+    Conditional DETR on arranged and scattered digits (four seeds), and the relation on larger scenes and on
     photographs (one). Returns (figure, data) as `gains`.
     """
     groups = {"arranged": "arranged", "scattered": "scattered"}
@@ -376,7 +376,7 @@ def components() -> tuple[Figure, pd.DataFrame]:
 def hybrid_matching() -> tuple[Figure, pd.DataFrame]:
     """Table 7, by order (an analogue): relation and one-to-many queries, alone and both, on two layouts.
 
-    Circles are means of five seeds, bars their range, dots the seeds. Found and duplicates are of as many
+    Circles are means of four seeds, bars their range, dots the seeds. Found and duplicates are of as many
     of the surest detections as there are objects, at IoU 0.5. Returns (figure, data): a row a run after its
     last step, as `histories`, with layout and part.
     """

@@ -12,6 +12,7 @@ from marginalia.store import read_table
 from marginalia.style import MODELS
 
 SEEDS = (0, 1, 2)
+PART_SEEDS = (0, 1, 2, 3)  # of runs that compare PARTS on two layouts
 PARTS = ("base", "relation", "hybrid", "both")  # what Relation DETR adds: the relation, one-to-many queries
 # DETR with ten times the steps, as the paper's 500 epochs beside 50; one seed
 LONG = {"headline": "long-detr", "cells": "long-cells-detr"}
@@ -56,7 +57,7 @@ GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row 
     "cells_relation": {"base": "cells-conditional", "relation": "cells-relation"},
     "headline_relation": {"base": "headline-conditional", "relation": "headline-relation"},
 }
-FIVE_SEEDS = {base for group in ("arranged", "scattered") for base in GROUPS[group].values()}
+PART_RUNS = {base for group in ("arranged", "scattered") for base in GROUPS[group].values()}
 METRICS = {  # of the evaluations -> their names
     "AP": "AP",
     "AP50": "AP50",
@@ -77,8 +78,8 @@ ONE_SEED = ("headline-relation", "cells-relation")
 
 
 def seeds_of(base: str) -> list[str]:
-    """Names of the runs of a base, one a seed: five where the components of Relation DETR are compared."""
-    seeds = range(5) if base in FIVE_SEEDS else range(1) if base in ONE_SEED else SEEDS
+    """Names of the runs of a base, one a seed: four where the parts of Relation DETR are compared."""
+    seeds = PART_SEEDS if base in PART_RUNS else range(1) if base in ONE_SEED else SEEDS
     return [f"{base}-{seed}" for seed in seeds]
 
 
