@@ -238,8 +238,8 @@ figure
 # %%
 maps = read_table("measured/relation_maps.csv").assign(base=lambda table: table["run"].str[:-2])
 each = maps.groupby(["base", "run", "layer", "map"], sort=False)[["overlapping", "distance", "objects"]].mean().reset_index()
-names = {"arranged-relation": "arranged", "scattered-relation": "scattered", "headline-relation": "larger", "cells-relation": "photographs"}
-names |= {"arranged-base": "arranged,\nno relation", "scattered-base": "scattered,\nno relation", "headline-conditional": "larger,\nno relation", "cells-conditional": "photographs,\nno relation"}
+names = {"arranged-relation": "arranged", "scattered-relation": "scattered", "headline-relation": "larger", "cells-relation": "cells"}
+names |= {"arranged-base": "arranged,\nno Rel", "scattered-base": "scattered,\nno Rel", "headline-conditional": "larger,\nno Rel", "cells-conditional": "cells,\nno Rel"}
 shown = each[each["base"].isin(names) & ((each["map"] == "attention") | each["base"].str.endswith("relation"))]
 shown = shown.assign(detector=shown["base"].map(names), kind=shown["map"] + ", layer " + (shown["layer"] + 1).astype(str))
 figure, axes = plots.panels(2, 1, 2.6, sharex=True)
