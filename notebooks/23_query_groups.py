@@ -7,7 +7,7 @@
 #
 # **中文摘要。** 读书笔记的第一个待办事项：query 分组。训练时，许多 DETR 除了匹配查询之外还有额外的查询：去噪组（DN-DETR、DINO）、一对多查询（H-DETR）、多个平行的组（Group DETR），Relation DETR 则把匹配查询 Q_m（一对一，带位置关系）和混合查询 Q_h（一对多，不带位置关系）分两次送进同一个解码器。
 # 谁能看见谁，用一张分块掩码就能说清楚：本笔记把每种分组画成带标签的块矩阵，计算打开的格子数，并逐块扰动查询来检验掩码（被遮住的输出逐位不变）。然后在一张图上一步步展示一对一与一对多匹配对同一个查询提出的相反要求。
-# 结果（小模型，四个种子）：混合查询在这里降低 AP，规整排列和随意摆放的场景都是如此；框同样准，但同一物体被更多查询重复报告。共享的解码器学到的“多个查询回答同一物体”渗进了匹配查询。推理时额外的查询全部丢弃。
+# 结果（小模型，四个种子）：混合查询在这里降低 AP，规整排列和散布的场景都是如此；框几乎同样准，但同一物体被更多查询重复报告。同一检测器的匹配查询也朝这个方向变化；是沿袭了习惯，还是抑制学得较差，这些数字分辨不出。推理时额外的查询全部丢弃。
 #
 # ## What you will see
 #
@@ -189,7 +189,7 @@ assert all((((one.sees.astype(int) @ one.sees) > 0) == one.sees).all() for one i
 moved.rename_axis("how far it moves when C changes").round(4)
 
 # %% [markdown]
-# **Notice.** Numbers: how far an output moves at most. The filled cells are those of section 1, for these three and for DN-DETR and H-DETR. Empty ones are not small numbers: the outputs are the same bits. The matching queries do not know whether anybody else was there, so what they say at inference is what they said in training, whatever $G$, $P$, $T$ and $K$ were (asserted to $10^{-12}$).
+# **Notice.** Numbers: how far an output moves at most. The filled cells are those of section 1, for these three and for DN-DETR and H-DETR. Empty ones are not small numbers: the outputs are the same bits. The matching queries do not know whether anybody else was there, so what they say at inference is what they said in training, asserted to $10^{-12}$ for these sizes; the argument does not depend on them.
 #
 # A mask's promise is about one layer, though. In the chain A hears of C through B. A table is safe in a deep decoder if whoever is seen over two steps is seen over one (*transitive*); all groupings above are. Keep that in mind when you invent one.
 #
@@ -217,12 +217,12 @@ moved = grouping.moved_corners(targets.boxes, negative, torch.Generator().manual
 assert torch.allclose(by_hand, moved, rtol=0, atol=1e-6)
 centre, inside_out = targets.boxes[:, None, :2], (moved[..., 2:] <= moved[..., :2]).any(-1)  # (N, R)
 around = ((moved[..., :2] < centre) & (centre < moved[..., 2:])).all(-1)
-assert around[:, ~negative].all() and abs(around[:, negative].double().mean() - 1 / 16) < 0.025  # 4 standard errors
+assert around[:, ~negative].all() and abs(around[:, negative].double().mean() - 1 / 16) < 4 * (15 / 256 / around[:, negative].numel()) ** 0.5  # standard errors
 figure, axes = plots.panels(3, 3, 2.6)
 looks = {"ground truth": "orange", "positives": "sky", "negatives": "purple"}
 rows = []
 for panel, (name, color) in zip(axes, looks.items(), strict=True):
-    chosen = corners[1] if name == "ground truth" else moved[1, negative == (name == "negatives")][:4]
+    chosen = corners[-1] if name == "ground truth" else moved[-1, negative == (name == "negatives")][:4]
     xywh = torch.cat([chosen[:, :2], chosen[:, 2:] - chosen[:, :2]], -1).numpy()
     plots.boxes_on(panel, xywh, pixels=scene.pixels[0, 0] // 24 * 24 + 12, color=PALETTE[color])
     panel.set_title(name)
@@ -260,7 +260,8 @@ many = query, column % len(targets.boxes)
 for pairs, repeats in ((one, 1), (many, K)):  # as the library matches
     again = match(logits[None], boxes[None], grouping.repeated(targets, repeats), recipe.class_cost, recipe.cost_weights)
     assert np.array_equal(again.query, pairs[0]) and np.array_equal(again.box % len(targets.boxes), pairs[1])
-assert set(zip(*one, strict=True)) < set(zip(*many, strict=True)) and len(many[0]) == K * len(one[0])
+default = (DETECTOR, SCENE, K) == ("headline-conditional-0", 0, 3)  # for others what follows need not hold
+assert not default or set(zip(*one, strict=True)) < set(zip(*many, strict=True)) and len(many[0]) == K * len(one[0])
 
 # %%
 def push(repeats):
@@ -276,7 +277,7 @@ digit[many[0]] = targets.labels[many[1]]  # or of the box that it is given
 rows = np.arange(len(cost)), digit
 data = pd.DataFrame({"score": logits[0].sigmoid()[rows], "one": push(1)[rows], "many": push(K)[rows]})
 second = sorted(set(many[0]) - set(one[0]))
-assert (data.loc[second, "many"] > 0).all() and (data.loc[second, "one"] < 0).all()
+assert not default or (data.loc[second, "many"] > 0).all() and (data.loc[second, "one"] < 0).all()
 figure, (left, right) = plots.panels(2, 2, 3.4, width_ratios=(1, 1.8))
 plots.matrix(left, cost.numpy() - cost.min().item(), digits=1, rows=range(len(cost)), columns=[f"digit {n}" for n in scene.labels[0]])
 for pairs, size, color in ((many, 11, "white"), (one, 16, PALETTE["vermilion"])):
@@ -321,7 +322,7 @@ for layout in ("arranged", "scattered"):
     for metric in ("AP", "AR", "found", "duplicates", "mean_iou"):
         ends = values_at(frame, runs.GROUPS[layout], metric)
         assert len(ends) == 4 and ends.notna().all(axis=None)
-        for upper, lower in (("hybrid", "base"), ("both", "relation"), ("both", "base")):
+        for upper, lower in (("hybrid", "base"), ("both", "relation"), ("both", "base"), ("both", "hybrid")):
             gap = ends[upper] - ends[lower]
             rows[layout, metric, f"{upper} - {lower}"] = {"mean": gap.mean(), "sign": verdict(gap)}
 gaps = pd.DataFrame.from_dict(rows, orient="index")
@@ -329,14 +330,15 @@ for layout in ("arranged", "scattered"):
     hybrid = gaps.loc[layout].xs("hybrid - base", level=1)
     assert hybrid.loc[["AP", "found"], "sign"].eq("below in all 4 seeds").all()
     assert hybrid.loc["duplicates", "sign"] == "above in all 4 seeds"
-    assert abs(hybrid.loc["mean_iou", "mean"]) < 0.015
+    fit = "below in all 4 seeds" if layout == "arranged" else "not separated"
+    assert round(abs(hybrid.loc["mean_iou", "mean"]), 3) <= 0.005 and hybrid.loc["mean_iou", "sign"].startswith(fit)
 display(gaps.unstack().swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).round(3))
 figure
 
 # %% [markdown]
 # Drawn by [`figures.relation_detr.hybrid_matching`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** Hybrid queries alone *lower* AP here, on both layouts and in all four seeds. Boxes fit as well as before (mean IoU of matched queries within .015 on average). What suffers is the order: fewer objects are found by the surest detections, and more of these are duplicates, in every seed. What the relation makes of it ("both") stands in the table, seed by seed.
+# **Notice.** Hybrid queries alone *lower* AP here, on both layouts and in all four seeds. Boxes fit nearly as well (mean IoU of matched queries: .005 lower on arranged scenes, in all four seeds; not separated on scattered ones). What suffers is the order: fewer objects are found by the surest detections, and more of these are duplicates, in every seed. The relation beside them ("both - hybrid") is not separated from nothing on either layout; on arranged scenes AP falls further in three seeds of four, by .09 to .21.
 #
 # Is that a matter of time? **Predict** the curves, and how much is found at the step where boxes fit equally well (mean IoU .75).
 
@@ -350,7 +352,7 @@ for panel, layout in zip(axes, ("arranged", "scattered"), strict=True):
 axes[0].set_ylabel("AP")
 axes[0].legend(loc="upper left")
 figures.save(figure, "extra/query-groups-curves", frame[["base", "seed", "step", "AP", "found", "duplicates", "mean_iou"]])
-equal = values_when(frame, "mean_iou", 0.75, ("found", "duplicates")).drop(columns="step")
+equal = values_when(frame, "mean_iou", 0.75, ("found", "duplicates"))
 for layout in ("arranged", "scattered"):
     base, hybrid = (equal.loc[f"{layout}-{part}"] for part in ("base", "hybrid"))
     assert len(base) == len(hybrid) == 4 and (hybrid["found"] < base["found"]).all()
@@ -358,7 +360,7 @@ display(equal.groupby("base").agg(["mean", "min", "max"]).round(2))
 figure
 
 # %% [markdown]
-# **Notice.** Where boxes fit equally well, less is found with hybrid queries, in every seed of both layouts: these detectors are not merely behind.
+# **Notice.** Where boxes fit equally well, less is found with hybrid queries, in every seed of both layouts: so it is not that boxes lag. (Most hybrid runs are there earlier than their base, so their classes had fewer steps; whether scores would catch up with time, 750 steps do not say.)
 #
 # **Why?** The mask is perfect (section 2). But it keeps *activations* apart, not *weights*: layers and class head are shared, embeddings start empty, and only a query's learned object query says whether it is a matching or a hybrid one. So ask trained detectors, in the last layer: how many queries of each block come to lie on an object, and how sure is the second of them beside the surest?
 #
@@ -411,11 +413,11 @@ figure
 #
 # | | here | in the paper | why they differ |
 # |---|---|---|---|
-# | hybrid queries | AP lower in all seeds, both layouts | part of a detector with 51.7 AP; the table on hybrid matching could not be confirmed | 750 steps on small scenes; H-DETR's gain, too, shrinks with longer training, so time alone need not be it |
+# | hybrid queries | AP lower in all seeds, both layouts | part of a detector with 51.7 AP; the table on hybrid matching could not be confirmed | scale, length, no proposals: which of them, not tested |
 # | sets | 16 and 24 queries, told apart by object queries only | 900 and 1500, each with proposals, encoder heads and contents of its own | our detector has no proposals |
 # | denoising queries | built and tested, not trained | about 100 positives and as many negatives | no proposals, embeddings start empty |
 # | class loss | focal | varifocal | as in Conditional DETR |
-# | seeds | four, all shown | none reported | |
+# | seeds | four, all shown | none found | |
 # | masks, costs, leakage | identities, asserted | the same | |
 #
 # Not checked: separate contents or class heads for hybrid queries, other $k$, a smaller weight of $L_h$, longer training. Each would test the explanation above. With `RETRAIN = True` the next cell trains one hybrid run again.
@@ -442,7 +444,7 @@ if RETRAIN:
 
 # %%
 answer = None  # exercise 1
-check(answer, 7 / 16, hints={1 / 4: "That is one axis.", 1 / 2: "An axis turns when both sides move inwards: one case in four."})
+check(answer, 7 / 16, tolerance=5e-3, hints={1 / 4: "That is one axis.", 1 / 2: "An axis turns when both sides move inwards: one case in four."})
 answer = None  # exercise 2
 p = np.linspace(0.001, 0.999, 999)
 check(answer, p[(0.75 * p**2 * -np.log(1 - p) + 0.25 / 6 * (1 - p) ** 2 * -np.log(p)).argmin()], tolerance=0.01)
@@ -470,7 +472,7 @@ check_function(leaks, cases)
 #
 # ## Summary
 #
-# All groupings of queries in these papers are blocks and a small table of who sees whom, and their masks keep what they promise, bit for bit, because all these tables are transitive. At inference only the matching queries are left. One-to-one and one-to-many matching ask opposite things of a second-best query, which is why hybrid queries are a set of their own. In a small detector that did not suffice: with hybrid queries AP fell on both layouts in all four seeds, with boxes that fit as well: more queries answer for one object, also among the matching ones, which share their weights with the others. What happens at the paper's size, with proposals and contents of their own, this does not say.
+# All groupings of queries in these papers are blocks and a small table of who sees whom, and their masks keep what they promise, bit for bit, because all these tables are transitive. At inference only the matching queries are left. One-to-one and one-to-many matching ask opposite things of a second-best query, which is why hybrid queries are a set of their own. In a small detector that did not suffice: with hybrid queries AP fell on both layouts in all four seeds, with boxes that fit nearly as well: more queries answer for one object, also among the matching ones, which share their weights with the others. What happens at the paper's size, with proposals and contents of their own, this does not say.
 #
 # **Next:** [22_position_relation](22_position_relation.ipynb), the other half of Relation DETR; [25_high_ap_images](25_high_ap_images.ipynb), what duplicates do to AP.
 #

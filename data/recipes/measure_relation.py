@@ -35,7 +35,8 @@ Where attention goes among the queries of trained detectors: rows are queries th
 the last layer, columns all other queries. Each number is relative to uniform attention (1) over the others:
 distance: mean distance of what is attended (centres of the boxes that enter the layer); overlapping: weight
 of boxes with IoU >= 0.5; objects: weight of queries that answer for another object. map: relation, softmax of
-Rel alone; attention, all of self-attention. self is the weight of the query itself (uniform: 1 / Q).
+Rel alone; start, the same with the numbers that W and B had before training; attention, all of
+self-attention. self is the weight of the query itself (uniform: 1 / Q).
 Layers count from 0, which has no relation; heads from 0.
 Written by: python data/recipes/measure_relation.py"""
 OFF_ABOUT = f"""\
@@ -102,6 +103,16 @@ def maps(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def start(run: Run, model: Detector, scenes: SceneBatch) -> pd.DataFrame:
+    """Rows "start" of `maps`: a trained detector with the relation that its training began with."""
+    relation = model.decoder.relation
+    kept = copy.deepcopy(relation.state_dict())
+    relation.load_state_dict(build(run.detector, run.options.seed).decoder.relation.state_dict())
+    frame = maps(model, scenes).query("map == 'relation'").assign(map="start")
+    relation.load_state_dict(kept)
+    return frame
+
+
 def without(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
     """Two or three rows: what is measured of a detector as it is, and with parts of its attention off."""
     evaluated = evaluation(model, scenes, by_category=False)
@@ -147,7 +158,10 @@ def main() -> None:
         for run in related():
             print(run.name, flush=True)
             model, scenes = trained(run), held_out(run)
-            for frames, frame in ((every, maps(model, scenes)), (parts_off, without(model, scenes))):
+            sent = maps(model, scenes)
+            if run.detector.relation:
+                sent = pd.concat([sent, start(run, model, scenes)])
+            for frames, frame in ((every, sent), (parts_off, without(model, scenes))):
                 frames.append(frame.assign(run=run.name)[["run", *frame.columns]])
             if run.detector.relation:
                 relations.append(weights(run, model))
