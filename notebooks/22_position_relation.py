@@ -230,7 +230,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.relation_detr.relation_of_a_query`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** For these six objects weights change by 36 % at most (.81 to 1.36). In the first image it favours the near-duplicate of the object itself (1.36), as non-maximum suppression would need it; elsewhere, and in the photographs (.81 to 1.18), no object stands out. The paper's figure shows a few related objects; these weights have no such choice to show. Two runs, one seed each; others have a stronger preference (section 5).
+# **Notice.** For these six objects weights change by 36 % at most (.81 to 1.36). In the first image the relation favours the near-duplicate of the object itself (1.36), as non-maximum suppression would need it; elsewhere, and in the photographs (.81 to 1.18), no object stands out. The paper's figure shows a few related objects; these weights have no such choice to show. Two runs, one seed each; others have a stronger preference (section 5).
 #
 # ## 5. Like NMS? From local to global?
 #
@@ -293,7 +293,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.relation_detr.components`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** Trained with a relation, detectors of arranged digits move by -.08 to +.04 AP, more than the four base seeds differ (.02), but in both directions; those of scattered digits by -.014 to +.007. Neither is separated from zero, nor one from the other, though the excess correlation of their boxes is +.03 and -.06 (count null; [21](21_box_correlation.ipynb) has intervals). So these runs do not say that the relation helps more where boxes are related. On larger scenes with twice the steps it ends at .699, among the base's three seeds (.691 to .707), on photographs at .352, below all three (.366 to .409); one seed each. Hybrid queries lower AP in every seed ([23](23_query_groups.ipynb) takes that apart); the relation beside them lowers it further on arranged digits in three seeds of four, and changes nothing on scattered ones.
+# **Notice.** Trained with a relation, detectors of arranged digits move by -.08 to +.04 AP, more than the four base seeds differ (.02), but in both directions; those of scattered digits by -.014 to +.007. Neither is separated from zero, nor one from the other, though the excess correlation of their boxes is +.03 and -.06 (count null, 3,000 scenes each; [21](21_box_correlation.ipynb) shows 500, with intervals). So these runs do not say that the relation helps more where boxes are related. On larger scenes with twice the steps it ends at .699, among the base's three seeds (.691 to .707), on photographs at .352, below all three (.366 to .409); one seed each. Hybrid queries lower AP in every seed ([23](23_query_groups.ipynb) takes that apart); the relation beside them lowers it further on arranged digits in three seeds of four, and changes nothing on scattered ones.
 #
 # *How would it show if the relation worked?* Take it away from trained detectors (Rel = 0), and, to see what self-attention is worth at all, let every query attend to itself alone.
 
