@@ -114,7 +114,7 @@ def decoder_layer() -> tuple[Figure, pd.DataFrame]:
 
     sizes = {"width": 64, "heads": 8, "queries": 12, "decoder_layers": 6, "encoder_layers": 1}
     model = build(DetectorConfig(**sizes, relation="two layers"))
-    with evaluating(model), record(model, ["decoder.relation", "decoder.relation.projection"]) as seen:
+    with evaluating(model), record(model, "decoder.relation") as seen:
         model(torch.rand(1, 1, 32, 32))
     calls, first = seen["decoder.relation"], sizes["decoder_layers"] - len(seen["decoder.relation"])
     data = pd.DataFrame(
@@ -130,51 +130,50 @@ def decoder_layer() -> tuple[Figure, pd.DataFrame]:
     figure = plt.figure(figsize=(WIDTH["page"], 5.4), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(2.5, 1))
     plain, related = upper.subplots(1, 2, width_ratios=(1, 2.1))
+    steps = ("self-attention\nq kᵀ / √D", "cross-attention", "feed-forward", "box head, class head")
     for panel, title, wide in ((plain, "without", 1.0), (related, "with the position relation", 2.1)):
-        panel.set(xlim=(0, wide), ylim=(0, 1))
+        panel.set(xlim=(0, wide), ylim=(0, 1), title=title)
         panel.axis("off")
-        panel.set_title(title)
-        steps = ("self-attention\nq kᵀ / √D", "cross-attention", "feed-forward", "box head, class head")
-        places = [(wide - 0.5, y) for y in (0.22, 0.44, 0.62, 0.8)]
-        for place, text in zip(places, steps, strict=True):
-            _block(panel, place, text, NEUTRAL)
-        _arrow(panel, (wide - 0.5, 0.05), places[0], NEUTRAL)
-        for before, after in itertools.pairwise(places):
-            _arrow(panel, before, after, NEUTRAL)
-        _arrow(panel, places[-1], (wide - 0.5, 0.99), NEUTRAL)
-        panel.text(wide - 0.5, 0.02, "queries of the layer before", ha="center", fontsize=8)
-    red, x = RELATION, 0.5
-    texts = [
+        x = wide - 0.5
+        _column(panel, x, (0.22, 0.44, 0.62, 0.8), steps, NEUTRAL)
+        _arrow(panel, (x, 0.05), (x, 0.22), NEUTRAL)
+        _arrow(panel, (x, 0.8), (x, 0.99), NEUTRAL)
+        panel.text(x, 0.02, "queries of the layer before", ha="center", fontsize=8)
+    branch = (
         f"boxes of the two layers before\nsource {boxes}, target {boxes}",
         f"relative geometry\n{(1, N, M, 4)}",
         f"sines and cosines\n{(1, N, M, 64)}",
         f"max(0, W · + B): Rel\n{(1, H, N, M)}",
-    ]
-    places = [(x, y) for y in (0.92, 0.68, 0.45, 0.22)]
-    for place, text in zip(places, texts, strict=True):
-        _block(related, place, text, red)
-    for before, after in itertools.pairwise(places):
-        _arrow(related, before, after, red)
-    _arrow(related, places[-1], (1.5, 0.22), red)
-    related.text(1.07, 0.25, "+ Rel", color=red, ha="center", fontsize=9)
+    )
+    _column(related, 0.5, (0.92, 0.68, 0.45, 0.22), branch, RELATION)
+    _arrow(related, (0.5, 0.22), (1.5, 0.22), RELATION)
+    related.text(1.07, 0.25, "+ Rel", color=RELATION, ha="center", fontsize=9)
+    _six_layers(lower.subplots(), data["layer"])
+    return figure, data
 
-    axes = lower.subplots()
-    axes.set(xlim=(-0.6, 6.5), ylim=(-0.75, 1.15))
+
+def _six_layers(axes: Axes, related: Sequence[int]) -> None:
+    """Layers in a row, the boxes between them, and from which of them a layer has its relation."""
+    axes.set(xlim=(-0.6, 6.5), ylim=(-0.75, 1.15), title=f"six layers, {len(related)} relations")
     axes.axis("off")
-    axes.set_title(f"six layers, {len(calls)} relations")
     for layer in range(1, 7):
-        _block(axes, (layer - 0.5, 0), f"layer {layer}", NEUTRAL if layer == 1 else red)
+        _block(axes, (layer - 0.5, 0), f"layer {layer}", NEUTRAL if layer == 1 else RELATION)
     for k in range(7):
         axes.text(k, 0, f"$b^{k}$", ha="center", va="center", fontsize=10)
-    for k, layer in enumerate(data["layer"]):
+    bend = {"arrowstyle": "-|>", "color": RELATION, "connectionstyle": "arc3,rad=-0.35", "shrinkA": 8}
+    for k, layer in enumerate(related):
         for start in (k, k + 1):
-            bend = {"arrowstyle": "-|>", "color": red, "connectionstyle": "arc3,rad=-0.35", "shrinkA": 8}
             axes.annotate("", (layer - 0.5, 0.2), (start, 0.05), arrowprops=bend)
-    note = (
-        "$b^0$: boxes before the first layer; $b^k$: boxes after layer k. The first layer has one set only."
-    )
+    note = "$b^0$: boxes before the first layer, which has no others; $b^k$: boxes after layer k."
     axes.text(3, -0.6, note, ha="center", fontsize=8)
-    return figure, data
+
+
+def _column(axes: Axes, x: float, heights: Sequence[float], texts: Sequence[str], color: str) -> None:
+    """Blocks above each other, with arrows from each to the next."""
+    for y, text in zip(heights, texts, strict=True):
+        _block(axes, (x, y), text, color)
+    for before, after in itertools.pairwise(heights):
+        _arrow(axes, (x, before), (x, after), color)
 
 
 def _block(axes: Axes, place: tuple[float, float], text: str, color: str) -> None:
@@ -348,9 +347,9 @@ def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFr
         strength = (strength / strength[:, others].mean(1, keepdim=True)).mean(0)
         cxcywh = found.boxes[-1, image, sure].numpy()
         frame = pd.DataFrame(cxcywh_to_xywh(cxcywh), columns=["x", "y", "w", "h"])
-        frame["multiplier"] = np.where(sure == i, np.nan, strength[sure])
+        frame["multiplier"] = strength[sure].where(sure != i, torch.nan).numpy()
         rows.append(
-            frame.assign(model=name, image=image, query=sure).sort_values("multiplier")
+            frame.assign(model=name, image=image, query=sure.numpy()).sort_values("multiplier")
         )  # last on top
     return pd.concat(rows)
 
