@@ -11,6 +11,7 @@ learnt to tell digits apart in given boxes (`pretraining`), and it is made befor
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -219,12 +220,14 @@ def _cells() -> Iterator[Run]:
 def _relation() -> Iterator[Run]:
     """The small detector with a position relation, one-to-many queries, both or neither, on scenes by layout.
 
-    With one seed also the relation in the headline's detector and on photographs.
+    With three seeds also variants of the relation, the relation in the other decoders, more layouts, and
+    photographs; with one the relation in the headline's detector.
     """
-    relation, hybrid = {"relation": "two layers"}, {"one_to_many": 6 * 4}  # enough for four digits six times
+    relation = {"relation": "two layers"}
+    hybrid = {"one_to_many": 6 * 4}  # enough for four digits six times
     parts = {"base": {}, "relation": relation, "hybrid": hybrid, "both": relation | hybrid}
 
-    def small(name: str, layout: str, seed: int, change: dict[str, object]) -> Run:
+    def small(name: str, seed: int, change: dict[str, object], layout: str = "arranged") -> Run:
         return Run(
             name=f"{name}-{seed}",
             detector=replace(SMALL_DETECTOR, **change),
@@ -237,26 +240,42 @@ def _relation() -> Iterator[Run]:
             shipped=f"{name}-{seed}" == "arranged-relation-0",
         )
 
-    for seed in range(4):
+    for seed in range(5):
         for layout in ("arranged", "scattered"):
             for part, change in parts.items():
-                yield small(f"{layout}-{part}", layout, seed, change)
+                yield small(f"{layout}-{part}", seed, change, layout)
+    variants = {
+        "one-layer": {"relation": "one layer"},
+        "permuted": {"relation": "permuted"},
+        "scale-2pi": relation | {"relation_scale": 2 * math.pi},
+        "six-layers": relation | {"decoder_layers": 6},
+    }
+    for seed in SEEDS:
+        for layout in ("smallest", "centred"):
+            for part in ("base", "relation"):
+                yield small(f"{layout}-{part}", seed, parts[part], layout)
+        for name, change in variants.items():
+            yield small(f"arranged-{name}", seed, change)
+        for kind in ("dab", "detr-focal", "detr"):
+            for part in ("base", "relation"):
+                yield small(f"arranged-{kind}-{part}", seed, {"kind": kind} | parts[part])
+        for part, change in {"relation": relation, "both": relation | {"one_to_many": 72}}.items():
+            yield Run(
+                name=f"cells-{part}-{seed}",
+                detector=replace(CELLS_DETECTOR, **change),
+                options=replace(CELLS, lr=RATES["conditional"], seed=seed),
+                photographs="cells",
+                batch=8,
+                step_seconds=0.17,
+                heads_measured=0,
+                shipped=f"{part}-{seed}" == "relation-0",
+            )
     yield Run(
         name="headline-relation-0",
         detector=DetectorConfig(**relation),
         options=HEADLINE,
         backbone="backbone-96",
         heads_measured=0,
-    )
-    yield Run(
-        name="cells-relation-0",
-        detector=replace(CELLS_DETECTOR, **relation),
-        options=replace(CELLS, lr=RATES["conditional"]),
-        photographs="cells",
-        batch=8,
-        step_seconds=0.17,
-        heads_measured=0,
-        shipped=True,
     )
 
 
