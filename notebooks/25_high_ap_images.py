@@ -35,7 +35,7 @@ from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable
 from marginalia.exercises import check, check_function
-from marginalia.figures import relation_detr
+from marginalia.figures import detections, relation_detr
 from marginalia.statistics import bootstrap, ratio_of_sums
 from marginalia.store import read_table
 
@@ -95,13 +95,13 @@ recall, precision = np.cumsum(hits) / 4, np.cumsum(hits) / ranks
 data = pd.DataFrame({"rank": ranks, "score": found.score, "found": hits, "precision": precision})
 data = data.assign(recall=recall, envelope=np.maximum.accumulate(precision[::-1])[::-1])
 figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.1), width_ratios=(1, 1.3))
-relation_detr.show_image(left, relation_detr.Pair(ground_truth, found, lambda image: None), 0)
+detections.show_image(left, detections.Pair(ground_truth, found, lambda image: None), 0)
 right.stairs([*data["envelope"], 0], [0, *recall, 1], fill=True, alpha=0.25)
 right.scatter(recall, precision, 40, np.where(hits, style.CYCLE[0], style.CYCLE[1]))
 for rank, x, y in zip(ranks, recall, precision, strict=True):
     right.annotate(rank, (x, y), (7, 3), textcoords="offset points")
 right.set(xlabel="recall: found / objects", ylabel="precision: true / rank", ylim=(0, 1.08), title="number: rank; blue: true positive")
-relation_detr.pair_legend(figure)
+detections.pair_legend(figure)
 figures.save(figure, "extra/evaluation-by-hand", data)
 library = evaluate_images(ground_truth, found).loc["A"]
 by_hand = [ap_by_hand(best >= t, 4) for t in np.linspace(0.5, 0.95, 10)]
@@ -128,17 +128,17 @@ figure
 PATHS = ",".join(filter(None, (GROUND_TRUTH, DETECTIONS, IMAGES))) or None
 CELLS = PATHS is None  # the photographs
 OURS = CELLS and DETECTOR == "cells-conditional-0"  # what the sentences are about
-pair = relation_detr.open_pair(PATHS, DETECTOR)
-threshold = relation_detr.best_score(pair)
+pair = detections.open_pair(PATHS, DETECTOR)
+threshold = detections.best_score(pair)
 frame = evaluate_images(pair.ground_truth, pair.detections, threshold)  # one row an image
-figure, data = relation_detr.ap_strips(pair)
+figure, data = detections.ap_strips(pair)
 figures.save(figure, "extra/evaluation-strips", data)
 means, ones = data.groupby("group")[["AP", "group_AP"]].mean(), data.query("group == 'white cell' and ground_truths == 1")
 assert not OURS or ((means["AP"] > means["group_AP"] + 0.05).all() and np.allclose(20 * ones["AP"] % 1, 0, atol=1e-9))
 display(figure, means.round(3))
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.ap_strips`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.ap_strips`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** Large white cells are found best, platelets, seven pixels wide, hardly. The dots of white cells stand in columns: with one box, AP is a
 # multiple of 1/20 here (trap 3). In every row the AP of the data set (diamond) lies below the mean of its images (bar), for all categories .37 against
@@ -154,7 +154,7 @@ display(figure, means.round(3))
 
 # %%
 cat, dog, no_cat = (10, 20, 34, 28, CAT), (58, 20, 34, 28, DOG), (58, 20, 34, 28, CAT)
-figure, data = relation_detr.cases({
+figure, data = detections.cases({
     "found": (boxes([cat]), boxes([cat], [0.9])),
     "and a dog not there": (boxes([cat]), boxes([cat, dog], [0.9, 0.99])),
     "and a cat not there": (boxes([cat]), boxes([cat, no_cat], [0.9, 0.99])),
@@ -172,7 +172,7 @@ assert np.allclose(data["F1"].iloc[:4], [1, 2 / 3, 2 / 3, 0], atol=1e-12) and np
 figure
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.cases`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.cases`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** AP is a mean over the categories that the image *has*: a false alarm in any other category is free, whatever its score. F1 counts it.
 # Without an object there is no AP: pycocotools writes -1, the library NaN, which no mean takes for a number; so clean images cannot be punished for
@@ -237,7 +237,7 @@ figure
 
 # %%
 high = rank_images(frame, MIN_OBJECTS, MIN_CATEGORIES)
-figure, data = relation_detr.gallery(pair, high.head(SHOWN), threshold)
+figure, data = detections.gallery(pair, high.head(SHOWN), threshold)
 figures.save(figure, "extra/evaluation-high-ap", data)
 print(f"{len(high)} images are ranked; left out: {high.attrs['left_out']}")
 print(f"{(~data['image_found']).sum()} of {len(data)} chosen images are not there (grey frames)")
@@ -245,7 +245,7 @@ assert not OURS or ((data["categories"] == 2).all() and (frame["categories"] == 
 figure
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.gallery`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.gallery`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** None of the three best has a platelet with a box, although half of all photographs have one. A category in which the detector is weak pulls
 # down the mean of every image that *has* it, and no other: a high AP says as much about what is on an image as about the detector.
@@ -261,8 +261,8 @@ figure
 
 # %%
 if CELLS:
-    looked = relation_detr.unlabelled(pair)
-    figure = relation_detr.unlabelled_examples(pair, looked.sample(8, random_state=0))
+    looked = detections.unlabelled(pair)
+    figure = detections.unlabelled_examples(pair, looked.sample(8, random_state=0))
     figures.save(figure, "extra/evaluation-unlabelled", looked)
     counts = pd.crosstab(looked["image"], looked["verdict"])
     low, up = bootstrap(ratio_of_sums, counts["red cell"].to_numpy(), counts.sum(axis=1).to_numpy())
@@ -271,7 +271,7 @@ if CELLS:
 display(figure if CELLS else "Nobody has looked at your false alarms: do it, on the figure of section 6.")
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.unlabelled_examples`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.unlabelled_examples`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** Three of four sure "false alarms" are red cells that nobody drew a box around; of the rest nearly all lie in clumps where we cannot say. So
 # at least 163 of 968 red cells, 17 %, lack a box.
@@ -283,8 +283,8 @@ display(figure if CELLS else "Nobody has looked at your false alarms: do it, on 
 # only, with the same detections. **Predict** by how much AP of red cells falls where 20 % are gone.
 
 # %%
-ways = {"as labelled": pair} | (relation_detr.with_unlabelled(pair, looked) if CELLS else {})
-effect = pd.DataFrame({name: relation_detr.ap_and_means(way, threshold) for name, way in ways.items()}).T
+ways = {"as labelled": pair} | (detections.with_unlabelled(pair, looked) if CELLS else {})
+effect = pd.DataFrame({name: detections.ap_and_means(way, threshold) for name, way in ways.items()}).T
 each = {n: evaluate_images(way.ground_truth, way.detections, threshold)[["AP", "F1"]] for n, way in ways.items()}
 each = pd.concat(each, axis=1)
 gain = (each[[*ways][-1], "AP"] - each["as labelled", "AP"]).sort_values(ascending=False)
@@ -293,7 +293,7 @@ assert not OURS or (gain.index[0] == "photograph 327" and (gain > 0.1).sum() == 
 display(effect.round(3), each.loc[gain.index[:5]].round(2))
 
 # %%
-figure, data = relation_detr.fewer_labels(pair, threshold)
+figure, data = detections.fewer_labels(pair, threshold)
 figures.save(figure, "extra/evaluation-fewer-labels", data)
 red = data.groupby("share")[effect.columns[1]].agg(["mean", "min", "max"])
 lost = 1 - red / red.loc[0, "mean"]
@@ -302,7 +302,7 @@ assert not OURS or np.allclose(lost["mean"], lost.index, atol=0.03)
 figure
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.fewer_labels`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.fewer_labels`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** Ignoring the unlabelled cells lifts AP of red cells from .40 to .46, counting them to .51, and AP of all categories from .37 to .39 or .41 (one
 # detector, one seed). Taken away on purpose, a share of the boxes costs nearly that share of AP: a tenth, a fifth, three tenths. The detector is the same, so missing labels are the cause. The images' mean falls less, since the other categories keep their share in it.
@@ -328,9 +328,9 @@ figure
 
 # %%
 plain = replace(pair, ground_truth=pair.ground_truth.where(~pair.ground_truth.crowd))  # a crowd has no kind of error
-figure, data = relation_detr.error_examples(plain, threshold)
+figure, data = detections.error_examples(plain, threshold)
 figures.save(figure, "extra/evaluation-failures", data)
-number, lower = (relation_detr.error_counts(plain, score) for score in (threshold, 0.2))
+number, lower = (detections.error_counts(plain, score) for score in (threshold, 0.2))
 gain = costs(plain.ground_truth, plain.detections).drop("AP50")
 display(pd.DataFrame({f"from {threshold}": number, "from 0.2": lower, "AP50 gained": gain}).round(3))
 assert not OURS or (number.drop("missed").idxmax() == "background" and number["under-confident"] > 0.7 * number["missed"])
@@ -338,7 +338,7 @@ assert not OURS or (lower["missed"] < 40 and lower["duplicate"] > 400 and gain.i
 figure
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.error_examples`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.error_examples`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** The purple frame is the most confident error of its kind; the last image has most missed objects. Of the errors with a name, background is the
 # most frequent, and mostly a cell without a box. Three of four missed objects are under-confident: a detection below the threshold finds
@@ -359,18 +359,18 @@ figure
 
 # %%
 others = {"seed 1": "cells-conditional-1", "DETR": "cells-detr-0"} if CELLS else {}  # your files have one detector
-detectors = {"seed 0" if CELLS else "yours": pair} | {name: relation_detr.cell_pair(run) for name, run in others.items()}
-frames = {n: evaluate_images(p.ground_truth, p.detections, relation_detr.best_score(p)) for n, p in detectors.items()}
+detectors = {"seed 0" if CELLS else "yours": pair} | {name: detections.cell_pair(run) for name, run in others.items()}
+frames = {n: evaluate_images(p.ground_truth, p.detections, detections.best_score(p)) for n, p in detectors.items()}
 if CELLS:
-    figure, data = relation_detr.differences(pd.DataFrame({n: frames[n]["AP"] for n in ("seed 0", "seed 1")}))
+    figure, data = detections.differences(pd.DataFrame({n: frames[n]["AP"] for n in ("seed 0", "seed 1")}))
     figures.save(figure, "extra/evaluation-two-seeds", data)
     print("mean {mean:.3f}, 95 % interval {low:.3f} to {high:.3f}".format(**data.attrs))
     assert not OURS or (data.attrs["high"] < 0 and frames["seed 0"]["AP"].mean() - frames["DETR"]["AP"].mean() > 0.2)
     display(figure)
-relation_detr.ap_table(detectors, frames).round(3)
+detections.ap_table(detectors, frames).round(3)
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.differences`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.differences`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** Seed 1 has the higher AP on 50 of 72 photographs, and the interval excludes zero: the images leave no doubt that *these two models* differ.
 # The method is the same, so this says nothing about methods: that takes several seeds of each ([13_convergence](13_convergence.ipynb)). A difference
@@ -382,8 +382,8 @@ relation_detr.ap_table(detectors, frames).round(3)
 # with **equally many categories**: ranks are taken within each number, and pooled. **Predict** the sign of each.
 
 # %%
-features = relation_detr.image_features(pair.ground_truth)[frame["AP"].notna()]
-figure, data = relation_detr.factors(features, {n: frames[n]["AP"].loc[features.index] for n in [*frames][:2]})
+features = detections.image_features(pair.ground_truth)[frame["AP"].notna()]
+figure, data = detections.factors(features, {n: frames[n]["AP"].loc[features.index] for n in [*frames][:2]})
 figures.save(figure, "extra/evaluation-factors", data)
 ours = data[data["detector"] == "seed 0"].set_index(["factor", "images"]).sort_index()
 assert not OURS or (ours.loc[("number of categories", "all"), "high"] < 0 < ours.loc[("smallest box", "all"), "low"])
@@ -393,7 +393,7 @@ assert not OURS or other.loc["smallest box", "low"] > 0 > other.loc["largest IoU
 figure
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.factors`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.factors`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** Over all photographs (open marks) AP is lower with more categories, and higher where the smallest box is larger. Both say that there is a platelet.
 # What else matters, the two seeds do not agree on: among photographs with equally many categories (full marks) no interval of seed 0 excludes zero, for seed
@@ -421,13 +421,13 @@ for panel, column in zip(axes, ("F1", "1 - LRP"), strict=True):
     panel.set_title(f"Spearman's rank correlation {ordered['AP'].corr(ordered[column], method='spearman'):.2f}")
 figures.save(figure, "extra/evaluation-f1-lrp", ordered[["categories", "AP", "F1", "1 - LRP"]])
 display(figure)
-figure, sweep = relation_detr.at_thresholds(pair, picked, threshold)
+figure, sweep = detections.at_thresholds(pair, picked, threshold)
 figures.save(figure, "extra/evaluation-thresholds", sweep)
 assert not OURS or (picked == "photograph 303" and frame.loc[picked, "absent_class_false_positives"] == 10)
 display(figure)
 widgets.interactive(
     lambda name, image, score, overlap: (
-        relation_detr.at_thresholds(detectors[name], image, score, overlap) and plt.show()
+        detections.at_thresholds(detectors[name], image, score, overlap) and plt.show()
     ),
     name=widgets.Dropdown(options=list(detectors), description="detector"),
     image=widgets.Dropdown(options=[picked, *frame.index[:40]]),
@@ -436,7 +436,7 @@ widgets.interactive(
 )
 
 # %% [markdown]
-# Drawn by [`figures.relation_detr.at_thresholds`](../lib/marginalia/figures/relation_detr.py).
+# Drawn by [`figures.detections.at_thresholds`](../lib/marginalia/figures/detections.py).
 #
 # **Notice.** Photograph a has one box, a white cell, found with an IoU of .85: AP .70 says only that this box fits. Eight red cells and two platelets are found
 # beside it, of classes without a box: AP does not see them (trap 1), F1 takes every one for a false alarm. Neither is right here. LRP agrees with AP better than F1 does: both charge for

@@ -1,8 +1,9 @@
 """The papers' figures and tables, one module a paper, and one way to save them.
 
 Each public function of a module draws one figure or table of its paper and returns `(figure, data)`; below
-the heading "Ours" stands what is in no paper. `save` writes figure and numbers under the id that
-`notebooks/figures.yml` gives the figure, and `draw` does it for an id alone.
+the heading "Ours" stands what is in no paper, and in `detections` what is drawn of a detector on images.
+`save` writes figure and numbers under the id that `notebooks/figures.yml` gives the figure, and `draw` does it
+for an id alone.
 """
 
 from __future__ import annotations
