@@ -5,7 +5,7 @@ Images lie on their own pixels unless a docstring says otherwise, with the origi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -29,7 +29,9 @@ NEUTRAL = PALETTE["grey"]  # references, chance levels, nulls
 DASHED = (0, (3, 2))
 
 
-def panels(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
+def panels(
+    count: int, columns: int, height: float, titles: Sequence[str] = (), **options
+) -> tuple[Figure, list[Axes]]:
     """A figure of page width with `count` panels in rows of `columns`; height: inches of a row."""
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -37,6 +39,8 @@ def panels(count: int, columns: int, height: float, **options) -> tuple[Figure, 
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
     for empty in axes.flat[count:]:
         empty.remove()
+    for panel, title in zip(axes.flat, titles, strict=False):
+        panel.set_title(title)
     return figure, list(axes.flat[:count])
 
 
@@ -45,6 +49,37 @@ def bare(axes: Axes, size: Sequence[float] = (1, 1)) -> None:
     axes.set(xlim=(0, size[0]), ylim=(size[1], 0), xticks=[], yticks=[], aspect="equal")
     axes.grid(False)
     axes.spines[:].set(visible=True, color="0.75")
+
+
+def lines(axes: Axes, labels: Sequence, **text) -> None:
+    """Makes room for a line a label, the first on top, at y = 0, 1, ...; text: style of the labels."""
+    axes.set_yticks(range(len(labels)), labels, **text)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+
+
+def diagram(axes: Axes, blocks: Mapping[str, tuple], arrows: Iterable[tuple] = ()) -> None:
+    """Text in frames, and arrows between them.
+
+    blocks: name -> (x, y, colour, text[, style of the frame]): x and y of the middle, the colour by its name
+    in PALETTE, or "none". arrows: (from, to[, style]), in the colour of the block that they lead to. style:
+    of matplotlib's arrows; `via`: corners on the way.
+    """
+    axes.set_axis_off()
+    axes.autoscale(False)
+    drawn = {}
+    for name, (x, y, color, text, *style) in blocks.items():
+        frame = {"boxstyle": "round,pad=0.4", "facecolor": "white", "linewidth": 1.3}
+        frame |= {"edgecolor": PALETTE.get(color, color)} | dict(*style)
+        drawn[name] = axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=frame, zorder=3)
+    for start, end, *style in arrows:
+        look = {"arrowstyle": "-|>", "color": PALETTE.get(blocks[end][2], NEUTRAL), "linewidth": 0.9}
+        look |= {"patch" + at: drawn[name].get_bbox_patch() for at, name in (("A", start), ("B", end))}
+        look |= {"linestyle": "-", "shrinkA": 0} | dict(*style)
+        way = np.array([drawn[start].get_position(), *look.pop("via", ())])
+        line = {name: look[name] for name in ("color", "linewidth", "linestyle")}
+        axes.plot(*way.T, zorder=1, **line)  # as far as the last corner, from below the block
+        axes.annotate("", drawn[end].get_position(), way[-1], arrowprops=look, zorder=4)
 
 
 # --- boxes and maps on an image
@@ -194,13 +229,15 @@ def intervals(
     name: str | None = None,
     reference: float | None = 0.0,
     order: Sequence | None = None,
+    dots: pd.Series | None = None,
 ) -> None:
     """Estimates with their intervals (columns `low`, `high`), a row of the frame a line, the first on top.
 
     label: column that names the lines, None for the index; lines with one name share a place. shift: places
     downwards, to put several series beside each other. color: one, or one a row. open: rows whose marker
     stays empty. name: of the series, for a legend. reference: where a thin line stands; None: nowhere.
-    order: all lines from the top, where a series lacks some.
+    order: all lines from the top, where a series lacks some. dots: what the estimates are made of, drawn
+    below them: a series whose index names the lines.
     """
     labels = list(frame.index if label is None else frame[label])
     places = list(dict.fromkeys(labels if order is None else order))
@@ -211,9 +248,10 @@ def intervals(
         axes.axvline(reference, color=NEUTRAL, linewidth=1)
     axes.hlines(y, frame["low"], frame["high"], color=colors, linewidth=1.8)
     axes.scatter(frame[value], y, 28, facecolor=faces, edgecolor=colors, zorder=3, label=name)
-    axes.set_yticks(range(len(places)), places)
-    axes.set_ylim(len(places) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
+    if dots is not None:
+        below = np.array([places.index(one) for one in dots.index]) + shift + 0.17
+        axes.plot(dots, below, ".", color=colors[0], markersize=4, alpha=0.7)
+    lines(axes, places)
 
 
 def dumbbells(
@@ -224,9 +262,7 @@ def dumbbells(
     axes.hlines(y, np.minimum(first, second), np.maximum(first, second), color=color, linewidth=2, alpha=0.4)
     axes.scatter(second, y, 34, facecolor="white", edgecolor=NEUTRAL, zorder=3)
     axes.scatter(first, y, 34, color=color, zorder=3)
-    axes.set_yticks(y, labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
+    lines(axes, labels)
 
 
 def seed_curves(axes: Axes, runs: pd.DataFrame, metric: str, color: str, name: str) -> None:

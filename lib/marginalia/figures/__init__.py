@@ -2,8 +2,8 @@
 
 Each public function of a module draws one figure or table of its paper and returns `(figure, data)`; below
 the heading "Ours" stands what is in no paper, and in `detections` what is drawn of a detector on images.
-`save` writes figure and numbers under the id that `notebooks/figures.yml` gives the figure, and `draw` does it
-for an id alone.
+`save` writes figure and numbers under the id that `notebooks/figures.yml` gives the figure, and `draw` does
+it for an id alone.
 """
 
 from __future__ import annotations

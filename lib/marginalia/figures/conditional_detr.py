@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
-from matplotlib.path import Path
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from marginalia import detection, plots
@@ -272,30 +271,27 @@ def decoder_layer(model: detection.Detector | None = None) -> tuple[Figure, pd.D
     """
     model = model or detection.build(detection.DetectorConfig())
     tensors = watch_layer(model, torch.from_numpy(detection.make_scenes(1, split="val").pixels), layer=1)
-    rows = []
     figure, axes = plt.subplots(figsize=(WIDTH["page"], 7.2), layout="none")
     axes.set(xlim=(0, WIDTH["page"]), ylim=(0, 7.2), position=(0, 0, 1, 1))
-    axes.axis("off")
     axes.add_patch(Rectangle((0.02, 2), 2.58, 1.68, facecolor="0.9"))
+    blocks, arrows, rows = {}, [], []
     for name, (x, y, formula, letters, sources, how) in _TENSORS.items():
-        # arrows go up; two that meet turn just below the box, a single one where it starts
-        for source in sources.split():
-            start, low = _TENSORS[source][:2]
-            two = " " in sources
-            end, turn = (x + 0.15 * np.sign(start - x), y - 0.43) if two else (x, low)
-            _arrow(axes, [(start, low), (start, turn), (end, turn), (end, y - 0.2)], color="0.35")
-            place = (x + 0.22, y - 0.32) if two else (x + 0.06, (low + y) / 2)
-        if how:
-            axes.text(*place, how, fontsize=7, va="center")
         shape, query, key = tuple(tensors[name].shape), "Q" in letters, "K" in letters
-        color = PALETTE["vermilion" if query and key else "blue" if query else "green"]
-        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": color}
-        middle = {"ha": "center", "va": "center", "fontsize": 8, "color": color}
-        axes.text(x, y, f"{formula}\n{' × '.join(map(str, shape))}", bbox=box, **middle)
+        color = "vermilion" if query and key else "blue" if query else "green"
+        blocks[name] = (x, y, color, f"{formula}\n{' × '.join(map(str, shape))}")
         rows.append({"tensor": name, "axes": f"({letters.replace(' ', ', ')})", "shape": shape})
+        two = " " in sources
+        for (
+            source
+        ) in sources.split():  # two arrows meet just below the box, a single one turns where it starts
+            start, low = _TENSORS[source][:2]
+            turn = y - 0.43 if two else low
+            arrows.append((source, name, {"color": "0.35", "via": [(start, turn), (x, turn)]}))
+        if how:
+            axes.text(x + 0.06, y - 0.32 if two else (low + y) / 2, how, fontsize=7, va="center")
     dashed = {"color": PALETTE["purple"], "linestyle": plots.DASHED}
-    _arrow(axes, [(0.62, 0.28), (0.62, 0.12), (3.87, 0.12), (3.87, 4.25), (3.7, 4.25)], **dashed)
-    _arrow(axes, [(4.55, 4.25), (5.4, 4.25)], **dashed)
+    lane = {"via": [(0.62, 0.12), (3.87, 0.12), (3.87, 4.25)]}
+    plots.diagram(axes, blocks, [*arrows, ("o_q", "q_c", dashed | lane), ("k_s", "k_c", dashed)])
     batch, count, queries, keys = tensors["attention"].shape
     width = model.config.width
     what = (
@@ -307,10 +303,6 @@ def decoder_layer(model: detection.Detector | None = None) -> tuple[Figure, pd.D
     )
     axes.text(0.05, 7.1, what, fontsize=7.5, va="top", linespacing=1.5)
     return figure, pd.DataFrame(rows)
-
-
-def _arrow(axes: Axes, points: list[tuple[float, float]], **style) -> None:
-    axes.add_patch(FancyArrowPatch(path=Path(points), arrowstyle="-|>", mutation_scale=9, **style))
 
 
 def attention_decomposition(

@@ -144,14 +144,10 @@ def _layer(row: np.ndarray, maps: dict[str, np.ndarray], i: int, j: int) -> None
         axes.spines[:].set_visible(False)
         axes.set_title(title, fontsize=8)
         axes.set_xlabel(f"colours to ±{limit:.2g}", fontsize=7)
-    for axes, text in zip(row[1::2], ("Compose", "mask,\nsoftmax", "Compose"), strict=True):
-        axes.axis("off")
-        look = {"transform": axes.transAxes, "ha": "center", "va": "center", "fontsize": 7.5}
-        color = PALETTE["purple"] if text == "Compose" else NEUTRAL
-        axes.text(0.5, 0.5, text, bbox={"boxstyle": "round,pad=0.4", "fc": "white", "ec": color}, **look)
-        if text == "Compose":
-            arrow = {"arrowstyle": "-|>", "color": color}
-            axes.annotate("$x_i, x_j$", (0.5, 0.4), (0.5, 0.12), "axes fraction", arrowprops=arrow, **look)
+    compose = {"tokens": (0.5, 0.12, "none", "$x_i, x_j$"), "step": (0.5, 0.5, "purple", "Compose")}
+    for axes in (row[1], row[5]):
+        plots.diagram(axes, compose, [("tokens", "step")])
+    plots.diagram(row[3], {"step": (0.5, 0.5, "grey", "mask,\nsoftmax")})
 
 
 def _bars(axes: Axes, values: np.ndarray, color: str, limit: float | None) -> None:

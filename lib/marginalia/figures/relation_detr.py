@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure
 
+from marginalia import plots
 from marginalia.boxes.correlation import macroscopic_correlation
 from marginalia.boxes.evaluation import evaluate_images, quantile_images
 from marginalia.boxes.geometry import cxcywh_to_xywh
@@ -41,7 +42,7 @@ from .runs import GROUPS, PARTS, at_the_end, histories, run_names, seeds_of
 if TYPE_CHECKING:
     from marginalia.detection.groups import QueryGroups
 
-RELATION = PALETTE["vermilion"]  # what the position relation adds to a decoder
+RELATION = "vermilion"  # what the position relation adds to a decoder
 RELATED_MODELS = ("arranged-relation-0", "cells-relation-0")  # detectors of Figure 5
 QUANTILES = (0, 0.1, 0.25, 0.5, 0.75, 1)
 
@@ -106,63 +107,40 @@ def decoder_layer() -> tuple[Figure, pd.DataFrame]:
     )
     boxes, (_, H, N, M) = tuple(calls[0].inputs["source"].shape), data["shape"][0]
 
+    layer = {
+        "queries": (0, 0.02, "none", "queries of the layer before"),
+        "self": (0, 0.22, "grey", "self-attention\nq kᵀ / √D"),
+        "cross": (0, 0.43, "grey", "cross-attention"),
+        "feed": (0, 0.62, "grey", "feed-forward"),
+        "heads": (0, 0.8, "grey", "box head, class head"),
+        "next": (0, 0.97, "none", "next layer"),
+    }
+    branch = {
+        "boxes": (-1.1, 0.92, RELATION, f"boxes of the two layers before\nsource {boxes}, target {boxes}"),
+        "geometry": (-1.1, 0.68, RELATION, f"relative geometry\n{(1, N, M, 4)}"),
+        "sines": (-1.1, 0.45, RELATION, f"sines and cosines\n{(1, N, M, 64)}"),
+        "Rel": (-1.1, 0.22, RELATION, f"max(0, W · + B): Rel\n{(1, H, N, M)}"),
+    }
+    six = {f"b{k}": (k, 0, "none", f"$b^{k}$", {"boxstyle": "square,pad=0"}) for k in range(7)}
+    six |= {k: (k - 0.5, 0, "grey" if k == 1 else RELATION, f"layer {k}") for k in range(1, 7)}
+    bend = {"connectionstyle": "arc3,rad=-0.45"}
+
     figure = plt.figure(figsize=(WIDTH["page"], 5.4), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(2.5, 1))
     plain, related = upper.subplots(1, 2, width_ratios=(1, 2.1))
-    steps = ("self-attention\nq kᵀ / √D", "cross-attention", "feed-forward", "box head, class head")
-    for panel, title, wide in ((plain, "without", 1.0), (related, "with the position relation", 2.1)):
-        panel.set(xlim=(0, wide), ylim=(0, 1), title=title)
-        panel.axis("off")
-        x = wide - 0.5
-        _column(panel, x, (0.22, 0.44, 0.62, 0.8), steps, NEUTRAL)
-        _arrow(panel, (x, 0.05), (x, 0.22), NEUTRAL)
-        _arrow(panel, (x, 0.8), (x, 0.99), NEUTRAL)
-        panel.text(x, 0.02, "queries of the layer before", ha="center", fontsize=8)
-    branch = (
-        f"boxes of the two layers before\nsource {boxes}, target {boxes}",
-        f"relative geometry\n{(1, N, M, 4)}",
-        f"sines and cosines\n{(1, N, M, 64)}",
-        f"max(0, W · + B): Rel\n{(1, H, N, M)}",
-    )
-    _column(related, 0.5, (0.92, 0.68, 0.45, 0.22), branch, RELATION)
-    _arrow(related, (0.5, 0.22), (1.5, 0.22), RELATION)
-    related.text(1.07, 0.25, "+ Rel", color=RELATION, ha="center", fontsize=9)
-    _six_layers(lower.subplots(), data["layer"])
-    return figure, data
-
-
-def _six_layers(axes: Axes, related: Sequence[int]) -> None:
-    """Layers in a row, the boxes between them, and from which of them a layer has its relation."""
-    axes.set(xlim=(-0.6, 6.5), ylim=(-0.75, 1.15), title=f"six layers, {len(related)} relations")
-    axes.axis("off")
-    for layer in range(1, 7):
-        _block(axes, (layer - 0.5, 0), f"layer {layer}", NEUTRAL if layer == 1 else RELATION)
-    for k in range(7):
-        axes.text(k, 0, f"$b^{k}$", ha="center", va="center", fontsize=10)
-    bend = {"arrowstyle": "-|>", "color": RELATION, "connectionstyle": "arc3,rad=-0.35", "shrinkA": 8}
-    for k, layer in enumerate(related):
-        for start in (k, k + 1):
-            axes.annotate("", (layer - 0.5, 0.2), (start, 0.05), arrowprops=bend)
+    plain.set(xlim=(-0.5, 0.5), title="without")
+    related.set(xlim=(-1.6, 0.5), title="with the position relation")
+    plots.diagram(plain, layer, itertools.pairwise(layer))
+    added = [*itertools.pairwise(branch), ("Rel", "self", {"color": PALETTE[RELATION]})]
+    plots.diagram(related, layer | branch, [*itertools.pairwise(layer), *added])
+    related.text(-0.53, 0.25, "+ Rel", color=PALETTE[RELATION], ha="center", fontsize=9)
+    below = lower.subplots()
+    below.set(xlim=(-0.6, 6.5), ylim=(-0.75, 1.15), title=f"six layers, {len(data)} relations")
+    ends = [(end, row.layer, bend) for row in data.itertuples() for end in (row.source, row.target)]
+    plots.diagram(below, six, ends)
     note = "$b^0$: boxes before the first layer, which has no others; $b^k$: boxes after layer k."
-    axes.text(3, -0.6, note, ha="center", fontsize=8)
-
-
-def _column(axes: Axes, x: float, heights: Sequence[float], texts: Sequence[str], color: str) -> None:
-    """Blocks above each other, with arrows from each to the next."""
-    for y, text in zip(heights, texts, strict=True):
-        _block(axes, (x, y), text, color)
-    for before, after in itertools.pairwise(heights):
-        _arrow(axes, (x, before), (x, after), color)
-
-
-def _block(axes: Axes, place: tuple[float, float], text: str, color: str) -> None:
-    frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": color, "linewidth": 1.3}
-    axes.text(*place, text, ha="center", va="center", fontsize=8, bbox=frame, zorder=3)
-
-
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
-    """From block to block; blocks cover its ends."""
-    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "shrinkB": 16}, zorder=1)
+    below.text(3, -0.6, note, ha="center", fontsize=8)
+    return figure, data
 
 
 _PIPELINE = {  # part of Figure 3 -> middle of its box, colour, text; braces: what `_two_passes` measured
@@ -176,10 +154,10 @@ _PIPELINE = {  # part of Figure 3 -> middle of its box, colour, text; braces: wh
     "one": (4.2, 2, "blue", "loss $L_m$\none-to-one"),
     "many": (4.2, 0.45, "green", "loss $L_h$\neach box 6 times"),
 }
-_SAME = ("first", "second")
 _FLOWS = (  # of Figure 3, from and to
     *(("denoising", "first"), ("matching", "first"), ("hybrid", "second"), ("relation", "first")),
-    *(("first", "known"), ("first", "one"), ("second", "many"), _SAME),
+    *(("first", "known"), ("first", "one"), ("second", "many")),
+    ("second", "first", {"arrowstyle": "<|-|>"}),  # the same weights
 )
 _KEPT = ("matching", "relation", "first")  # at inference
 
@@ -194,25 +172,12 @@ def contrast_pipeline() -> tuple[Figure, pd.DataFrame]:
     groups, shapes = _two_passes()
     texts = {name: " × ".join(map(str, shape)) for name, shape in shapes.items()}
     figure, (left, right) = panels(2, 2, 3.1, width_ratios=(2.7, 1))
-    drawn = {}
-    for name, (x, y, color, text) in _PIPELINE.items():
-        frame = {
-            "boxstyle": "round,pad=0.4",
-            "facecolor": "white",
-            "edgecolor": PALETTE[color],
-            "linewidth": 1.4,
-        }
-        frame["linestyle"] = "-" if name in _KEPT else DASHED
-        place = {"ha": "center", "va": "center", "fontsize": 8, "linespacing": 1.4}
-        drawn[name] = left.text(x, y, text.format(**texts), bbox=frame, **place)
-    for start, end in _FLOWS:
-        style = {"arrowstyle": "-|>" if (start, end) != _SAME else "<|-|>", "color": "0.35"}
-        style |= {"patchA": drawn[start].get_bbox_patch(), "patchB": drawn[end].get_bbox_patch()}
-        left.annotate("", _PIPELINE[end][:2], _PIPELINE[start][:2], arrowprops=style)
+    frames = {name: {"linestyle": "-" if name in _KEPT else DASHED} for name in _PIPELINE}
+    blocks = {n: (*part, text.format(**texts), frames[n]) for n, (*part, text) in _PIPELINE.items()}
+    plots.diagram(left, blocks, _FLOWS)
     left.text(2.65, 1.35, "the same weights", fontsize=8, va="center")
     left.text(4.2, 3.35, "dashed: in training only", fontsize=8, ha="center", va="center")
     left.set(xlim=(0, 4.9), ylim=(0.1, 3.6))
-    left.set_axis_off()
     block_matrix(right, replace(groups, sizes=(1,) * len(groups.sizes)))
     shown = [0, len(groups.sizes) - 3, len(groups.sizes) - 2, len(groups.sizes) - 1]
     for ticks in (right.set_xticks, right.set_yticks):

@@ -69,39 +69,31 @@ def pipeline() -> tuple[Figure, dict[str, pd.DataFrame]]:
     return figure, {"cloud": points, "diagram": held, "image": pd.DataFrame(image)}
 
 
-BOXES = {  # name -> column, row from the top, text, colour, where its arrow comes from
-    "A": (0, 0, "clouds A, clean", "grey", None),
-    "A images": (1, 0, "exact images of A", "blue", "A"),
-    "net": (2, 0, "fit RipsNet: cloud → image", "vermilion", "A images"),
-    "B": (0, 1.5, "clouds B, clean,\nwith labels", "grey", None),
-    "B images": (1, 1.1, "exact images of B", "blue", "B"),
-    "B net": (1, 1.9, "images of B by RipsNet, fixed", "vermilion", "B"),
-    "forest": (2, 1.1, "fit classifier I", "blue", "B images"),
-    "forest net": (2, 1.9, "fit classifier II", "vermilion", "B net"),
-    "C": (0, 3.4, "clouds C, clean,\nand D, noisy", "grey", None),
-    "C images": (1, 3, "exact images", "blue", "C"),
-    "C net": (1, 3.8, "images by RipsNet, fixed", "vermilion", "C"),
-    "score": (2, 3, "accuracy of classifier I", "blue", "C images"),
-    "score net": (2, 3.8, "accuracy of classifier II", "vermilion", "C net"),
+BOXES = {  # name -> column, row from the top, colour, text, where its arrow comes from
+    "A": (0, 0, "grey", "clouds A, clean", None),
+    "A images": (1, 0, "blue", "exact images of A", "A"),
+    "net": (2, 0, "vermilion", "fit RipsNet: cloud → image", "A images"),
+    "B": (0, 1.5, "grey", "clouds B, clean,\nwith labels", None),
+    "B images": (1, 1.1, "blue", "exact images of B", "B"),
+    "B net": (1, 1.9, "vermilion", "images of B by RipsNet, fixed", "B"),
+    "forest": (2, 1.1, "blue", "fit classifier I", "B images"),
+    "forest net": (2, 1.9, "vermilion", "fit classifier II", "B net"),
+    "C": (0, 3.4, "grey", "clouds C, clean,\nand D, noisy", None),
+    "C images": (1, 3, "blue", "exact images", "C"),
+    "C net": (1, 3.8, "vermilion", "images by RipsNet, fixed", "C"),
+    "score": (2, 3, "blue", "accuracy of classifier I", "C images"),
+    "score net": (2, 3.8, "vermilion", "accuracy of classifier II", "C net"),
 }
 
 
 def protocol() -> tuple[Figure, pd.DataFrame]:
     """Figure 2: three sets of clouds fit the approximation, fit two classifiers, and test both."""
+    arrows = [(source, name) for name, (*_, source) in BOXES.items() if source]
     figure, (axes,) = panels(1, 1, 3.2)
     axes.set(xlim=(-0.6, 2.5), ylim=(4.25, -0.45))
-    axes.axis("off")
-    drawn = {}
-    for name, (x, y, text, color, source) in BOXES.items():
-        center = {"ha": "center", "va": "center", "fontsize": 8}
-        frame = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": PALETTE[color], "lw": 1.4}
-        arrow = source and {"arrowstyle": "<|-", "color": PALETTE[color], "patchB": drawn[source]}
-        begin = BOXES[source][:2] if source else (x, y)
-        box = axes.annotate(text, begin, (x, y), arrowprops=arrow, bbox=frame, **center)
-        drawn[name] = box.get_bbox_patch()
+    plots.diagram(axes, {name: block for name, (*block, _) in BOXES.items()}, arrows)
     for y, text in ((0, "1. approximate"), (1.5, "2. train"), (3.4, "3. test")):
         axes.text(-0.62, y - 0.42, text, fontsize=8.5, weight="bold", ha="left")
-    arrows = [(source, name) for name, (*_, source) in BOXES.items() if source]
     return figure, pd.DataFrame(arrows, columns=["from", "to"])
 
 
