@@ -244,14 +244,24 @@ def intervals(
     y = np.array([places.index(one) for one in labels]) + shift
     colors = [color] * len(frame) if isinstance(color, str) else list(color)
     faces = np.where(np.broadcast_to(open, len(frame)), "white", colors)
+    if dots is not None:
+        below = np.array([places.index(one) for one in dots.index]) + shift + 0.15
+        below += 0.025 * dots.groupby(level=0).cumcount()  # equal values do not hide each other
+        axes.plot(dots, below, ".", color=colors[0], markersize=4, alpha=0.7)
     if reference is not None:
         axes.axvline(reference, color=NEUTRAL, linewidth=1)
     axes.hlines(y, frame["low"], frame["high"], color=colors, linewidth=1.8)
     axes.scatter(frame[value], y, 28, facecolor=faces, edgecolor=colors, zorder=3, label=name)
-    if dots is not None:
-        below = np.array([places.index(one) for one in dots.index]) + shift + 0.17
-        axes.plot(dots, below, ".", color=colors[0], markersize=4, alpha=0.7)
     lines(axes, places)
+
+
+def seed_ranges(axes: Axes, runs: pd.DataFrame, metric: str, label: str, **options) -> None:
+    """A metric of several seeds a line, as `intervals`: their mean, their range, and a dot for each.
+
+    runs: a row a seed and line; label: the column that names the lines. options: of `intervals`.
+    """
+    marks = runs.groupby(label, sort=False)[metric].agg(mean="mean", low="min", high="max")
+    intervals(axes, marks, "mean", reference=None, dots=runs.set_index(label)[metric], **options)
 
 
 def dumbbells(

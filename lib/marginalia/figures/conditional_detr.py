@@ -197,9 +197,8 @@ def spatial_attention_maps(
     here on an image of theirs, `scene` as in `open_view`. Spatial attention of DETR is (o_q + c_q) against
     positions only (section 3.4).
     """
-    views, thing = _views(data, (f"{group}-conditional-0", f"{group}-detr-0", f"{LONG[group]}-0"), scene), 0
-    if data is None:
-        thing = OBJECTS[group][0]
+    views = _views(data, (f"{group}-conditional-0", f"{group}-detr-0", f"{LONG[group]}-0"), scene)
+    thing = OBJECTS[group][0] if data is None else 0
     tall = max(view.pixels.shape[0] / view.pixels.shape[1] for view in views)
     figure, axes = plots.panels(4 * len(views), 4, 1.55 * tall + 0.25)
     rows = []
@@ -224,14 +223,12 @@ def convergence(group: str = "cells") -> tuple[Figure, dict[str, pd.DataFrame]]:
     short, pair = frame["base"] != long, frame["base"].isin([GROUPS[group]["conditional"], long])
     published = read_table("published/conditional_detr_coco.csv").query("backbone == 'DC5-R50'")
     published = published[published["model"].isin(COMPARED)]
-    figure, axes = plots.panels(4, 2, 2.8)
+    titles = ("Here: AP50, four kinds", "Here: AP, four kinds", "Here: DETR, ten times the steps (one seed)")
+    figure, axes = plots.panels(4, 2, 2.8, (*titles, "Published: ends of trainings, DC5-R50"))
     draw_curves(axes[0], frame[short], "AP50")
     draw_curves(axes[1], frame[short], "AP")
     draw_curves(axes[2], frame[pair], "AP")
     draw_coco(axes[3], published)
-    titles = ("Here: AP50, four kinds", "Here: AP, four kinds", "Here: DETR, ten times the steps (one seed)")
-    for panel, title in zip(axes, (*titles, "Published: ends of trainings, DC5-R50"), strict=True):
-        panel.set_title(title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure, {"runs": frame, "published": published}
 
@@ -339,26 +336,23 @@ def _beside(group: str, labels: Sequence[str] | None = None) -> tuple[Figure, di
     rows = rows.assign(seeds=values.count(), published=pd.Series(published(group)))
     size = WIDTH["page"], 0.36 * len(rows) + 1.0
     figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(1.5, 1))
-    plots.intervals(left, rows, "mean", open=True, reference=None)
-    for seed, value in values.iterrows():
-        left.plot(value, np.arange(len(rows)) + 0.17 * (seed - 1), "o", color=CYCLE[0], markersize=3.5)
+    ends = values.unstack().rename("value").reset_index()
+    plots.intervals(left, rows, "mean", open=True, reference=None, dots=ends.set_index("row")["value"])
     draw_published(right, rows["published"])
-    left.set_yticks(range(len(rows)), labels or rows.index)
+    plots.lines(left, labels or rows.index)
     left.set(xlabel="AP on our scenes, at the end", title="Here: dots are seeds, rings their means")
     right.set(xlabel="AP on COCO val2017 (%)", title="Published")
     right.margins(x=0.22)
-    ends = values.unstack().rename("value").reset_index()
     ends.insert(1, "base", ends["row"].map(GROUPS[group]))
     return figure, {"runs": ends, "rows": rows.reset_index()}
 
 
-def draw_published(axes: Axes, values: pd.Series) -> None:
-    """Published AP as labelled diamonds, a line each, the first on top."""
+def draw_published(axes: Axes, values: pd.Series, **text) -> None:
+    """Published AP as labelled diamonds, a line each, the first on top; text: style of the lines' names."""
     axes.plot(values, range(len(values)), "D", color=plots.NEUTRAL)
     for y, value in enumerate(values):
-        place = {"textcoords": "offset points", "va": "center", "fontsize": 7}
-        axes.annotate(f"{value:.1f}", (value, y), (6, 0), **place)
-    axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.text(value, y, f"   {value:.1f}", va="center", fontsize=7)
+    plots.lines(axes, values.index, **text)
 
 
 def transformation_forms() -> tuple[Figure, dict[str, pd.DataFrame]]:
@@ -427,10 +421,10 @@ def steps_to_level(
     seed. data: a row a run: base, seed, steps (NaN: not reached), trained, kind, ratio, bound.
     """
     frame, long = runs.histories(runs.run_names(group)), LONG[group]
-    figure, (left, right) = plots.panels(2, 2, 3.2, width_ratios=(1, 1.25))
+    titles = (f"Where is {threshold:g} crossed?", "Steps (×: those of Conditional DETR)")
+    figure, (left, right) = plots.panels(2, 2, 3.2, titles, width_ratios=(1, 1.25))
     draw_curves(left, frame[frame["base"] != long], metric)
     left.axhline(threshold, color="black", linewidth=0.9)
-    left.set_title(f"Where is {threshold:g} crossed?")
     reached = speed.reach(frame, metric, threshold)
     kinds = {long: ("DETR, 10 times the steps (one seed)", CYCLE[1])}
     kinds |= {base: (MODELS[kind], MODEL_COLORS[kind]) for kind, base in GROUPS[group].items()}
@@ -443,10 +437,9 @@ def steps_to_level(
         right.plot(part["trained"].where(part["steps"].isna()), at, ">", color=color, markerfacecolor="white")
         labels.append(f"{kind}\n× {speed.ratio_text(ratios)}".replace(" (", "\n("))
         parts.append(part)
-    right.set_yticks(range(len(kinds)), labels, fontsize=7.5)
+    plots.lines(right, labels, fontsize=7.5)
     right.set(xscale="log", xlim=(0.6 * reached["steps"].min(), 1.3 * reached["trained"].max()))
-    right.set(xlabel="steps to get there; hollow: ended below", ylim=(len(kinds) - 0.5, -0.6))
-    right.set_title("Steps (×: those of Conditional DETR)")
+    right.set_xlabel("steps to get there; hollow: ended below")
     return figure, pd.concat(parts, ignore_index=True)
 
 
@@ -461,14 +454,15 @@ def sine_encoding(width: int = 32) -> tuple[Figure, pd.DataFrame]:
     """
     v = torch.linspace(0, 1, 101, dtype=torch.float64)
     encoding = positional_encoding(torch.stack((0 * v, v), -1), width)[:, : width // 2].numpy()  # of y
-    figure, (left, right) = plots.panels(2, 2, height=2.9, width_ratios=(1.55, 1))
+    titles = ("encoding of one coordinate", "equal along diagonals")
+    figure, (left, right) = plots.panels(2, 2, 2.9, titles, width_ratios=(1.55, 1))
     extent = (0, 1, width // 2 - 0.5, -0.5)
     shown = left.imshow(encoding.T, DIVERGING, vmin=-1, vmax=1, extent=extent, aspect="auto")
     figure.colorbar(shown, ax=left, label="value", pad=0.02, ticks=[-1, 0, 1])
-    left.set(title="encoding of one coordinate", xlabel="coordinate v", ylabel="channel: even sin, odd cos")
+    left.set(xlabel="coordinate v", ylabel="channel: even sin, odd cos")
     shown = right.imshow(encoding @ encoding.T, extent=(0, 1, 1, 0))
     figure.colorbar(shown, ax=right, label="dot product of the encodings", pad=0.02)
-    right.set(title="equal along diagonals", xlabel="v′", ylabel="v")
+    right.set(xlabel="v′", ylabel="v")
     for panel in (left, right):
         panel.grid(False)
     data = pd.DataFrame(encoding).add_prefix("channel_")
@@ -482,7 +476,8 @@ def outer_product(attention: Float[Tensor, "h w"], point: tuple[float, float]) -
     point: (x, y), the reference. Returns (figure, data), data one row a cell: attention, product.
     """
     maps = {"attention": attention.numpy(), "product": marginal_product(attention).numpy()}
-    figure, (left, middle, right) = plots.panels(3, 3, height=2.4)
+    titles = ("attention map", "its sums", "row sums × column sums")
+    figure, (left, middle, right) = plots.panels(3, 3, 2.4, titles)
     for panel, values in zip((left, right), maps.values(), strict=True):
         shown = plots.map_over(panel, values, point=point, vmax=attention.max())
     figure.colorbar(shown, ax=right, label="weight of a cell", pad=0.03)
@@ -490,10 +485,6 @@ def outer_product(attention: Float[Tensor, "h w"], point: tuple[float, float]) -
         sums = attention.sum(axis)
         middle.stairs(sums, np.linspace(0, 1, len(sums) + 1), color=CYCLE[axis], linewidth=1.5, label=name)
     middle.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    for panel, title in zip(
-        figure.axes, ("attention map", "its sums", "row sums × column sums"), strict=False
-    ):
-        panel.set_title(title)
     row, column = np.indices(attention.shape).reshape(2, -1)
     cells = {name: values.flatten() for name, values in maps.items()}
     return figure, pd.DataFrame({"row": row, "column": column} | cells)
@@ -516,14 +507,18 @@ def trained_kernels(
             rows += [(measure, layer, h, int(kept.sum()), *band) for h, band in enumerate(bands.tolist())]
     data = pd.DataFrame(rows, columns=["measure", "layer", "head", "queries", "low", "median", "high"])
 
-    figure, axes = plots.panels(2, 2, height=2.6, sharey=True)
-    names = {"shift": "error of a shifted map", "row sums": "weight that changes rows"}
-    units = ("of the logits' standard deviation", "share of the map's weight (median, 5 to 95 %)")
-    for panel, (measure, name), unit in zip(axes, names.items(), units, strict=True):
+    figure, axes = plots.panels(
+        2, 2, 2.6, ("error of a shifted map", "weight that changes rows"), sharey=True
+    )
+    units = {
+        "shift": "of the logits' standard deviation",
+        "row sums": "share of the map's weight (median, 5 to 95 %)",
+    }
+    for panel, (measure, unit) in zip(axes, units.items(), strict=True):
         for k, (layer, one) in enumerate(data[data["measure"] == measure].groupby("layer")):
             place = {"shift": 0.26 * (k - 0.5), "reference": None}
             plots.intervals(panel, one, "median", "head", CYCLE[k], name=f"layer {layer}", **place)
-        panel.set(title=name, xlabel=unit, xlim=(0, None))
+        panel.set(xlabel=unit, xlim=(0, None))
     axes[0].set_ylabel("head")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure, data

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marginalia import detection, plots
-from marginalia.boxes.geometry import cxcywh_to_xyxy, iou_elementwise
+from marginalia.boxes.geometry import cxcywh_to_xywh, cxcywh_to_xyxy, iou_elementwise
 from marginalia.detection import attention as maths
 from marginalia.detection import heads
 from marginalia.detection.attention import positional_encoding
@@ -34,10 +34,8 @@ def training_curves() -> tuple[Figure, pd.DataFrame]:
     """Figure 3: learned queries, learned queries that are fixed, and anchor boxes."""
     frame = histories(run_names("dab_figure_3"))
     names = {base: row for row, base in GROUPS["dab_figure_3"].items()}
-    colors = {"learned": "orange", "fixed learned": "purple", "anchors": "green"}
-    named = frame.assign(kind=frame["base"].map(names))
-    colors = {row: PALETTE[color] for row, color in colors.items()}
-    return curves(named, ["AP", "mean_iou"], colors), frame
+    colors = dict(zip(names.values(), (PALETTE[c] for c in ("orange", "purple", "green")), strict=True))
+    return curves(frame.assign(kind=frame["base"].map(names)), ["AP", "mean_iou"], colors), frame
 
 
 def positional_maps() -> tuple[Figure, pd.DataFrame]:
@@ -158,7 +156,7 @@ def learned_anchors() -> tuple[Figure, pd.DataFrame]:
     for panel, (name, kind, what) in zip(axes, shown, strict=True):
         start = load(name).decoder.queries.start(1)[0].detach()  # (Q, 4 or 2)
         if kind == "dab":
-            plots.boxes_on(panel, _corner(start), color=MODEL_COLORS[kind], linewidth=0.9)
+            plots.boxes_on(panel, cxcywh_to_xywh(start).numpy(), color=MODEL_COLORS[kind], linewidth=0.9)
         plots.bare(panel)
         panel.plot(*start[:, :2].T, "o", markersize=4, color=MODEL_COLORS[kind])
         panel.set_title(f"{MODELS[kind]}: {what}")
@@ -183,8 +181,9 @@ def boxes_per_layer() -> tuple[Figure, dict[str, pd.DataFrame]]:
         pairs = heads.found_by(model, pixels, targets, least_iou=0)
         for layer, (panel, overlap) in enumerate(zip(line, layer_ious(model, *many), strict=True)):
             found = boxes[layer, pairs.query]
-            plots.boxes_on(panel, _corner(targets.boxes), (1, 1), drawn_scene(SCENE), GROUND_TRUTH)
-            plots.boxes_on(panel, _corner(found), color=MODEL_COLORS[kind])
+            true = cxcywh_to_xywh(targets.boxes).numpy()
+            plots.boxes_on(panel, true, (1, 1), drawn_scene(SCENE), GROUND_TRUTH)
+            plots.boxes_on(panel, cxcywh_to_xywh(found).numpy(), color=MODEL_COLORS[kind])
             panel.set_title(f"layer {layer}: mean IoU {overlap.mean():.2f}", loc="center")
             place = {"model": name, "layer": layer}
             low, high = overlap.quantile(torch.tensor([0.25, 0.75])).tolist()
@@ -197,11 +196,6 @@ def boxes_per_layer() -> tuple[Figure, dict[str, pd.DataFrame]]:
     plots.legend(figure, {name: {"color": color} for name, color in colors.items()})
     shown = pd.concat(shown)[["model", "layer", "object", "cx", "cy", "w", "h"]]
     return figure, {"boxes": shown.round(4), "iou": pd.DataFrame(measured).round(4)}
-
-
-def _corner(boxes: Float[Tensor, "N 4"]) -> Float[np.ndarray, "N 4"]:
-    """(cx, cy, w, h) as (x, y, w, h)."""
-    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], 1).numpy()
 
 
 @torch.no_grad()
@@ -224,17 +218,15 @@ def convergence() -> tuple[Figure, dict[str, pd.DataFrame]]:
     lead = wide[GROUPS["headline"]["dab"]] - wide[GROUPS["headline"]["conditional"]]
     lead = lead.dropna().rename("AP").reset_index()
     published = _predecessors()
-    figure, (here, between, paper) = plots.panels(3, 3, 3.3, width_ratios=(1.1, 1.1, 1.15))
+    titles = ("Here", "Here: the lead of each seed", "Published")
+    figure, (here, between, paper) = plots.panels(3, 3, 3.3, titles, width_ratios=(1.1, 1.1, 1.15))
     draw_curves(here, frame[frame["base"] != LONG["headline"]], "AP")
     draw_curves(between, lead.assign(kind="dab", run=DAB), "AP")
     between.axhline(0, color="black", linewidth=0.8)
     between.set(ylim=(-0.4, 0.05), ylabel="AP of DAB − AP of Conditional")
-    draw_published(paper, published["AP"])
-    paper.set_yticks(range(len(published)), published.index, fontsize=7)
+    draw_published(paper, published["AP"], fontsize=7)
     paper.set(xlim=(33.5, 44.9))
     paper.set_xlabel("AP on COCO (%), 50 epochs,\nResNet-50; *: three patterns", fontsize=7.5)
-    for panel, title in ((here, "Here"), (between, "Here: the lead of each seed"), (paper, "Published")):
-        panel.set_title(title)
     figure.legend(*here.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure, {"runs": frame, "lead": lead, "published": published.reset_index()}
 

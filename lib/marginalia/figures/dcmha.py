@@ -169,15 +169,14 @@ def speed() -> tuple[Figure, pd.DataFrame]:
     """
     names, rows = ("MHA", "talking heads", "query-wise", "DCMHA"), []
     layers = {name: DCMHAttention(512, 8, VARIANTS[name]) for name in names}
-    for tokens in (256, 512, 1024):
-        x, best = torch.randn(1, tokens, 512), dict.fromkeys(layers, math.inf)
-        for _, (name, layer) in product(range(4), layers.items()):
-            started = time.perf_counter()
-            with torch.no_grad():
-                layer(x)
-            best[name] = min(best[name], 1000 * (time.perf_counter() - started))
-        rows += [(tokens, name, one, one / best["MHA"]) for name, one in best.items()]
-    table = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds", "ratio"])
+    for tokens, _, (name, layer) in product((256, 512, 1024), range(4), layers.items()):
+        x, started = torch.randn(1, tokens, 512), time.perf_counter()
+        with torch.no_grad():
+            layer(x)
+        rows.append((tokens, name, 1000 * (time.perf_counter() - started)))
+    runs = pd.DataFrame(rows, columns=["tokens", "heads", "milliseconds"])
+    table = runs.groupby(["tokens", "heads"], sort=False).min().reset_index()
+    table["ratio"] = table["milliseconds"] / table.groupby("tokens")["milliseconds"].transform("first")
     figure, (axes,) = panels(1, 1, 2.4)
     for name, one in table.groupby("heads", sort=False):
         axes.plot("tokens", "ratio", "o-", color=VARIANT_COLORS[name], data=one, label=name)
@@ -199,12 +198,11 @@ def training_speed() -> tuple[Figure, pd.DataFrame]:
     table = (composed["model"] + ": " + composed["variant"]).to_frame("model").assign(ratio=ratio)
 
     figure, (axes,) = panels(1, 1, 1.9)
-    bars = axes.barh(table["model"], table["ratio"], color=CYCLE[0], height=0.6, lw=0)
+    bars = axes.barh(table.index, table["ratio"], color=CYCLE[0], height=0.6, lw=0)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.axvline(1, color=NEUTRAL, lw=1)
     axes.set(xlabel="training steps a second, as a share of the plain model's", xlim=(0, 1.05))
-    axes.grid(axis="y", visible=False)
-    axes.invert_yaxis()
+    plots.lines(axes, table["model"])
     return figure, table
 
 
@@ -349,9 +347,9 @@ def composition_of_pair(pre: Call, post: Call, i: int, j: int) -> tuple[Figure, 
         reach = [min(0, *A, *A_composed), max(0, *A, *A_composed)]
         for axes, values, title in zip(places[::2], (A, A_composed), ("before", "after"), strict=True):
             axes.barh(range(len(A)), values, color="0.45", height=0.7)
-            axes.set(xlim=np.multiply(1.1, reach), ylim=(len(A) - 0.5, -0.5), yticks=range(len(A)))
+            plots.lines(axes, range(len(A)))
+            axes.set(xlim=np.multiply(1.1, reach), ylim=(len(A) - 0.5, -0.5))
             axes.set_title(f"{name.split()[0]} {title}", fontsize=8)
-            axes.grid(axis="y", visible=False)
         plots.flows(places[1], passed)
         tables[name] = _long("giver receiver", {"entry": terms["C − I"], "given": passed})
     bars[0].set_ylabel("head")
@@ -372,18 +370,17 @@ def head_patterns() -> tuple[Figure, pd.DataFrame]:
         "weights": ("after pre: the weights", {"marker": "o", "ls": ""}),
         "composed": ("after post", {"marker": "D", "ls": ""}),
     }
-    figure, axes = panels(2, 2, 2.9, sharey=True)
+    titles = ("to the token before (text)", "induction (random tokens, twice)")
+    figure, axes = panels(2, 2, 2.9, titles, sharey=True)
     groups = list(product(("MHA", "DCMHA"), REPEATS.values()))
     for panel, score in zip(axes, ("previous", "induction"), strict=True):
-        for (place, (heads, repeats)), name in product(enumerate(groups), looks):
-            own = table[(table[["heads", "repeats", "map"]] == [heads, repeats, name]).all(axis=1)]
-            where = place + (own["seed"] - 1) * 0.22
+        for (heads, repeats, name), own in table.groupby(["heads", "repeats", "map"]):
+            where = groups.index((heads, repeats)) + (own["seed"] - 1) * 0.22
             panel.plot(where, own[score], ms=4.5, alpha=0.8, color=KIND_COLORS[heads], **looks[name][1])
         panel.axvline(2.5, color="0.8", lw=0.8)
         panel.set_xticks(range(6), [repeats.replace(" ", "\n") for _, repeats in groups])
         panel.set(ylim=(0, 1))
-    axes[0].set(ylabel="attention of the best head", title="to the token before (text)")
-    axes[1].set_title("induction (random tokens, twice)")
+    axes[0].set_ylabel("attention of the best head")
     entries = {name: look | {"color": KIND_COLORS["DCMHA"]} for name, look in looks.values()}
     plain = looks["weights"][1] | {"color": KIND_COLORS["MHA"]}
     plots.legend(figure, {"plain heads": plain} | entries)
@@ -466,15 +463,14 @@ def score_predictions() -> tuple[Figure, pd.DataFrame]:
     Intervals are a bootstrap over 192 pairs of heads, ranked within pairs of layers. Returns (figure, data).
     """
     table = language_table("predictions")
-    titles = {"held_out": "held-out text", "random": "random tokens, second time"}
-    figure, axes = panels(2, 2, 3.4, sharey=True)
+    figure, axes = panels(2, 2, 3.4, ("held-out text", "random tokens, second time"), sharey=True)
     order = [f"{kind}-{name}" for name in ("composition", "kernel") for kind in "qkv"]
     colors = PALETTE["grey"], PALETTE["orange"], PALETTE["purple"]  # not those of kinds of heads
-    for panel, (text, title) in zip(axes, titles.items(), strict=True):
+    for panel, text in zip(axes, ("held_out", "random"), strict=True):
         for k, (repeats, seed) in enumerate(product(REPEATS.values(), range(3))):
             own = table[(table[["text", "repeats", "seed"]] == [text, repeats, seed]).all(axis=1)]
             plots.intervals(panel, own, "rho", "score", colors[k // 3], (k - 4) * 0.085, order=order)
-        panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction", title=title)
+        panel.set(xlim=(-0.7, 0.7), xlabel="rank correlation with size of interaction")
     marks = ({"color": color, "marker": "o"} for color in colors)
     plots.legend(figure, dict(zip(REPEATS.values(), marks, strict=True)))
     return figure, table
@@ -628,21 +624,14 @@ def reads(model: Retriever) -> Float[np.ndarray, "H attributes"]:
 
 
 def _every_seed(axes: Axes, table: pd.DataFrame, value: str, line: str) -> None:
-    """A dot a seed: `value` to the right, `line` from the top, coloured by variant; means as short bars.
+    """Mean, range and every seed of `value`, `line` from the top, coloured by variant.
 
     Where a line is not a variant, it has MHA above DCMHA.
     """
-    lines, colors = list(table[line].unique()), table["variant"].map(VARIANT_COLORS)
-    shift = 0 if line == "variant" else table["variant"].map({"MHA": -0.16, "DCMHA": 0.16})
-    table = table.assign(shift=shift, place=table[line].map(lines.index) + shift, color=colors)
-    for _, part in table.groupby("shift"):
-        beside = 0.05 * (part["seed"] - part["seed"].mean())  # equal values do not hide each other
-        axes.scatter(part[value], part["place"] + beside, 22, part["color"], alpha=0.75, lw=0, zorder=3)
-        for (y, color), mean in part.groupby(["place", "color"])[value].mean().items():
-            axes.plot([mean, mean], [y - 0.16, y + 0.16], color=color, lw=1.6)
-    axes.set_yticks(range(len(lines)), lines)
-    axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
+    order = list(table[line].unique())
+    for variant, part in table.groupby("variant", sort=False):
+        shift = 0 if line == "variant" else {"MHA": -0.25, "DCMHA": 0.1}[variant]
+        plots.seed_ranges(axes, part, value, line, color=VARIANT_COLORS[variant], shift=shift, order=order)
 
 
 def _loss_and_accuracy(table: pd.DataFrame, line: str, height: float) -> Figure:

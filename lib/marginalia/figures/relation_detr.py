@@ -25,16 +25,9 @@ from marginalia.boxes.nulls import null_correlations
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.table import BoxTable
 from marginalia.detection.scenes import SceneBatch, cell_scenes, make_scenes
-from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, intervals, legend, panels
+from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, legend, panels, seed_ranges
 from marginalia.store import read_table
-from marginalia.style import (
-    CYCLE,
-    DATASET_COLORS,
-    DATASETS,
-    DIVERGING,
-    PALETTE,
-    WIDTH,
-)
+from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DIVERGING, PALETTE, WIDTH
 
 from .detections import Pair, best_score, gallery, open_pair
 from .runs import GROUPS, PARTS, at_the_end, histories, run_names, seeds_of
@@ -61,7 +54,8 @@ def mc_density(data: str | Path | None = None) -> tuple[Figure, pd.DataFrame]:
         frames.append(_histogram(read_boxes(data), "your file"))
     histograms = pd.concat(frames, ignore_index=True)
 
-    figure, axes = panels(2, 2, 3.3, sharex=True, sharey=True)
+    titles = ("as annotated", "boxes permuted between images")
+    figure, axes = panels(2, 2, 3.3, titles, sharex=True, sharey=True)
     entries = {}
     for name, histogram in histograms.groupby("dataset", sort=False):
         style = {"color": DATASET_COLORS[name], "linewidth": 2.4 if name == "your file" else 1.6}
@@ -71,8 +65,8 @@ def mc_density(data: str | Path | None = None) -> tuple[Figure, pd.DataFrame]:
         for panel in axes:
             panel.lines[-1].set_ydata(panel.lines[-1].get_ydata() / peak)
         entries[f"{name}, {histogram['observed'].sum():,.0f}"] = style
-    for panel, title in zip(axes, ("as annotated", "boxes permuted between images"), strict=True):
-        panel.set(xlabel="MC of an image", xlim=(0, 1), ylim=(0, 1.75), title=title)
+    for panel in axes:
+        panel.set(xlabel="MC of an image", xlim=(0, 1), ylim=(0, 1.75))
         panel.axvline(0.5, color=NEUTRAL, linewidth=1, linestyle="--", zorder=0)
     axes[0].set_ylabel("density (1: peak as annotated)")
     note = {"transform": axes[0].transAxes, "va": "top", "fontsize": 8, "color": NEUTRAL}
@@ -96,15 +90,10 @@ def decoder_layer() -> tuple[Figure, pd.DataFrame]:
     model = build(DetectorConfig(**sizes, relation="two layers"))
     with evaluating(model), record(model, "decoder.relation") as seen:
         model(torch.rand(1, 1, 32, 32))
-    calls, first = seen["decoder.relation"], sizes["decoder_layers"] - len(seen["decoder.relation"])
-    data = pd.DataFrame(
-        {
-            "layer": range(first + 1, sizes["decoder_layers"] + 1),
-            "source": [f"b{k}" for k in range(len(calls))],
-            "target": [f"b{k + 1}" for k in range(len(calls))],
-            "shape": [tuple(call.output.shape) for call in calls],
-        }
-    )
+    calls = seen["decoder.relation"]
+    first = sizes["decoder_layers"] - len(calls) + 1
+    rows = [(first + k, f"b{k}", f"b{k + 1}", tuple(call.output.shape)) for k, call in enumerate(calls)]
+    data = pd.DataFrame(rows, columns=["layer", "source", "target", "shape"])
     boxes, (_, H, N, M) = tuple(calls[0].inputs["source"].shape), data["shape"][0]
 
     layer = {
@@ -291,10 +280,9 @@ def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFr
         strength = (strength / strength[:, others].mean(1, keepdim=True)).mean(0)
         cxcywh = found.boxes[-1, image, sure].numpy()
         frame = pd.DataFrame(cxcywh_to_xywh(cxcywh), columns=["x", "y", "w", "h"])
-        frame["multiplier"] = strength[sure].where(sure != i, torch.nan).numpy()
-        rows.append(
-            frame.assign(model=name, image=image, query=sure.numpy()).sort_values("multiplier")
-        )  # last on top
+        multiplier = strength[sure].where(sure != i, torch.nan).numpy()
+        frame = frame.assign(multiplier=multiplier, model=name, image=image, query=sure.numpy())
+        rows.append(frame.sort_values("multiplier"))  # the last is drawn on top
     return pd.concat(rows)
 
 
@@ -334,11 +322,8 @@ def hybrid_matching() -> tuple[Figure, pd.DataFrame]:
     figure, axes = panels(len(metrics), len(metrics), 2.7, sharey=True)
     for panel, (metric, name) in zip(axes, metrics.items(), strict=True):
         for shift, color, (layout, runs) in zip((-0.17, 0.17), CYCLE, data.groupby("layout"), strict=False):
-            marks = runs.groupby("part")[metric].agg(mean="mean", low="min", high="max").loc[list(PARTS)]
             series = {"shift": shift, "color": color, "open": layout == "scattered", "name": layout}
-            intervals(panel, marks, "mean", reference=None, **series)
-            places = runs["part"].map(PARTS.index) + shift + 0.14
-            panel.plot(runs[metric], places, ".", color=color, markersize=4, alpha=0.7)
+            seed_ranges(panel, runs, metric, "part", order=PARTS, **series)
         panel.set(xlabel=name)
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="layout of scenes"
@@ -423,20 +408,14 @@ def block_matrix(axes: Axes, groups: QueryGroups) -> None:
     The names of the blocks stand on both axes, at those of more than one query with their sizes.
     """
     edges = np.cumsum([0, *groups.sizes])
-    axes.imshow(
-        groups.mask().numpy(),
-        ListedColormap([CYCLE[0], "0.9"]),
-        vmin=0,
-        vmax=1,
-        extent=(0, edges[-1], edges[-1], 0),
-    )
+    colors, extent = ListedColormap([CYCLE[0], "0.9"]), (0, edges[-1], edges[-1], 0)
+    axes.imshow(groups.mask().numpy(), colors, vmin=0, vmax=1, extent=extent)
     for every, width in ((range(edges[-1]), 0.5), (edges, 1.6)):
         axes.hlines(every, 0, edges[-1], color="white", linewidth=width)
         axes.vlines(every, 0, edges[-1], color="white", linewidth=width)
     middles = (edges[1:] + edges[:-1]) / 2
-    sizes = [
-        f"{name}, {size}" if size > 1 else name for name, size in zip(groups.names, groups.sizes, strict=True)
-    ]
+    named = zip(groups.names, groups.sizes, strict=True)
+    sizes = [f"{name}, {size}" if size > 1 else name for name, size in named]
     axes.set_xticks(middles, groups.names, rotation=90)
     axes.set_yticks(middles, sizes)
     axes.tick_params(length=0, labelsize=7)

@@ -186,10 +186,10 @@ def seconds() -> tuple[Figure, pd.DataFrame]:
     parts = {"paper, circles": paper, f"here, {ours['clouds'].iloc[0]} clouds": ours}
     for panel, (title, part) in zip(axes, parts.items(), strict=True):
         colors = [COLORS.get(name, plots.NEUTRAL) for name in part["method"]]
-        panel.scatter(part["seconds"], part["method"].replace(LABELS), 30, color=colors)
+        names = part["method"].replace(LABELS)
+        panel.scatter(part["seconds"], names.factorize()[0], 30, color=colors)
         panel.set(xscale="log", xlim=(0.01, 500), xlabel="seconds (log scale)", title=title)
-        panel.margins(y=0.4)
-        panel.invert_yaxis()
+        plots.lines(panel, names.unique())
     return figure, pd.concat([paper, ours.assign(data="here")])
 
 

@@ -55,7 +55,7 @@ def overview() -> tuple[Figure, pd.DataFrame]:
     predicted = net(clouds).detach().view(2, 20, 20)
     pca = PCA(2).fit(clouds[0])
 
-    figure, axes = plots.panels(10, 5, 1.6)
+    figure, axes = plots.panels(10, 5, 1.6, ("16 of 64 images", "features", "H0 bars", "exact", "RipsNet"))
     plots.bare(axes[0], (40, 40))
     tiles = pad(x[:16].view(4, 4, 8, 8), (1, 1, 1, 1)).transpose(1, 2).reshape(40, 40)
     axes[0].imshow(1 - tiles.numpy(), "gray", extent=(0, 40, 40, 0))
@@ -73,9 +73,6 @@ def overview() -> tuple[Figure, pd.DataFrame]:
             plots.persistence_image(panel, image.numpy(), (0, 0, *window["ranges"]), vmax=1)
             panel.set(xlabel="", ylabel="", xticks=[])
         images[0].set_ylabel("persistence")
-    titles = "16 of 64 images", "features", "H0 bars", "exact", "RipsNet"
-    for panel, title in zip(axes, titles, strict=False):
-        panel.set_title(title)
     axes[6].set(xlim=axes[1].get_xlim(), ylim=axes[1].get_ylim())
     return figure, pd.DataFrame(deaths.T, columns=list(NETWORKS))
 
@@ -150,8 +147,8 @@ def _beside_published(ours: pd.DataFrame, teacher: str, student: str):
     table = published(teacher, student)
     for (source, part), color in zip(table.groupby("source", sort=False), CYCLE[2:], strict=False):
         axes[2].plot(part["accuracy"], part.index, "D", color=color, label=source)
-    axes[2].set_yticks(table.index, table["method"])
-    axes[2].set(title="published, CIFAR-100", xlabel="accuracy, percent", ylim=(len(table) - 0.4, -0.6))
+    plots.lines(axes[2], table["method"])
+    axes[2].set(title="published, CIFAR-100", xlabel="accuracy, percent")
     figure.legend(loc="outside lower right", ncols=2)
     return figure, {"here": summary.reset_index(), "published": table}
 
@@ -248,11 +245,10 @@ def computing_time() -> tuple[Figure, pd.DataFrame]:
     table = read_table("measured/topology/distillation_times.csv")
     figure, (axes,) = plots.panels(1, 1, 3.4)
     colors = [NETWORKS["teacher" if name.startswith("one image") else "student"] for name in table["name"]]
-    bars = axes.barh(table["name"], table["ms"], color=colors, lw=0)
+    bars = axes.barh(table.index, table["ms"], color=colors, lw=0)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.set(xscale="log", xlabel="CPU milliseconds a batch of 64, one thread")
-    axes.grid(axis="y", visible=False)
-    axes.invert_yaxis()
+    plots.lines(axes, table["name"])
     return figure, table
 
 
@@ -341,8 +337,6 @@ def draw_leads(axes: Axes, table: pd.DataFrame) -> pd.DataFrame:
     """Every seed's lead over KD alone, its mean and t interval, a name a line; returns `compare`."""
     table = table.query("loss != 'KD' or alpha != 2")
     summary = compare(table)
-    places = summary.index.get_indexer(table["name"])
-    axes.plot(table["lead"], places + 0.25, ".", color="0.5", markersize=3)
-    plots.intervals(axes, summary, "lead", color="black")
+    plots.intervals(axes, summary, "lead", color="black", dots=table.set_index("name")["lead"])
     axes.set(xlabel="points above KD", title=f"{table['seed'].nunique()} seeds, digits")
     return summary
