@@ -482,7 +482,7 @@ def outer_product(attention: Float[Tensor, "h w"], point: tuple[float, float]) -
         shown = plots.map_over(panel, values, point=point, vmax=attention.max())
     figure.colorbar(shown, ax=right, label="weight of a cell", pad=0.03)
     for axis, name in enumerate(("column sums, by x", "row sums, by y")):
-        sums = attention.sum(axis)
+        sums = attention.sum(axis).numpy()
         middle.stairs(sums, np.linspace(0, 1, len(sums) + 1), color=CYCLE[axis], linewidth=1.5, label=name)
     middle.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))
     row, column = np.indices(attention.shape).reshape(2, -1)

@@ -50,7 +50,7 @@ def overview() -> tuple[Figure, pd.DataFrame]:
     x = digits()[1].x[:64]
     networks = teacher, student_after(200, teacher)
     clouds = torch.stack([collect_features(network, [x], FEATURES)[0] for network in networks])
-    deaths = h0_deaths(clouds)  # (2, 63)
+    deaths = h0_deaths(clouds).numpy()  # (2, 63)
     exact = exact_profile(clouds, **window)[..., None].expand(2, 20, 20)
     predicted = net(clouds).detach().view(2, 20, 20)
     pca = PCA(2).fit(clouds[0])
@@ -68,7 +68,7 @@ def overview() -> tuple[Figure, pd.DataFrame]:
         points.scatter(*pca.transform(clouds[k]).T, 6, color=color)
         points.set(ylabel=name, xticks=[], yticks=[])
         bars.hlines(range(63), 0, deaths[k], color=color, linewidth=1)
-        bars.set(xlim=(0, deaths.max().item()), yticks=[], xlabel="edge length")
+        bars.set(xlim=(0, deaths.max()), yticks=[], xlabel="edge length")
         for panel, image in zip(images, (exact[k], predicted[k]), strict=True):
             plots.persistence_image(panel, image.numpy(), (0, 0, *window["ranges"]), vmax=1)
             panel.set(xlabel="", ylabel="", xticks=[])
@@ -210,11 +210,12 @@ def approximation_error() -> tuple[Figure, pd.DataFrame]:
         "teacher, varied": cloud_batches(teacher, 1, seed=3)[0],
         "student before its training": cloud_batches(student_after(0, teacher), 1, seed=1, varied=False)[0],
     }
-    mean = exact_profile(cloud_batches(teacher, 200, seed=2), **window).mean(0)
+    mean = exact_profile(cloud_batches(teacher, 200, seed=2), **window).mean(0).numpy()
     figure, axes = plots.panels(3, 3, 2.5, sharey=True)
     y, rows = np.linspace(*window["ranges"], 20), []
     for panel, (name, cloud) in zip(axes, clouds.items(), strict=True):
-        exact, predicted = exact_profile(cloud, **window), net(cloud).detach().view(20, 20).mean(1)
+        exact = exact_profile(cloud, **window).numpy()
+        predicted = net(cloud).detach().view(20, 20).mean(1).numpy()
         panel.plot(y, exact, color=COLORS["exact image"], label="exact")
         panel.plot(y, predicted, color=COLORS["RipsNet"], label="RipsNet")
         panel.plot(y, mean, color=plots.NEUTRAL, linestyle=plots.DASHED, label="mean image")
