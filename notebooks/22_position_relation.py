@@ -3,7 +3,7 @@
 #
 # **What does it change when a query knows how all other boxes lie to its own?**
 #
-# Paper: Relation DETR (ECCV 2024), its Figures 2 and 5 (numbers by their order) and Table 5. About one minute to run on two CPU cores, 30 minutes to read.
+# Paper: Relation DETR (ECCV 2024), its Figures 2 and 5 (numbers by their order) and Tables 5 and 6. About one minute to run on two CPU cores, 30 minutes to read.
 #
 # **中文摘要。** Relation DETR 在解码器的自注意力里加入一个由框的相对位置算出的偏置：中心距离与尺寸之比加 1 取对数，以及宽比、高比的对数，做正弦嵌入，经一个线性层和 ReLU，得到每个头的 Rel，再加到 q·k 上——等价于把注意力权重乘以 exp(Rel) 再归一化。
 # 本笔记先用十几行代码写出它并与库函数核对，再用图检验平移、镜像、缩放不变性（以及 eps 在哪里破坏它），画出论文的图 2 与图 5，
@@ -33,8 +33,9 @@ from IPython.display import display
 
 import marginalia
 from marginalia import figures, plots, style
+from marginalia.boxes import cells, excess_correlation
 from marginalia.boxes.geometry import cxcywh_to_xywh
-from marginalia.detection import DetectorConfig, build, load, make_scenes
+from marginalia.detection import DetectorConfig, as_boxes, build, load, make_scenes
 from marginalia.detection.convergence import verdict
 from marginalia.detection.loading import load_relation
 from marginalia.detection.relation import PositionRelation, embed, relative_geometry
@@ -125,7 +126,7 @@ figure
 
 # %% [markdown]
 # **Notice.** The distance itself is smooth; at frequency 100 its sine changes sign 39 times from the middle to the border (81 places a row are too few to show it), and partners that differ by a hundredth of a width get unlike numbers. At frequency 1 it rises all the way. So *scale* 100, which the author chose
-# ad hoc ([issue 31](https://github.com/xiuqhou/Relation-DETR/issues/31)), spends a quarter of the embedding (frequencies 100 and 32) on differences far below a box. One user saw a gain with 100 and none with $2\pi$; we have not compared them.
+# ad hoc ([issue 31](https://github.com/xiuqhou/Relation-DETR/issues/31)), spends a quarter of the embedding (frequencies 100 and 32) on differences far below a box. One user saw a gain with 100 and none with $2\pi$; section 6 compares them.
 #
 # ## 2. In the decoder
 #
@@ -135,6 +136,11 @@ figure
 figure, data = relation_detr.decoder_layer()
 assert len(data) == 5 and data["layer"].tolist() == [2, 3, 4, 5, 6] and set(data["shape"]) == {(1, 8, 12, 12)}
 figures.save(figure, "relation-detr/decoder-layer", data)
+model = build(DetectorConfig(decoder_layers=3, relation="two layers"))
+output = model(torch.rand(1, 1, 64, 64))
+model.decoder.relation(output.boxes[0], output.boxes[1]).sum().backward()
+assert model.decoder.relation.projection.weight.grad.any()  # W learns, and boxes get no gradient
+assert all(p.grad is None for p in model.decoder.box_head.parameters())
 figure
 
 # %% [markdown]
@@ -142,15 +148,8 @@ figure
 #
 # **Notice.** *Why five relations for six layers?* ([issue 20](https://github.com/xiuqhou/Relation-DETR/issues/20)) A relation needs boxes before and after some layer, and the first layer has only what it starts from. Since rows and columns are boxes of different layers, a box is a little off from itself: the diagonal of $e$ is not 0. No gradient goes through
 # the boxes; only $W$ and $B$ learn.
-
-# %%
-model = build(DetectorConfig(decoder_layers=3, relation="two layers"))
-output = model(torch.rand(1, 1, 64, 64))
-model.decoder.relation(output.boxes[0], output.boxes[1]).sum().backward()
-assert model.decoder.relation.projection.weight.grad.any()
-assert all(p.grad is None for p in model.decoder.box_head.parameters())
-
-# %% [markdown]
+#
+]
 # ## 3. What it does not see
 #
 # **Claim.** $e$ stays as it is when all boxes are moved or mirrored, and when an axis is scaled: a scene and the same scene from farther off, all boxes smaller and closer in the same frame, have one relation. The last holds without the small constant only. **Predict** for which boxes it fails.
@@ -268,7 +267,21 @@ figure
 # %% [markdown]
 # **Notice.** *Like NMS?* Somewhat: before training the relation by itself gives overlapping boxes the uniform weight (within .05), after it more than that in both layers in 16 of 18 runs, up to twice as much. One run on arranged digits and that on photographs do not. But self-attention without any relation has that preference too, in all twelve runs without hybrid queries (1.06 to 3.15 times the uniform weight).
 #
-# *From local to global?* Here rather the other way: what the relation attends is nearer in the third layer than in the second in 16 of 18 runs. $W$ is the same in both, so what differs is the boxes. Two relations are a short ladder, though; LP-DETR's claim is about six layers, of models that we do not have.
+# *From local to global?* Here rather the other way: what the relation attends is nearer in the third layer than in the second in TODO of TODO runs. $W$ is the same in both, so what differs is the boxes. Two relations are a short ladder, though, and LP-DETR's claim is about six layers. So three detectors with six, and five relations.
+
+# %%
+deep = maps[maps["base"] == "arranged-six-layers"].assign(layer=lambda table: table["layer"] + 1)  # layers from 1
+deep = deep.groupby(["run", "map", "layer"], sort=False)[["overlapping", "distance"]].mean().reset_index()
+figure, axes = plots.panels(2, 2, 2.4)
+for panel, (column, label) in zip(axes, {"overlapping": "weight of boxes with IoU ≥ .5", "distance": "distance of what is attended"}.items(), strict=True):
+    seaborn.lineplot(deep, x="layer", y=column, hue="map", units="run", estimator=None, marker="o", palette=style.CYCLE[:3], ax=panel, legend=panel is axes[0])
+    panel.axhline(1, color=plots.NEUTRAL, linewidth=1)
+    panel.set(xlabel="decoder layer", ylabel=label + "\n[of uniform]", xticks=range(2, 7))
+figures.save(figure, "extra/relation-attends-six-layers", deep.round(4))
+figure
+
+# %% [markdown]
+# **Notice.** TODO6
 #
 # ## 6. Does it help?
 #
@@ -316,6 +329,27 @@ display(loss.groupby("base").agg(lambda runs: f"{runs.min():+.3f} to {runs.max()
 # %% [markdown]
 # **Notice.** Taken away from a detector that was trained with it, the relation leaves AP where it was (within .003, all runs). Cut self-attention, and AP falls in every run, but in small detectors without hybrid queries duplicates hardly change (by .02 an object at most); those on larger scenes, trained for longer, have twice as many without it (.17 instead of .08 and .09; one seed each). And what is there to gain? If an oracle deleted every duplicate, AP50 of detectors without hybrid queries would rise by .01 to .05 (last column). By deleting duplicates a better bias could bring no more than that here; what else self-attention does, since AP falls without it while duplicates stay, has no such bound. The paper's detectors have 900 queries, six layers and far longer training; what a relation is worth there, we did not measure.
 #
+# *Does a higher correlation between boxes go with a higher gain?* ([Issue 30](https://github.com/xiuqhou/Relation-DETR/issues/30) asks whether the method suits task-specific sets.) Four layouts of digits, and the photographs. The excess is of the boxes alone (count null, [21](21_box_correlation.ipynb)); *centred* and *smallest* keep digits in strict blocks, in the middle of the image and of the smallest height.
+
+# %%
+pairs = {layout: (f"{layout}-base", f"{layout}-relation") for layout in runs.LAYOUTS} | {"photographs": ("cells-conditional", "cells-relation")}
+_, data = relation_detr.gains(pairs)
+tables = {layout: as_boxes(make_scenes(800, layout, side=48)) for layout in runs.LAYOUTS} | {"photographs": cells().table}
+excess = {name: excess_correlation(table, "count", shuffles=50) for name, table in tables.items()}
+data["excess"] = data["pair"].map({name: one.excess for name, one in excess.items()})
+figure, (panel,) = plots.panels(1, 1, 2.6)
+for (name, part), color in zip(data.groupby("pair", sort=False), style.CYCLE):
+    panel.hlines(part["gain"].mean(), *excess[name].interval, color=color, linewidth=1.5)
+    panel.plot(part["excess"], part["gain"], "o", color=color, label=f"{name} ({len(part)} seeds)", alpha=0.7)
+panel.axhline(0, color=plots.NEUTRAL, linewidth=1)
+panel.set(xlabel="excess of MC over boxes permuted between images (bar: 95 %)", ylabel="gain of AP by the relation")
+panel.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+figures.save(figure, "extra/relation-gain-by-excess", data.round(4))
+figure
+
+# %% [markdown]
+# **Notice.** TODO7
+#
 # ## 7. Many objects, and published weights
 #
 # A user with over 1,500 objects ran out of memory ([issue 17](https://github.com/xiuqhou/Relation-DETR/issues/17)). The embedding is what is large: 64 numbers a pair. The library never builds it: a ratio's angle is a *difference*, $\sin(a_i - a_j) = \sin a_i \cos a_j - \cos a_i \sin a_j$, so two of the four numbers become a product of matrices,
@@ -333,23 +367,17 @@ print(sizes.round(0).to_string(index=False))
 # %% [markdown]
 # **Notice.** With 1,500 queries the embedding alone takes 576 MB in each layer, Rel 72. (The author's advice to that user was to save memory in the *encoder*; what filled it there, we do not know.) Measured for 900 boxes, forward and backward (`python benchmarks/relation.py`): 81 MB and .30 s of the processor here, 506 MB and .49 s with the embedding written out.
 #
-# *What did the published model learn?* Its weights could not be had here. With the official file (`.pth`, opened with weights only) set as `CHECKPOINT` in the parameters cell, this shows its eight heads as in section 4. Our names of its tensors come from the code, not from a file that we opened.
+# *What did the published model learn?* Its weights could not be had here. With the official file (`.pth`, opened with weights only) set as `CHECKPOINT` in the parameters cell, the next cell shows its eight heads as in section 4, and the explorer has them; else it has the weights of section 4. Our names of the file's tensors come from the code, not from a file that we opened. Move boxes: geometry, embedding, bias and attention follow.
 
 # %%
-if CHECKPOINT is None:
-    print("CHECKPOINT is None: no published weights to look at")
-else:
-    rel = load_relation(CHECKPOINT)(source, partner[None])[0, :, 0].detach().reshape(-1, 81, 81)
+if CHECKPOINT is not None:
+    trained = load_relation(CHECKPOINT)
+    rel = trained(source, partner[None])[0, :, 0].detach().reshape(-1, 81, 81)
     figure, axes = plots.panels(len(rel), 4, 1.9)
     for head, (panel, values) in enumerate(zip(axes, rel, strict=True)):
         plots.map_over(panel, values.numpy(), box=source[0, 0].numpy(), color="white", vmin=0, vmax=rel.max().item())
         panel.set_title(f"head {head}", fontsize=8)
     display(figure)
-
-# %% [markdown]
-# Move boxes and see geometry, embedding, bias and attention follow:
-
-# %%
 scene, side = make_scenes(1, "arranged", "val", side=48, digits=(4, 4), first=3), 480
 xywh = cxcywh_to_xywh(scene.boxes[0].astype(float)) * side
 RelationExplorer(xywh, trained, pixels=scene.pixels[0, 0], size=(side, side))

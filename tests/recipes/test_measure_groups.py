@@ -42,5 +42,5 @@ def test_a_row_a_block(folder, monkeypatch):
 
 def test_the_committed_table_has_all_runs():
     table = read_table("measured/query_groups.csv")
-    assert len(table) == 2 * 4 * (1 + 1 + 2 + 2) and table["run"].nunique() == 2 * 4 * 4
+    assert len(table) == 2 * 5 * (1 + 1 + 2 + 2) and table["run"].nunique() == 2 * 5 * 4
     assert table["second"].between(0, 1).all() and (table["on_object"] > 0).all()
