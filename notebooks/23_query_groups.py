@@ -59,31 +59,31 @@ K = 3  # how often a box is repeated there; H-DETR and Relation DETR: 6
 #
 # **Claim.** In self-attention every query attends every other one. With a mask $M$, $-\infty$ where query $i$ may not see query $j$ and 0 elsewhere,
 #
-# $$\mathrm{softmax}\Big(\frac{QK^\top}{\sqrt{D}} + M\Big) V$$
+# $$\mathrm{softmax}\Big(\frac{q k^\top}{\sqrt{D}} + M\Big) v$$
 #
-# gives those pairs the weight 0. Here $Q, K, V$ are queries, keys and values of the decoder's queries and $D$ is the width of a head. All groupings below are blocks of queries and a small table that says which block sees which.
+# gives those pairs the weight 0. Here $q$, $k$ and $v$ are projections of the decoder's queries and $D$ is the width of a head. All groupings below are blocks of queries and a small table that says which block sees which.
 #
 # The library's `QueryGroups` holds names and sizes of the blocks, and the table. DN has one slot an object in a group, CDN (contrastive denoising, in DINO and Relation DETR) a positive and a negative.
 #
-# In DN-DETR, $G$ groups of $P$ noised boxes stand before the $N$ matching queries. A noised box comes from a ground-truth box, so a matching query that saw it could copy the answer. **Predict** which of the four kinds of block are open: matching to noised, noised to matching, a group to itself, a group to another.
+# In DN-DETR, $G$ groups of $P$ noised boxes stand before the $Q$ matching queries. A noised box comes from a ground-truth box, so a matching query that saw it could copy the answer. **Predict** which of the four kinds of block are open: matching to noised, noised to matching, a group to itself, a group to another.
 
 # %%
-N, G, P = 6, 2, 4  # matching queries, denoising groups, slots of a group
-blocked = torch.zeros(G * P + N, G * P + N, dtype=torch.bool)  # row: who attends, column: who is attended
+Q, G, P = 6, 2, 4  # matching queries, denoising groups, slots of a group
+blocked = torch.zeros(G * P + Q, G * P + Q, dtype=torch.bool)  # row: who attends, column: who is attended
 blocked[G * P :, : G * P] = True  # matching queries see no noised box
 for g in range(G):
     blocked[g * P : (g + 1) * P, : G * P] = True  # a group sees no other group
     blocked[g * P : (g + 1) * P, g * P : (g + 1) * P] = False  # but itself
-assert torch.equal(blocked, grouping.denoising(N, G, P).mask())
+assert torch.equal(blocked, grouping.denoising(Q, G, P).mask())
 
 # %%
 LAYOUTS = {
-    "DN-DETR": grouping.denoising(N, G, P // 2),
-    "CDN: DINO, first pass of\nRelation DETR": grouping.denoising(N, G, P),
-    "H-DETR": grouping.one_to_many(N, 8),
-    "Group DETR": grouping.group_detr(N, 3),
+    "DN-DETR": grouping.denoising(Q, G, P // 2),
+    "CDN: DINO, first pass of\nRelation DETR": grouping.denoising(Q, G, P),
+    "H-DETR": grouping.one_to_many(Q, 8),
+    "Group DETR": grouping.group_detr(Q, 3),
     "Relation DETR,\nsecond pass": grouping.QueryGroups(("one-to-many",), (8,), np.ones((1, 1), bool)),
-    "Relation DETR,\nboth passes as one": grouping.relation_detr(N, 8, G, P),
+    "Relation DETR,\nboth passes as one": grouping.relation_detr(Q, 8, G, P),
 }
 figure, axes = plots.panels(6, 3, 2.5)
 for panel, (name, groups) in zip(axes, LAYOUTS.items(), strict=True):
@@ -115,7 +115,7 @@ pd.DataFrame(rows).T.astype({name: int for name in ("queries in training", "at i
 # %% [markdown]
 # **Notice.** Rows attend, columns are attended; blue is open. Only the denoising masks are asymmetric: noised groups see the matching queries, which see no noised box. In H-DETR and Group DETR all off-diagonal blocks are closed.
 #
-# Open cells, with $T$ one-to-many queries and $K$ groups: $GP(P + N) + N^2$ for denoising, $N^2 + T^2$ for H-DETR, $K N^2$ for Group DETR (asserted). A mask alone saves nothing: dense attention computes all cells and throws the closed ones away. So Group DETR folds its groups into the batch, and Relation DETR runs its hybrid queries in a second pass. At inference only the matching queries are left, and none of this costs anything.
+# Open cells, with $T$ one-to-many queries and $K$ groups: $GP(P + Q) + Q^2$ for denoising, $Q^2 + T^2$ for H-DETR, $K Q^2$ for Group DETR (asserted). A mask alone saves nothing: dense attention computes all cells and throws the closed ones away. So Group DETR folds its groups into the batch, and Relation DETR runs its hybrid queries in a second pass. At inference only the matching queries are left, and none of this costs anything.
 #
 # **Play**: at which sizes does denoising cost more than the matching queries alone?
 
@@ -299,7 +299,7 @@ figure
 #
 # ## 5. The contrast pipeline, and a small detector with it
 #
-# Relation DETR gives its two sets different things to do. Matching queries $Q_m$ go with denoising queries, one-to-one, *with* the position relation ([22_position_relation](22_position_relation.ipynb)); hybrid queries $Q_h$ go in a pass of their own, one-to-many, *without* it. H-DETR processes its two sets identically but matches them differently, which conflicts, says the author (issue 9 of the repository); relation on and off is to separate them. The loss is $L = L_m + L_{dn} + L_h$.
+# Relation DETR gives its two sets different things to do. Matching queries $Q_m$ go with denoising queries, one-to-one, *with* the position relation ([22_position_relation](22_position_relation.ipynb)); hybrid queries $Q_h$ go in a pass of their own, one-to-many, *without* it. H-DETR processes its two sets identically but matches them differently, which conflicts, says the author ([issue 9](https://github.com/xiuqhou/Relation-DETR/issues/9)); relation on and off is to separate them. The loss is $L = L_m + L_{dn} + L_h$.
 
 # %%
 figure, data = relation_detr.contrast_pipeline()
@@ -407,7 +407,7 @@ display(reported.set_index("method").astype(object).fillna(""))
 figure
 
 # %% [markdown]
-# **Notice.** H-DETR reports +1.7 AP over its own baseline after 12 epochs and +1.0 after 36. One user put hybrid matching on DINO and *lost* 2.2 (issue 16 of H-Deformable-DETR, one report; the maintainers suspect a clash with denoising). Relation DETR's 51.7 has no published row in which only the hybrid queries differ, as far as could be confirmed, and its curve cannot tell them from the relation. None of these has seeds.
+# **Notice.** H-DETR reports +1.7 AP over its own baseline after 12 epochs and +1.0 after 36. One user put hybrid matching on DINO and *lost* 2.2 ([issue 16](https://github.com/HDETR/H-Deformable-DETR/issues/16) of its repository, one report; the maintainers suspect a clash with denoising). Relation DETR's 51.7 has no published row in which only the hybrid queries differ, as far as could be confirmed, and its curve cannot tell them from the relation. None of these has seeds.
 #
 # ## Here and in the paper
 #

@@ -20,7 +20,7 @@ from marginalia.detection.detector import DetectorOutput
 from marginalia.detection.groups import MATCHING, ONE_TO_MANY
 from marginalia.detection.scenes import SceneBatch
 from marginalia.figures.runs import run_names
-from measure_relation import SCENES, held_out, trained
+from measure_heads import SCENES, held_out, trained
 from runs import RUNS
 
 ABOUT = f"""\

@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 
 from jobs import add_runs, measured_runs
-from marginalia import training
 from marginalia.boxes.error_types import costs
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
 from marginalia.detection import as_boxes, gather_targets, predict_table
@@ -26,11 +25,11 @@ from marginalia.detection.capture import capture_self_attention
 from marginalia.detection.detector import Detector, build
 from marginalia.detection.losses import RECIPES
 from marginalia.detection.matching import match
-from marginalia.detection.scenes import SceneBatch, cell_scenes, make_scenes
+from marginalia.detection.scenes import SceneBatch
+from measure_heads import SCENES, held_out, trained
 from runs import RUNS, Run
 from train import evaluation
 
-SCENES = 256  # of those that detectors are evaluated on
 MAPS_ABOUT = """\
 Where attention goes among the queries of trained detectors: rows are queries that answer for an object in
 the last layer, columns all other queries. Each number is relative to uniform attention (1) over the others:
@@ -56,20 +55,6 @@ def related() -> list[Run]:
     bases = [f"{layout}-{part}" for layout in ("arranged", "scattered") for part in ("base", "hybrid")]
     bases += ["headline-conditional-0", "cells-conditional"]  # those with weights
     return [run for run in RUNS.values() if run.detector.relation or run.name.startswith(tuple(bases))]
-
-
-def trained(run: Run) -> Detector:
-    """The detector of a run after its last step."""
-    model = build(run.detector)
-    model.load_state_dict(training.load(run.weights)[0])
-    return model.eval()
-
-
-def held_out(run: Run) -> SceneBatch:
-    """Images of those that a run is evaluated on."""
-    if run.photographs:
-        return cell_scenes("test")
-    return make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
 
 
 def maps(model: Detector, scenes: SceneBatch) -> pd.DataFrame:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import measure_groups
-import measure_relation
 import runs
 from marginalia import training
 from marginalia.detection.detector import DetectorConfig, DetectorOutput, build
@@ -33,7 +32,6 @@ def test_a_row_a_block(folder, monkeypatch):
     tiny = DetectorConfig(width=16, heads=2, encoder_layers=1, ffn=16, queries=4, one_to_many=6)
     made = replace(runs.RUNS["arranged-hybrid-0"], name="tiny-0", detector=tiny)
     monkeypatch.setitem(runs.RUNS, "tiny-0", made)
-    monkeypatch.setattr(measure_relation, "SCENES", 4)
     training.save(build(tiny), made.weights_at(made.options.steps), {})
     frame = measure_groups.measure(["tiny-0"])
     assert frame["block"].tolist() == ["matching", "one-to-many"]
