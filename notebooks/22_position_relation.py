@@ -209,6 +209,10 @@ for run, table in read_table("measured/relation_weights.csv").groupby("run", sor
     cosine = torch.cosine_similarity(first, last).numpy()
     longer = (last.norm() / first.norm()).item()
     rows.append(pd.DataFrame({"base": run[:-2], "run": run, "head": table["head"], "cosine": cosine, "longer": longer}))
+fine = [number + k for number in range(0, 64, 16) for k in range(4)]  # channels of the frequencies 100 and 32
+share = [(one.projection.weight[:, fine].norm() / one.projection.weight.norm()).item() ** 2 for one in (start, trained)]
+same_column = rel[-1].reshape(81, 81)[:, 36:45].mean() / rel[-1].mean()
+assert DETECTORS or (same_column > 1.25 and all(0.27 < part < 0.28 for part in share))
 moved = pd.concat(rows)
 assert moved["cosine"].min() > 0.6 and moved["longer"].between(1, 1.45).all()
 print("cosine of W before and after, a head of a run each:")
@@ -216,7 +220,7 @@ display(moved.groupby("base", sort=False)["cosine"].agg(["min", "median", "max",
 figure
 
 # %% [markdown]
-# **Notice.** The stripes are those of the random start. After training each head's $W$ still points much the way it did (cosine .6 or more in every run), and is up to 45 % longer; its fine stripes, from the frequencies 100 and 32, stay. Head 3 of this run learnt something: partners in the same column, which overlap the object or lie above and below it.
+# **Notice.** The stripes are those of the random start. After training each head's $W$ still points much the way it did (cosine .6 or more in every run), and is up to 45 % longer; in this run the frequencies 100 and 32, which make the fine stripes, keep their share of $|W|^2$ (.27). Head 3 of this run learnt something: partners in the same column, which overlap the object or lie above and below it.
 #
 # *Which objects does an object look at?* The paper's Figure 5 marks, for a query object, others with a high relation weight. Here a tag says by how much the relation alone multiplies the weight of a box (exp(Rel), mean over heads, 1 for the mean query).
 
