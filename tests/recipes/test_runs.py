@@ -45,7 +45,7 @@ ONE_SEED |= {f"cells-{rate}-0" for rate in ("fast-detr", "slow-detr-focal", "slo
 FIVE_SEEDS = {
     f"{layout}-{part}-{seed}"
     for layout in ("arranged", "scattered")
-    for part in ("base", "relation", "hybrid", "both")
+    for part in ("base", "relation", "hybrid", "both", "permuted")
     for seed in range(5)
 }
 AGAIN = {f"scattered-base-{seed}" for seed in SEEDS}  # small-csq, with what is measured of crowding

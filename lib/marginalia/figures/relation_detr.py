@@ -358,8 +358,8 @@ def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFr
 def components() -> tuple[Figure, pd.DataFrame]:
     """Table 5 (an analogue): what the relation, one-to-many queries and both add to AP, seed by seed.
 
-    Conditional DETR on arranged and scattered digits (five seeds; two variants of the relation three), on larger
-    scenes (one) and on photographs (three). Returns (figure, data) as `gains`.
+    Conditional DETR on arranged and scattered digits (five seeds; two variants of the relation three), on
+    larger scenes (one) and on photographs (three). Returns (figure, data) as `gains`.
     """
     groups = {f"{layout}{kind}": layout for layout in ("arranged", "scattered") for kind in ("", "_variants")}
     groups |= {"headline_relation": "scattered, larger", "cells_relation": "photographs"}
