@@ -7,7 +7,7 @@
 #
 # **中文摘要。** 读书笔记的第一个待办事项：query 分组。训练时，许多 DETR 除了匹配查询之外还有额外的查询：去噪组（DN-DETR、DINO）、一对多查询（H-DETR）、多个平行的组（Group DETR），Relation DETR 则把匹配查询 Q_m（一对一，带位置关系）和混合查询 Q_h（一对多，不带位置关系）分两次送进同一个解码器。
 # 谁能看见谁，用一张分块掩码就能说清楚：本笔记把每种分组画成带标签的块矩阵，计算打开的格子数，并逐块扰动查询来检验掩码（被遮住的输出逐位不变）。然后在一张图上一步步展示一对一与一对多匹配对同一个查询提出的相反要求。
-# 结果（小模型，四个种子）：混合查询在这里降低 AP，规整排列和散布的场景都是如此；框几乎同样准，但同一物体被更多查询重复报告。同一检测器的匹配查询也朝这个方向变化；是沿袭了习惯，还是抑制学得较差，这些数字分辨不出。推理时额外的查询全部丢弃。
+# 结果（小模型，五个种子）：混合查询在这里降低 AP，规整排列和散布的场景都是如此；框几乎同样准，但同一物体被更多查询重复报告。同一检测器的匹配查询也朝这个方向变化；是沿袭了习惯，还是抑制学得较差，这些数字分辨不出。推理时额外的查询全部丢弃。
 #
 # ## What you will see
 #
@@ -59,31 +59,31 @@ K = 3  # how often a box is repeated there; H-DETR and Relation DETR: 6
 #
 # **Claim.** In self-attention every query attends every other one. With a mask $M$, $-\infty$ where query $i$ may not see query $j$ and 0 elsewhere,
 #
-# $$\mathrm{softmax}\Big(\frac{QK^\top}{\sqrt{D}} + M\Big) V$$
+# $$\mathrm{softmax}\Big(\frac{q k^\top}{\sqrt{D}} + M\Big) v$$
 #
-# gives those pairs the weight 0. Here $Q, K, V$ are queries, keys and values of the decoder's queries and $D$ is the width of a head. All groupings below are blocks of queries and a small table that says which block sees which.
+# gives those pairs the weight 0. Here $q$, $k$ and $v$ are projections of the decoder's queries and $D$ is the width of a head. All groupings below are blocks of queries and a small table that says which block sees which.
 #
 # The library's `QueryGroups` holds names and sizes of the blocks, and the table. DN has one slot an object in a group, CDN (contrastive denoising, in DINO and Relation DETR) a positive and a negative.
 #
-# In DN-DETR, $G$ groups of $P$ noised boxes stand before the $N$ matching queries. A noised box comes from a ground-truth box, so a matching query that saw it could copy the answer. **Predict** which of the four kinds of block are open: matching to noised, noised to matching, a group to itself, a group to another.
+# In DN-DETR, $G$ groups of $P$ noised boxes stand before the $Q$ matching queries. A noised box comes from a ground-truth box, so a matching query that saw it could copy the answer. **Predict** which of the four kinds of block are open: matching to noised, noised to matching, a group to itself, a group to another.
 
 # %%
-N, G, P = 6, 2, 4  # matching queries, denoising groups, slots of a group
-blocked = torch.zeros(G * P + N, G * P + N, dtype=torch.bool)  # row: who attends, column: who is attended
+Q, G, P = 6, 2, 4  # matching queries, denoising groups, slots of a group
+blocked = torch.zeros(G * P + Q, G * P + Q, dtype=torch.bool)  # row: who attends, column: who is attended
 blocked[G * P :, : G * P] = True  # matching queries see no noised box
 for g in range(G):
     blocked[g * P : (g + 1) * P, : G * P] = True  # a group sees no other group
     blocked[g * P : (g + 1) * P, g * P : (g + 1) * P] = False  # but itself
-assert torch.equal(blocked, grouping.denoising(N, G, P).mask())
+assert torch.equal(blocked, grouping.denoising(Q, G, P).mask())
 
 # %%
 LAYOUTS = {
-    "DN-DETR": grouping.denoising(N, G, P // 2),
-    "CDN: DINO, first pass of\nRelation DETR": grouping.denoising(N, G, P),
-    "H-DETR": grouping.one_to_many(N, 8),
-    "Group DETR": grouping.group_detr(N, 3),
+    "DN-DETR": grouping.denoising(Q, G, P // 2),
+    "CDN: DINO, first pass of\nRelation DETR": grouping.denoising(Q, G, P),
+    "H-DETR": grouping.one_to_many(Q, 8),
+    "Group DETR": grouping.group_detr(Q, 3),
     "Relation DETR,\nsecond pass": grouping.QueryGroups(("one-to-many",), (8,), np.ones((1, 1), bool)),
-    "Relation DETR,\nboth passes as one": grouping.relation_detr(N, 8, G, P),
+    "Relation DETR,\nboth passes as one": grouping.relation_detr(Q, 8, G, P),
 }
 figure, axes = plots.panels(6, 3, 2.5)
 for panel, (name, groups) in zip(axes, LAYOUTS.items(), strict=True):
@@ -115,7 +115,7 @@ pd.DataFrame(rows).T.astype({name: int for name in ("queries in training", "at i
 # %% [markdown]
 # **Notice.** Rows attend, columns are attended; blue is open. Only the denoising masks are asymmetric: noised groups see the matching queries, which see no noised box. In H-DETR and Group DETR all off-diagonal blocks are closed.
 #
-# Open cells, with $T$ one-to-many queries and $K$ groups: $GP(P + N) + N^2$ for denoising, $N^2 + T^2$ for H-DETR, $K N^2$ for Group DETR (asserted). A mask alone saves nothing: dense attention computes all cells and throws the closed ones away. So Group DETR folds its groups into the batch, and Relation DETR runs its hybrid queries in a second pass. At inference only the matching queries are left, and none of this costs anything.
+# Open cells, with $T$ one-to-many queries and $K$ groups: $GP(P + Q) + Q^2$ for denoising, $Q^2 + T^2$ for H-DETR, $K Q^2$ for Group DETR (asserted). A mask alone saves nothing: dense attention computes all cells and throws the closed ones away. So Group DETR folds its groups into the batch, and Relation DETR runs its hybrid queries in a second pass. At inference only the matching queries are left, and none of this costs anything.
 #
 # **Play**: at which sizes does denoising cost more than the matching queries alone?
 
@@ -299,7 +299,7 @@ figure
 #
 # ## 5. The contrast pipeline, and a small detector with it
 #
-# Relation DETR gives its two sets different things to do. Matching queries $Q_m$ go with denoising queries, one-to-one, *with* the position relation ([22_position_relation](22_position_relation.ipynb)); hybrid queries $Q_h$ go in a pass of their own, one-to-many, *without* it. H-DETR processes its two sets identically but matches them differently, which conflicts, says the author (issue 9 of the repository); relation on and off is to separate them. The loss is $L = L_m + L_{dn} + L_h$.
+# Relation DETR gives its two sets different things to do. Matching queries $Q_m$ go with denoising queries, one-to-one, *with* the position relation ([22_position_relation](22_position_relation.ipynb)); hybrid queries $Q_h$ go in a pass of their own, one-to-many, *without* it. H-DETR processes its two sets identically but matches them differently, which conflicts, says the author ([issue 9](https://github.com/xiuqhou/Relation-DETR/issues/9)); relation on and off is to separate them. The loss is $L = L_m + L_{dn} + L_h$.
 
 # %%
 figure, data = relation_detr.contrast_pipeline()
@@ -309,7 +309,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.relation_detr.contrast_pipeline`](../lib/marginalia/figures/relation_detr.py): our own drawing. Sizes are the published ones (a batch whose fullest image has seven objects), shapes those of a small decoder that was given so many queries. Dashed parts are gone at inference. $Q_h$ also has proposals and encoder heads of its own, not drawn.
 #
-# **Here** a small Conditional DETR has 16 matching queries and, in training, 24 hybrid ones ($k = 6$, at most four digits), with the relation, with hybrid queries, with both or neither: four seeds each, on *arranged* scenes (digits in rows, columns and blocks) and on *scattered* ones. There are no denoising queries, embeddings start empty, and one pass with a mask stands for two. *Found* and *duplicates* are of as many of the surest detections as there are objects.
+# **Here** a small Conditional DETR has 16 matching queries and, in training, 24 hybrid ones ($k = 6$, at most four digits), with the relation, with hybrid queries, with both or neither: five seeds each, on *arranged* scenes (digits in rows, columns and blocks) and on *scattered* ones. There are no denoising queries, embeddings start empty, and one pass with a mask stands for two. *Found* and *duplicates* are of as many of the surest detections as there are objects.
 #
 # **Predict.** Six times the positive examples: what happens to AP, to AR (recall of 100 detections, whatever their order) and to duplicates?
 
@@ -321,16 +321,16 @@ rows = {}
 for layout in ("arranged", "scattered"):
     for metric in ("AP", "AR", "found", "duplicates", "mean_iou"):
         ends = values_at(frame, runs.GROUPS[layout], metric)
-        assert len(ends) == 4 and ends.notna().all(axis=None)
+        assert len(ends) == 5 and ends.notna().all(axis=None)
         for upper, lower in (("hybrid", "base"), ("both", "relation"), ("both", "base"), ("both", "hybrid")):
             gap = ends[upper] - ends[lower]
             rows[layout, metric, f"{upper} - {lower}"] = {"mean": gap.mean(), "sign": verdict(gap)}
 gaps = pd.DataFrame.from_dict(rows, orient="index")
 for layout in ("arranged", "scattered"):
     hybrid = gaps.loc[layout].xs("hybrid - base", level=1)
-    assert hybrid.loc[["AP", "found"], "sign"].eq("below in all 4 seeds").all()
-    assert hybrid.loc["duplicates", "sign"] == "above in all 4 seeds"
-    fit = "below in all 4 seeds" if layout == "arranged" else "not separated"
+    assert hybrid.loc[["AP", "found"], "sign"].eq("below in all 5 seeds").all()
+    assert hybrid.loc["duplicates", "sign"] == "above in all 5 seeds"
+    fit = "below in all 5 seeds" if layout == "arranged" else "not separated"
     assert round(abs(hybrid.loc["mean_iou", "mean"]), 3) <= 0.005 and hybrid.loc["mean_iou", "sign"].startswith(fit)
 display(gaps.unstack().swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).round(3))
 figure
@@ -338,7 +338,7 @@ figure
 # %% [markdown]
 # Drawn by [`figures.relation_detr.hybrid_matching`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** Hybrid queries alone *lower* AP here, on both layouts and in all four seeds. Boxes fit nearly as well (mean IoU of matched queries: .005 lower on arranged scenes, in all four seeds; not separated on scattered ones). What suffers is the order: fewer objects are found by the surest detections, and more of these are duplicates, in every seed. The relation beside them ("both - hybrid") is not separated from nothing on either layout; on arranged scenes AP falls further in three seeds of four, by .09 to .21.
+# **Notice.** Hybrid queries alone *lower* AP here, on both layouts and in all five seeds. Boxes fit nearly as well (mean IoU of matched queries: .005 lower on arranged scenes, in all five seeds; not separated on scattered ones). What suffers is the order: fewer objects are found by the surest detections, and more of these are duplicates, in every seed. The relation beside them ("both - hybrid") is not separated from nothing on either layout; on arranged scenes AP falls further in three seeds of four, by .09 to .21.
 #
 # Is that a matter of time? **Predict** the curves, and how much is found at the step where boxes fit equally well (mean IoU .75).
 
@@ -355,7 +355,7 @@ figures.save(figure, "extra/query-groups-curves", frame[["base", "seed", "step",
 equal = values_when(frame, "mean_iou", 0.75, ("found", "duplicates"))
 for layout in ("arranged", "scattered"):
     base, hybrid = (equal.loc[f"{layout}-{part}"] for part in ("base", "hybrid"))
-    assert len(base) == len(hybrid) == 4 and (hybrid["found"] < base["found"]).all()
+    assert len(base) == len(hybrid) == 5 and (hybrid["found"] < base["found"]).all()
 display(equal.groupby("base").agg(["mean", "min", "max"]).round(2))
 figure
 
@@ -373,7 +373,7 @@ kept = counted[counted["part"].isin(["base", "hybrid"])]
 wide = kept.pivot(index=["layout", "seed"], columns=["part", "block"], values=["on_object", "second"])
 for column in ("on_object", "second"):
     alone, beside, hybrid = (wide[column][key] for key in (("base", "matching"), ("hybrid", "matching"), ("hybrid", "one-to-many")))
-    assert len(alone) == 8 and (alone < beside).all() and (beside < hybrid).all()
+    assert len(alone) == 10 and (alone < beside).all() and (beside < hybrid).all()
 assert wide["second", "hybrid", "one-to-many"].min() > 0.85
 display(kept.groupby(["layout", "part", "block"])[["on_object", "first", "second"]].agg(["mean", "min", "max"]).round(2))
 
@@ -384,14 +384,14 @@ off[["layout", "part", "seed"]] = off["run"].str.extract(r"^(arranged|scattered)
 wide = off.dropna(subset="part").pivot(index=["layout", "seed"], columns=["attention", "part"], values=["AP", "duplicates"])
 rise = wide.xs("itself alone", axis=1, level=1) - wide.xs("as trained", axis=1, level=1)
 more = rise["duplicates"]
-assert len(more) == 8 and (rise["AP", "base"] < 0).all()
+assert len(more) == 10 and (rise["AP", "base"] < 0).all()
 assert (more["hybrid"] > more["base"]).all() and abs(more["base"].mean()) < 0.02
 off.groupby(["layout", "part", "attention"])[["AP", "found", "duplicates"]].mean().round(3)
 
 # %% [markdown]
-# **Notice.** Hybrid queries do what they were asked: some seven of them lie on each object, and the second is nearly as sure as the first. The matching queries of the *same* detector drift that way: more of them on an object than in the base detector, and a second that is surer beside the first, in all eight pairs of runs. The way leads through the shared weights, since the mask leaves no other. Whether matching queries take over a habit, or only learn less well to hold back because their loss now has a part of the gradient, these numbers do not say.
+# **Notice.** Hybrid queries do what they were asked: some seven of them lie on each object, and the second is nearly as sure as the first. The matching queries of the *same* detector drift that way: more of them on an object than in the base detector, and a second that is surer beside the first, in all ten pairs of runs. The way leads through the shared weights, since the mask leaves no other. Whether matching queries take over a habit, or only learn less well to hold back because their loss now has a part of the gradient, these numbers do not say.
 #
-# And who keeps duplicates down? In the base detector there are as many of them without self-attention (mean change below .02), though AP falls in every run: to keep quiet about another's object, a query there need not ask. Beside hybrid queries that does not suffice, and self-attention has to hold duplicates down; cut off, they rise by more than in the base detector, in all eight pairs. The position relation acts on self-attention alone: on a part of the base detector, that is, that hardly matters for duplicates.
+# And who keeps duplicates down? In the base detector there are as many of them without self-attention (mean change below .02), though AP falls in every run: to keep quiet about another's object, a query there need not ask. Beside hybrid queries that does not suffice, and self-attention has to hold duplicates down; cut off, they rise by more than in the base detector, in all ten pairs. The position relation acts on self-attention alone: on a part of the base detector, that is, that hardly matters for duplicates.
 #
 # ## 6. What is published about it
 #
@@ -407,7 +407,7 @@ display(reported.set_index("method").astype(object).fillna(""))
 figure
 
 # %% [markdown]
-# **Notice.** H-DETR reports +1.7 AP over its own baseline after 12 epochs and +1.0 after 36. One user put hybrid matching on DINO and *lost* 2.2 (issue 16 of H-Deformable-DETR, one report; the maintainers suspect a clash with denoising). Relation DETR's 51.7 has no published row in which only the hybrid queries differ, as far as could be confirmed, and its curve cannot tell them from the relation. None of these has seeds.
+# **Notice.** H-DETR reports +1.7 AP over its own baseline after 12 epochs and +1.0 after 36. One user put hybrid matching on DINO and *lost* 2.2 ([issue 16](https://github.com/HDETR/H-Deformable-DETR/issues/16) of its repository, one report; the maintainers suspect a clash with denoising). Relation DETR's 51.7 has no published row in which only the hybrid queries differ, as far as could be confirmed, and its curve cannot tell them from the relation. None of these has seeds.
 #
 # ## Here and in the paper
 #
@@ -417,7 +417,7 @@ figure
 # | sets | 16 and 24 queries, told apart by object queries only | 900 and 1500, each with proposals, encoder heads and contents of its own | our detector has no proposals |
 # | denoising queries | built and tested, not trained | about 100 positives and as many negatives | no proposals, embeddings start empty |
 # | class loss | focal | varifocal | as in Conditional DETR |
-# | seeds | four, all shown | none found | |
+# | seeds | five, all shown | none found | |
 # | masks, costs, leakage | identities, asserted | the same | |
 #
 # Not checked: separate contents or class heads for hybrid queries, other $k$, a smaller weight of $L_h$, longer training. Each would test the explanation above. With `RETRAIN = True` the next cell trains one hybrid run again.
@@ -472,7 +472,7 @@ check_function(leaks, cases)
 #
 # ## Summary
 #
-# All groupings of queries in these papers are blocks and a small table of who sees whom, and their masks keep what they promise, bit for bit, because all these tables are transitive. At inference only the matching queries are left. One-to-one and one-to-many matching ask opposite things of a second-best query, which is why hybrid queries are a set of their own. In a small detector that did not suffice: with hybrid queries AP fell on both layouts in all four seeds, with boxes that fit nearly as well: more queries answer for one object, also among the matching ones, which share their weights with the others. What happens at the paper's size, with proposals and contents of their own, this does not say.
+# All groupings of queries in these papers are blocks and a small table of who sees whom, and their masks keep what they promise, bit for bit, because all these tables are transitive. At inference only the matching queries are left. One-to-one and one-to-many matching ask opposite things of a second-best query, which is why hybrid queries are a set of their own. In a small detector that did not suffice: with hybrid queries AP fell on both layouts in all five seeds, with boxes that fit nearly as well: more queries answer for one object, also among the matching ones, which share their weights with the others. What happens at the paper's size, with proposals and contents of their own, this does not say.
 #
 # **Next:** [22_position_relation](22_position_relation.ipynb), the other half of Relation DETR; [25_high_ap_images](25_high_ap_images.ipynb), what duplicates do to AP.
 #

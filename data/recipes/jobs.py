@@ -18,7 +18,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
-from marginalia import store
+import pandas as pd
+
+from marginalia import store, training
 
 T = TypeVar("T")
 
@@ -104,3 +106,24 @@ def command_line(one: Callable[[str], None], several: Callable[[list[str], int],
         sys.exit(f"{parser.prog}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def measured_runs(name: str) -> set[str]:
+    """The runs of a table of data/measured with a column `run`; none where there is no table."""
+    try:
+        return set(store.read_table(f"measured/{name}.csv")["run"])
+    except FileNotFoundError:
+        return set()
+
+
+def add_runs(name: str, about: str, new: pd.DataFrame, runs: Sequence[str]) -> None:
+    """Add rows of new runs to a table of data/measured, in the order of `runs`; rows of other runs go.
+
+    What is there stays as it is, since the weights of old runs may be gone. Delete a run's rows to measure it
+    again.
+    """
+    there = [store.read_table(f"measured/{name}.csv")] if measured_runs(name) else []
+    table = pd.concat([*there, new])
+    place = table["run"].map({run: place for place, run in enumerate(runs)})
+    table = table[place.notna()].iloc[place.dropna().argsort(kind="stable")]
+    training.write_table(store.root() / "measured" / f"{name}.csv", about, table, "%.5g")

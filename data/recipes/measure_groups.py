@@ -2,7 +2,8 @@
 
     python data/recipes/measure_groups.py
 
-needs the weights that `make train` leaves in build/train and writes data/measured/query_groups.csv.
+needs the weights that `make train` leaves in build/train and adds the runs that are missing in
+data/measured/query_groups.csv.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from marginalia import store, training
+from jobs import add_runs, measured_runs
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
 from marginalia.detection.detector import DetectorOutput
 from marginalia.detection.groups import MATCHING, ONE_TO_MANY
 from marginalia.detection.scenes import SceneBatch
 from marginalia.figures.runs import run_names
-from measure_relation import SCENES, held_out, trained
+from measure_heads import SCENES, held_out, trained
 from runs import RUNS
 
 ABOUT = f"""\
@@ -66,5 +67,5 @@ def on_objects(output: DetectorOutput, scenes: SceneBatch) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    frame = measure(run_names("arranged", "scattered"))
-    training.write_table(store.root() / "measured" / "query_groups.csv", ABOUT, frame, "%.4g")
+    names, there = run_names("arranged", "scattered"), measured_runs("query_groups")
+    add_runs("query_groups", ABOUT, measure(name for name in names if name not in there), names)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from marginalia import training
-from marginalia.detection.detector import build
+from marginalia.detection.detector import Detector, build
 from marginalia.detection.heads import Peaks, peaks_of, permute_boxes, summarise
-from marginalia.detection.scenes import cell_scenes, make_scenes
+from marginalia.detection.scenes import SceneBatch, cell_scenes, make_scenes
 from runs import Run, settings_line
 
 SCENES = 256  # of those that the detector is evaluated on
@@ -38,17 +38,25 @@ def evaluation_steps(run: Run) -> list[int]:
     return [every * (evaluations * n // count) for n in range(1, count + 1)]
 
 
+def trained(run: Run, step: int | None = None) -> Detector:
+    """The detector of a run after a step at which it was evaluated, or after its last one."""
+    model = build(run.detector)
+    model.load_state_dict(training.load(run.weights if step is None else run.weights_at(step))[0])
+    return model.eval()
+
+
+def held_out(run: Run) -> SceneBatch:
+    """Images of those that a run is evaluated on."""
+    if run.photographs:
+        return cell_scenes("test")
+    return make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
+
+
 def _at(run: Run, step: int) -> pd.DataFrame:
     """Rows of one evaluation."""
-    weights, _ = training.load(run.weights_at(step))
-    model = build(run.detector)
-    model.load_state_dict(weights)
-    if run.photographs:
-        scenes = cell_scenes("test")
-    else:
-        scenes = make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
+    scenes = held_out(run)
     frames = []
-    for kind, peaks in peaks_of(model.eval(), scenes).items():
+    for kind, peaks in peaks_of(trained(run, step), scenes).items():
         if not run.photographs:
             frames.append(_rows(peaks, step=step, map=kind))
             continue

@@ -2,7 +2,7 @@
 
     python data/recipes/measure_relation.py
 
-needs the weights that `make train` leaves in build/train and writes
+needs the weights that `make train` leaves in build/train and adds the runs that these tables do not have to
 
     data/measured/relation_maps.csv  to whom the relation and self-attention send a query's attention
     data/measured/relation_off.csv   AP and duplicates of the same detectors with parts of self-attention off
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from marginalia import store, training
+from jobs import add_runs, measured_runs
 from marginalia.boxes.error_types import costs
 from marginalia.boxes.geometry import cxcywh_to_xyxy, iou
 from marginalia.detection import as_boxes, gather_targets, predict_table
@@ -25,11 +25,11 @@ from marginalia.detection.capture import capture_self_attention
 from marginalia.detection.detector import Detector, build
 from marginalia.detection.losses import RECIPES
 from marginalia.detection.matching import match
-from marginalia.detection.scenes import SceneBatch, cell_scenes, make_scenes
+from marginalia.detection.scenes import SceneBatch
+from measure_heads import SCENES, held_out, trained
 from runs import RUNS, Run
 from train import evaluation
 
-SCENES = 256  # of those that detectors are evaluated on
 MAPS_ABOUT = """\
 Where attention goes among the queries of trained detectors: rows are queries that answer for an object in
 the last layer, columns all other queries. Each number is relative to uniform attention (1) over the others:
@@ -55,20 +55,6 @@ def related() -> list[Run]:
     bases = [f"{layout}-{part}" for layout in ("arranged", "scattered") for part in ("base", "hybrid")]
     bases += ["headline-conditional-0", "cells-conditional"]  # those with weights
     return [run for run in RUNS.values() if run.detector.relation or run.name.startswith(tuple(bases))]
-
-
-def trained(run: Run) -> Detector:
-    """The detector of a run after its last step."""
-    model = build(run.detector)
-    model.load_state_dict(training.load(run.weights)[0])
-    return model.eval()
-
-
-def held_out(run: Run) -> SceneBatch:
-    """Images of those that a run is evaluated on."""
-    if run.photographs:
-        return cell_scenes("test")
-    return make_scenes(SCENES, run.layout, "val", 0, run.side, run.digits)
 
 
 def maps(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
@@ -142,33 +128,33 @@ def without(model: Detector, scenes: SceneBatch) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def weights(run: Run, model: Detector) -> pd.DataFrame:
+def weights(model: Detector) -> pd.DataFrame:
     """A row a head: B, then W."""
     projection = model.decoder.relation.projection
     W = pd.DataFrame(projection.weight.numpy()).add_prefix("w")
     W.insert(0, "B", projection.bias.numpy())
-    return pd.concat([pd.DataFrame({"run": run.name, "head": W.index}), W], axis=1)
+    return W.rename_axis("head").reset_index()
 
 
 def main() -> None:
-    """Measure all runs; one whose weights are missing is an error."""
+    """Measure the runs that are not in the tables; one whose weights are missing is an error."""
     torch.set_num_threads(1)
-    every, parts_off, relations = [], [], []
-    with torch.no_grad():
-        for run in related():
-            print(run.name, flush=True)
+    abouts = {"maps": MAPS_ABOUT, "weights": WEIGHTS_ABOUT, "off": OFF_ABOUT}
+    there, names = measured_runs("relation_off"), [run.name for run in related()]
+    for run in related():
+        if run.name in there:
+            continue
+        print(run.name, flush=True)
+        with torch.no_grad():
             model, scenes = trained(run), held_out(run)
-            sent = maps(model, scenes)
+            new = {"maps": maps(model, scenes)}
             if run.detector.relation:
-                sent = pd.concat([sent, start(run, model, scenes)])
-            for frames, frame in ((every, sent), (parts_off, without(model, scenes))):
-                frames.append(frame.assign(run=run.name)[["run", *frame.columns]])
-            if run.detector.relation:
-                relations.append(weights(run, model))
-    measured = store.root() / "measured"
-    training.write_table(measured / "relation_maps.csv", MAPS_ABOUT, pd.concat(every), "%.4g")
-    training.write_table(measured / "relation_off.csv", OFF_ABOUT, pd.concat(parts_off), "%.4g")
-    training.write_table(measured / "relation_weights.csv", WEIGHTS_ABOUT, pd.concat(relations), "%.5g")
+                new["maps"] = pd.concat([new["maps"], start(run, model, scenes)])
+                new["weights"] = weights(model)
+            new["off"] = without(model, scenes)  # last: it says that a run was measured
+        for name in new:
+            new[name].insert(0, "run", run.name)
+            add_runs(f"relation_{name}", abouts[name], new[name], names)
 
 
 if __name__ == "__main__":

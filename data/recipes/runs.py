@@ -226,6 +226,7 @@ def _relation() -> Iterator[Run]:
     relation = {"relation": "two layers"}
     hybrid = {"one_to_many": 6 * 4}  # enough for four digits six times
     parts = {"base": {}, "relation": relation, "hybrid": hybrid, "both": relation | hybrid}
+    parts["permuted"] = {"relation": "permuted"}
 
     def small(name: str, seed: int, change: dict[str, object], layout: str = "arranged") -> Run:
         return Run(
@@ -246,7 +247,6 @@ def _relation() -> Iterator[Run]:
                 yield small(f"{layout}-{part}", seed, change, layout)
     variants = {
         "one-layer": {"relation": "one layer"},
-        "permuted": {"relation": "permuted"},
         "scale-2pi": relation | {"relation_scale": 2 * math.pi},
         "six-layers": relation | {"decoder_layers": 6},
     }

@@ -50,10 +50,11 @@ def test_gains_are_differences_of_the_same_seed():
         assert (row.base, row.changed) == tuple(ends) and row.gain == ends[1] - ends[0]
 
 
-def test_table_of_components_has_all_seeds():
-    data = figures.components()[1]
-    seeds = data.groupby("pair", sort=False).size().to_dict()
-    assert list(seeds.values()) == [4] * 6 + [1, 1] and data["gain"].notna().all()
+def test_tables_of_components_and_detectors_have_all_seeds():
+    seeds = [5] * 4 + [3] * 2 + [5] * 4 + [1, 3, 3]
+    for figure, expected in ((figures.components, seeds), (figures.other_detectors, [3, 3, 5, 3])):
+        data = figure()[1]
+        assert data.groupby("pair", sort=False).size().tolist() == expected and data["gain"].notna().all()
 
 
 def test_the_contrast_pipeline_has_the_published_sizes():
@@ -82,7 +83,7 @@ def test_a_block_matrix_shows_the_mask_and_names_its_blocks():
 
 def test_hybrid_matching_shows_every_seed():
     figure, data = figures.hybrid_matching()
-    assert len(data) == 2 * 4 * 4 and set(data["step"]) == {750}
+    assert len(data) == 2 * 4 * 5 and set(data["step"]) == {750}
     table = read_table("measured/detection/arranged-both-3.csv")
     row = data[(data["layout"] == "arranged") & (data["part"] == "both") & (data["seed"] == 3)]
     assert row[["AP", "duplicates"]].to_numpy().tolist() == [table[["AP", "duplicates"]].iloc[-1].tolist()]

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 import jobs
 from jobs import Job, run_jobs
+from marginalia.store import read_table
 
 HERE = f"import sys; sys.path.insert(0, {os.path.dirname(jobs.__file__)!r}); "
 
@@ -95,3 +97,14 @@ def is_alive(process: int) -> bool:
             return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_runs_are_added_to_a_table_that_keeps_its_rows(folder):
+    """Rows that are there stay; new ones come in the order of the names, and runs without a name go."""
+    assert jobs.measured_runs("some") == set()
+    first = pd.DataFrame({"run": ["a", "gone", "c"], "AP": [0.1, 0.2, 0.3]})
+    jobs.add_runs("some", "first", first, ["a", "gone", "c"])
+    jobs.add_runs("some", "of AP", pd.DataFrame({"run": ["b", "b"], "AP": [0.4, 0.5]}), ["a", "b", "c"])
+    table = read_table("measured/some.csv")
+    assert table["run"].tolist() == ["a", "b", "b", "c"] and table["AP"].tolist() == [0.1, 0.4, 0.5, 0.3]
+    assert table.attrs["source"] == "of AP" and jobs.measured_runs("some") == {"a", "b", "c"}

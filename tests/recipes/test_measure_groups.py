@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import measure_groups
-import measure_relation
 import runs
 from marginalia import training
 from marginalia.detection.detector import DetectorConfig, DetectorOutput, build
@@ -33,7 +32,6 @@ def test_a_row_a_block(folder, monkeypatch):
     tiny = DetectorConfig(width=16, heads=2, encoder_layers=1, ffn=16, queries=4, one_to_many=6)
     made = replace(runs.RUNS["arranged-hybrid-0"], name="tiny-0", detector=tiny)
     monkeypatch.setitem(runs.RUNS, "tiny-0", made)
-    monkeypatch.setattr(measure_relation, "SCENES", 4)
     training.save(build(tiny), made.weights_at(made.options.steps), {})
     frame = measure_groups.measure(["tiny-0"])
     assert frame["block"].tolist() == ["matching", "one-to-many"]
@@ -42,5 +40,5 @@ def test_a_row_a_block(folder, monkeypatch):
 
 def test_the_committed_table_has_all_runs():
     table = read_table("measured/query_groups.csv")
-    assert len(table) == 2 * 4 * (1 + 1 + 2 + 2) and table["run"].nunique() == 2 * 4 * 4
+    assert len(table) == 2 * 5 * (1 + 1 + 2 + 2) and table["run"].nunique() == 2 * 5 * 4
     assert table["second"].between(0, 1).all() and (table["on_object"] > 0).all()

@@ -10,6 +10,7 @@ import torch
 import measure_relation
 from marginalia.detection import DetectorConfig, build, load, make_scenes
 from marginalia.store import read_table
+from measure_heads import held_out
 from runs import RUNS
 
 SIZES = {"width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 3, "ffn": 16, "queries": 8}
@@ -68,7 +69,7 @@ def test_tables_name_all_runs_and_are_of_the_shipped_weights():
     model = load(run.name).requires_grad_(False)
     W = tables["weights"].query("run == @run.name").filter(regex=r"^w\d")
     np.testing.assert_allclose(W, model.decoder.relation.projection.weight, rtol=1e-4, atol=1e-7)
-    scenes = measure_relation.held_out(run)
+    scenes = held_out(run)
     found = pd.concat([measure_relation.maps(model, scenes), measure_relation.start(run, model, scenes)])
     committed = tables["maps"].query("run == @run.name")
     columns = ["distance", "overlapping", "objects"]

@@ -27,7 +27,7 @@ from marginalia.boxes.table import BoxTable
 from marginalia.detection.scenes import SceneBatch, cell_scenes, make_scenes
 from marginalia.plots import DASHED, NEUTRAL, boxes_on, density, legend, panels, seed_ranges
 from marginalia.store import read_table
-from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DIVERGING, PALETTE, WIDTH
+from marginalia.style import CYCLE, DATASET_COLORS, DATASETS, DIVERGING, MODELS, PALETTE, WIDTH
 
 from .detections import Pair, best_score, gallery, open_pair
 from .runs import GROUPS, PARTS, at_the_end, histories, run_names, seeds_of
@@ -289,25 +289,34 @@ def _multipliers(name: str, threshold: float = 0.3, count: int = 3) -> pd.DataFr
 def components() -> tuple[Figure, pd.DataFrame]:
     """Table 5 (an analogue): what the relation, one-to-many queries and both add to AP, seed by seed.
 
-    Conditional DETR on arranged and scattered digits (four seeds), and the relation on larger scenes and on
-    photographs (one). Returns (figure, data) as `gains`.
+    Conditional DETR on arranged and scattered digits (five seeds; two variants of the relation three), on
+    larger scenes (one) and on photographs (three). Returns (figure, data) as `gains`.
     """
-    groups = {"arranged": "arranged", "scattered": "scattered"}
-    groups |= {"headline": "headline_relation", "cells": "cells_relation"}
-    named = {"headline": "scattered, larger", "cells": "photographs"}
-    pairs = {
-        f"{named.get(where, where)}: {part}": (GROUPS[group]["base"], base)
-        for where, group in groups.items()
-        for part, base in GROUPS[group].items()
-        if part != "base"
-    }
-    return gains(pairs)
+    groups = {f"{layout}{kind}": layout for layout in ("arranged", "scattered") for kind in ("", "_variants")}
+    groups |= {"headline_relation": "scattered, larger", "cells_relation": "photographs"}
+    return gains(
+        {
+            f"{where}: {part}": (GROUPS[group]["base"], base)
+            for group, where in groups.items()
+            for part, base in GROUPS[group].items()
+            if part != "base"
+        }
+    )
+
+
+def other_detectors() -> tuple[Figure, pd.DataFrame]:
+    """Table 6 (an analogue): what the relation adds to AP of four detectors, on arranged digits.
+
+    Returns (figure, data) as `gains`.
+    """
+    runs = GROUPS["relation_kinds"]
+    return gains({name: (runs[f"{kind}, base"], runs[f"{kind}, relation"]) for kind, name in MODELS.items()})
 
 
 def hybrid_matching() -> tuple[Figure, pd.DataFrame]:
     """Table 7, by order (an analogue): relation and one-to-many queries, alone and both, on two layouts.
 
-    Circles are means of four seeds, bars their range, dots the seeds. Found and duplicates are of as many
+    Circles are means of five seeds, bars their range, dots the seeds. Found and duplicates are of as many
     of the surest detections as there are objects, at IoU 0.5. Returns (figure, data): a row a run after its
     last step, as `histories`, with layout and part.
     """

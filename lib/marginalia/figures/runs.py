@@ -12,8 +12,8 @@ from marginalia.store import read_table
 from marginalia.style import MODELS
 
 SEEDS = (0, 1, 2)
-PART_SEEDS = (0, 1, 2, 3)  # of runs that compare PARTS on two layouts
 PARTS = ("base", "relation", "hybrid", "both")  # what Relation DETR adds: the relation, one-to-many queries
+LAYOUTS = ("centred", "scattered", "arranged", "smallest")  # by excess correlation, lowest first
 # DETR with ten times the steps, as the paper's 500 epochs beside 50; one seed
 LONG = {"headline": "long-detr", "cells": "long-cells-detr"}
 GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row -> names of runs without seed
@@ -54,10 +54,22 @@ GROUPS: dict[str, dict[str, str]] = {  # figure or table -> what it calls a row 
     },
     "arranged": {part: f"arranged-{part}" for part in PARTS},
     "scattered": {part: f"scattered-{part}" for part in PARTS},
-    "cells_relation": {"base": "cells-conditional", "relation": "cells-relation"},
+    "cells_relation": {"base": "cells-conditional", "relation": "cells-relation", "both": "cells-both"},
     "headline_relation": {"base": "headline-conditional", "relation": "headline-relation"},
+    "arranged_variants": {
+        "base": "arranged-base",
+        "relation, permuted boxes": "arranged-permuted",
+        "relation, one layer's boxes": "arranged-one-layer",
+        "relation, scale 2π": "arranged-scale-2pi",
+    },
+    "scattered_variants": {"base": "scattered-base", "relation, permuted boxes": "scattered-permuted"},
+    "relation_kinds": {
+        f"{kind}, {part}": f"arranged-{part}" if kind == "conditional" else f"arranged-{kind}-{part}"
+        for kind in MODELS
+        for part in PARTS[:2]
+    },
 }
-PART_RUNS = {base for group in ("arranged", "scattered") for base in GROUPS[group].values()}
+FIVE_SEEDS = {f"{layout}-{part}" for layout in ("arranged", "scattered") for part in (*PARTS, "permuted")}
 METRICS = {  # of the evaluations -> their names
     "AP": "AP",
     "AP50": "AP50",
@@ -74,12 +86,9 @@ def settings(name: str) -> dict:
     return json.loads(next(line for line in lines if line.startswith("settings: "))[len("settings: ") :])
 
 
-ONE_SEED = ("headline-relation", "cells-relation")
-
-
 def seeds_of(base: str) -> list[str]:
-    """Names of the runs of a base, one a seed: four where the parts of Relation DETR are compared."""
-    seeds = PART_SEEDS if base in PART_RUNS else range(1) if base in ONE_SEED else SEEDS
+    """Names of the runs of a base, one a seed: five where the parts of Relation DETR are compared."""
+    seeds = range(5) if base in FIVE_SEEDS else (0,) if base == "headline-relation" else SEEDS
     return [f"{base}-{seed}" for seed in seeds]
 
 
