@@ -82,6 +82,28 @@ def test_intervals_go_from_low_to_high_in_the_asked_order(axes):
     assert [text.get_text() for text in axes.get_yticklabels()] == ["c", "a", "b"]
 
 
+def test_ranges_of_seeds_have_their_mean_and_a_dot_for_each(axes):
+    runs = pd.DataFrame({"line": list("abab"), "AP": [1.0, 2, 3, 2]})
+    plots.seed_ranges(axes, runs, "AP", "line", order=["b", "a"])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
+    assert axes.collections[-1].get_offsets().tolist() == [[2, 1], [2, 0]]  # a above b in the frame
+    dots = axes.lines[0]
+    assert dots.get_xdata().tolist() == [1, 2, 3, 2] and len(set(dots.get_ydata())) == 4
+
+
+def test_arrows_of_a_flow_chart_go_from_block_to_block(axes):
+    blocks = {"a": (0.2, 0.5, "blue", "A"), "b": (0.8, 0.5, "none", "B", {"linestyle": "--"})}
+    plots.diagram(axes, blocks, [("a", "b"), ("b", "a", {"via": [(0.8, 0.1), (0.2, 0.1)]})])
+    first, second, there, back = axes.texts
+    assert [text.get_text() for text in (first, second)] == ["A", "B"]
+    assert first.get_bbox_patch().get_edgecolor() == mpl.colors.to_rgba(style.PALETTE["blue"])
+    assert tuple(there.xyann) == (0.2, 0.5) and there.xy == (0.8, 0.5)
+    assert there.arrow_patch.patchB is second.get_bbox_patch()
+    assert tuple(back.xyann) == (0.2, 0.1) and back.xy == (0.2, 0.5)
+    assert axes.lines[1].get_xydata().tolist() == [[0.8, 0.5], [0.8, 0.1], [0.2, 0.1]]
+    assert axes.get_xlim() == (0, 1)
+
+
 def test_the_band_of_seed_curves_holds_all_seeds(axes):
     runs = pd.DataFrame({"step": [1, 2, 1, 2], "seed": [0, 0, 1, 1], "AP": [0.0, 1, 2, 3]})
     plots.seed_curves(axes, runs, "AP", "red", "model")

@@ -245,8 +245,8 @@ def intervals(
     colors = [color] * len(frame) if isinstance(color, str) else list(color)
     faces = np.where(np.broadcast_to(open, len(frame)), "white", colors)
     if dots is not None:
-        below = np.array([places.index(one) for one in dots.index]) + shift + 0.15
-        below += 0.025 * dots.groupby(level=0).cumcount()  # equal values do not hide each other
+        beside = 0.025 * dots.groupby(level=0).cumcount()  # equal values do not hide each other
+        below = [places.index(one) for one in dots.index] + beside.to_numpy() + shift + 0.15
         axes.plot(dots, below, ".", color=colors[0], markersize=4, alpha=0.7)
     if reference is not None:
         axes.axvline(reference, color=NEUTRAL, linewidth=1)

@@ -507,14 +507,10 @@ def trained_kernels(
             rows += [(measure, layer, h, int(kept.sum()), *band) for h, band in enumerate(bands.tolist())]
     data = pd.DataFrame(rows, columns=["measure", "layer", "head", "queries", "low", "median", "high"])
 
-    figure, axes = plots.panels(
-        2, 2, 2.6, ("error of a shifted map", "weight that changes rows"), sharey=True
-    )
-    units = {
-        "shift": "of the logits' standard deviation",
-        "row sums": "share of the map's weight (median, 5 to 95 %)",
-    }
-    for panel, (measure, unit) in zip(axes, units.items(), strict=True):
+    titles = ("error of a shifted map", "weight that changes rows")
+    figure, axes = plots.panels(2, 2, 2.6, titles, sharey=True)
+    units = ("of the logits' standard deviation", "share of the map's weight (median, 5 to 95 %)")
+    for panel, measure, unit in zip(axes, ("shift", "row sums"), units, strict=True):
         for k, (layer, one) in enumerate(data[data["measure"] == measure].groupby("layer")):
             place = {"shift": 0.26 * (k - 0.5), "reference": None}
             plots.intervals(panel, one, "median", "head", CYCLE[k], name=f"layer {layer}", **place)

@@ -366,8 +366,7 @@ def ap_and_means(pair: Pair, score_threshold: float) -> pd.Series:
 
 
 def _most_frequent(table: BoxTable) -> int:
-    categories, counts = np.unique(table.category[~table.crowd], return_counts=True)
-    return int(categories[counts.argmax()])
+    return int(pd.Series(table.category[~table.crowd]).mode()[0])
 
 
 def fewer_labels(

@@ -168,7 +168,7 @@ def contrast_pipeline() -> tuple[Figure, pd.DataFrame]:
     left.text(4.2, 3.35, "dashed: in training only", fontsize=8, ha="center", va="center")
     left.set(xlim=(0, 4.9), ylim=(0.1, 3.6))
     block_matrix(right, replace(groups, sizes=(1,) * len(groups.sizes)))
-    shown = [0, len(groups.sizes) - 3, len(groups.sizes) - 2, len(groups.sizes) - 1]
+    shown = [0, *range(len(groups.sizes))[-3:]]
     for ticks in (right.set_xticks, right.set_yticks):
         ticks(np.add(shown, 0.5), [groups.names[k] for k in shown])
     right.set(title="as one mask", ylabel="attends", xlabel="is attended")
@@ -334,9 +334,8 @@ def hybrid_matching() -> tuple[Figure, pd.DataFrame]:
             series = {"shift": shift, "color": color, "open": layout == "scattered", "name": layout}
             seed_ranges(panel, runs, metric, "part", order=PARTS, **series)
         panel.set(xlabel=name)
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title="layout of scenes"
-    )
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, title="layout of scenes")
     return figure, data
 
 
