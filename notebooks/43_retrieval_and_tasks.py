@@ -163,7 +163,7 @@ summary["ms"] = cost.groupby("variant")["milliseconds"].min()  # forward and bac
 display(summary.round(3), figure)
 
 # %% [markdown]
-# **Notice.** A dot is a seed, a short bar the mean. Five variants answer practically everything in every seed: DCMHA with and without a static part, query-wise, post only, low rank only. *Scaling* heads is not enough: gates only ends at .38 to .54, MHA at .45 to .59. For three variants the seed decides: pre only .62 to 1.00, key-wise .52 to .99, talking heads .34 to .88.
+# **Notice.** A small dot is a seed, a large one their mean, a line their range. Five variants answer practically everything in every seed: DCMHA with and without a static part, query-wise, post only, low rank only. *Scaling* heads is not enough: gates only ends at .38 to .54, MHA at .45 to .59. For three variants the seed decides: pre only .62 to 1.00, key-wise .52 to .99, talking heads .34 to .88.
 #
 # DCMHA is below MHA and talking heads in loss in every seed. It takes about twice the processor time of MHA (column `ms`), query-wise about one and a half times.
 #

@@ -33,7 +33,7 @@ def test_a_mark_is_the_mean_of_a_line():
     figure, data = dcmha.ablation()
     place = [label.get_text() for label in figure.axes[0].get_yticklabels()].index("key-wise")
     marks = [each for each in figure.axes[1].collections if isinstance(each, PathCollection)]
-    x, y = np.concatenate([mark.get_offsets() for mark in marks]).T
+    x, y = np.concatenate([np.asarray(mark.get_offsets()) for mark in marks]).T
     accuracy = data.loc[data["variant"] == "key-wise", "accuracy"]
     assert x[y == place] == pytest.approx([accuracy.mean()])
 

@@ -26,7 +26,7 @@ def test_the_protocol_joins_boxes_that_are_there():
     figure, data = ripsnet.protocol()
     assert set(data["from"]) | set(data["to"]) == set(ripsnet.BOXES)
     drawn = {text.get_text() for text in figure.axes[0].texts}
-    assert {text for _, _, text, *_ in ripsnet.BOXES.values()} <= drawn
+    assert {text for _, _, _, text, _ in ripsnet.BOXES.values()} <= drawn
 
 
 def test_noise_changes_the_exact_image_and_hardly_the_learned_one():
