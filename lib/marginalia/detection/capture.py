@@ -194,10 +194,8 @@ def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
     fields = ("content", "spatial", "combined", "content_logits", "spatial_logits")
     cut = {field: getattr(maps, field)[:, one, ..., *inside] for field in fields}
     if isinstance(maps, CapturedAttention):
-        found = maps.queries
-        cut["queries"] = Queries(
-            found.references[:, one], found.boxes[one], found.scores[one], found.labels[one]
-        )
+        references, *others = vars(maps.queries).values()
+        cut["queries"] = Queries(references[:, one], *(other[one] for other in others))
     return replace(maps, valid=None, **cut)
 
 
