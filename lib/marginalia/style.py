@@ -89,7 +89,6 @@ def use_style() -> None:
         "axes.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.axisbelow": True,
         "grid.color": "#E6E6E6",
         "grid.linewidth": 0.6,
         "xtick.labelsize": 8,
@@ -106,7 +105,5 @@ def use_style() -> None:
         "patch.linewidth": 0.6,
         "image.cmap": SEQUENTIAL,
         "image.interpolation": "nearest",  # a matrix shows its cells
-        "mathtext.fontset": "dejavusans",
-        "pdf.fonttype": 3,  # type 42 would embed CJK fonts (CFF outlines) in a way that not all viewers read
     }
     seaborn.set_theme(context="paper", style="whitegrid", palette=CYCLE, rc=rc)

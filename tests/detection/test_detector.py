@@ -111,7 +111,7 @@ def test_map_size(side, stride, cells):
         ({"kind": "yolo"}, "kind 'yolo' is not one of detr,"),
         ({"transform": "rotation"}, "transform 'rotation'"),
         ({"spatial_query": "csq-x"}, "spatial_query 'csq-x'"),
-        ({"reference": "random"}, "reference 'random' is not one of predicted,"),
+        ({"reference": "random"}, "reference 'random' is not one of None, predicted,"),
         ({"kind": "dab", "reference": "learned"}, "dab has anchors"),
         ({"width": 36}, "width 36 is no multiple of 8 and of 4 heads"),
     ],

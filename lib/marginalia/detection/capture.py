@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..record import Call, evaluating, record
-from .attention import AttentionMaps, conditional_logits, detr_logits, split_heads
+from .attention import AttentionMaps, conditional_logits, detr_logits
 from .detector import Detector, DetectorOutput
 
 Seen = dict[str, list[Call]]  # what `record` kept
@@ -153,25 +153,13 @@ def capture_self_attention(model: Detector, pixels: Float[Tensor, "B channels S 
     >>> capture_self_attention(model, torch.rand(1, 1, 32, 32)).weights.shape
     torch.Size([2, 1, 4, 5, 5])
     """
-    layers = [f"decoder.layers.{n}.self_attention" for n in range(1, len(model.decoder.layers))]
-    parts = {"q": ("content_query", "position_query"), "k": ("content_key", "position_key")}
-    if model.config.kind in ("detr", "detr-focal"):
-        parts = {"q": ("query",), "k": ("key",)}
-    with (
-        evaluating(model),
-        record(model, [pattern for name in layers for pattern in (name, f"{name}.*")]) as seen,
-    ):
+    names = [f"decoder.layers.{n}.self_attention.dot_product" for n in range(1, len(model.decoder.layers))]
+    with evaluating(model), record(model, names) as seen:
         output = model(pixels)
-    logits, bias = [], []
-    for name in layers:
-        q, k = (
-            split_heads(sum(seen[f"{name}.{part}"][-1].output for part in names), model.config.heads)
-            for names in parts.values()
-        )  # (B, H, Q, D)
-        logits.append(q @ k.mT / q.shape[-1] ** 0.5)
-        among = seen[name][-1].inputs["mask"]
-        bias.append(torch.zeros_like(logits[-1]) if among is None else among)
-    return SelfAttention(output.boxes[:-1], torch.stack(logits), torch.stack(bias), output)
+    calls = [seen[name][-1].inputs for name in names]
+    logits = torch.stack([call["q"] @ call["k"].mT / call["q"].shape[-1] ** 0.5 for call in calls])
+    bias = [torch.zeros_like(logits[0]) if call["mask"] is None else call["mask"] for call in calls]
+    return SelfAttention(output.boxes[:-1], logits, torch.stack(bias), output)
 
 
 def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
@@ -194,10 +182,8 @@ def crop_to_valid(maps: AttentionMaps, image: int) -> AttentionMaps:
     fields = ("content", "spatial", "combined", "content_logits", "spatial_logits")
     cut = {field: getattr(maps, field)[:, one, ..., *inside] for field in fields}
     if isinstance(maps, CapturedAttention):
-        found = maps.queries
-        cut["queries"] = Queries(
-            found.references[:, one], found.boxes[one], found.scores[one], found.labels[one]
-        )
+        references, *others = vars(maps.queries).values()
+        cut["queries"] = Queries(references[:, one], *(other[one] for other in others))
     return replace(maps, valid=None, **cut)
 
 

@@ -62,17 +62,13 @@ class DetectorConfig:
     one_to_many: int = 0  # further queries, in training only, that do not see the others (H-DETR)
 
     def __post_init__(self):
-        known = {
-            "kind": (self.kind, KINDS),
-            "spatial_query": (self.spatial_query, SPATIAL_QUERIES),
-            "transform": (self.transform, TRANSFORMS),
-            "reference": (self.point, POINTS),
-            "relation": (self.relation, (None, *RELATIONS)),
-        }
-        for field, (value, names) in known.items():
-            if value not in names:
-                known = ", ".join(map(str, names))
-                raise ValueError(f"DetectorConfig: {field} {value!r} is not one of {known}")
+        known = {"kind": KINDS, "spatial_query": SPATIAL_QUERIES, "transform": TRANSFORMS}
+        known |= {"reference": (None, *POINTS), "relation": (None, *RELATIONS)}
+        for field, names in known.items():
+            if (value := getattr(self, field)) not in names:
+                raise ValueError(
+                    f"DetectorConfig: {field} {value!r} is not one of {', '.join(map(str, names))}"
+                )
         if self.kind == "dab" and self.reference is not None:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
         if self.width % self.heads or self.width % 8:

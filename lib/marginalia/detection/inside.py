@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..record import record
-from .attention import concatenate_halves, head_products, positional_encoding, split_heads
+from .attention import head_products, positional_encoding, split_heads
 from .detector import Detector
 
 STEP = 2  # cells by which `kernel_departures` moves reference points
@@ -49,18 +49,13 @@ def watch_layer(
         x["q_o"] = output(f"{cross}.object_query")
 
     # what p_q is made of: p_q = lambda_q p_s, and p_s is the positional encoding of the reference point s
-    queries, heads = model.decoder.queries, model.config.heads
+    queries = model.decoder.queries
     x["s"] = queries.point(queries.object_query)[None]  # (1, Q, 2)
     x["p_s"] = positional_encoding(x["s"].sigmoid(), model.config.width, queries.temperature)
     x["lambda_q"] = queries.spatial_query.transform.head(x["f"]) if layer else torch.ones_like(x["f"])
 
-    # the dot product, per head
-    content_query, content_key = x["q_c"], x["k_c"]
-    if layer == 0:
-        content_query, content_key = content_query + x["q_o"], content_key + x["k_s"]
-    x["q"] = concatenate_halves(content_query, x["q_s"], heads)  # (B, H, Q, 2D)
-    x["k"] = concatenate_halves(content_key, x["k_s"].expand_as(content_key), heads)  # (B, H, K, 2D)
-    x["v"] = split_heads(output(f"{cross}.value"), heads)  # (B, H, K, D)
+    # the dot product, per head: q (B, H, Q, 2D), k (B, H, K, 2D) and v (B, H, K, D)
+    x |= {name: seen[f"{cross}.dot_product"][0].inputs[name] for name in "qkv"}
     x["attention"] = (x["q"] @ x["k"].mT * x["q"].shape[-1] ** -0.5).softmax(-1)  # (B, H, Q, K)
     return x | {"attended": output(cross), "f_next": output(place)}
 

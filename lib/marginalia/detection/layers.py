@@ -1,7 +1,8 @@
 """The blocks that encoder and decoders are made of; each projection that maps are rebuilt from has a name.
 
 `record` on `content_query`, `spatial_query`, `content_key` and `spatial_key` (for DETR's attention: on the
-module itself) gives all that `attention` needs. No weights are returned, so fused kernels can serve.
+module itself) gives all that `attention` needs, and on `dot_product` what heads attend with. No weights are
+returned, so fused kernels can serve.
 """
 
 from __future__ import annotations
@@ -37,12 +38,19 @@ class FeedForward(nn.Module):
         return self.narrow(self.activation(self.widen(tokens)))
 
 
+class DotProduct(nn.Module):
+    """softmax(q k^T / sqrt(D) + mask) v of every head, (B, H, Q, D)."""
+
+    def forward(self, q, k, v, mask=None) -> Float[Tensor, "B H Q D"]:
+        return scaled_dot_product_attention(q, k, v, mask)
+
+
 class _Attention(nn.Module):
     """What all attentions share: the named projections, then value and output, and how heads attend."""
 
     def __init__(self, width: int, heads: int, *projections: str):
         super().__init__()
-        self.heads = heads
+        self.heads, self.dot_product = heads, DotProduct()
         for name in (*projections, "value", "output"):
             setattr(self, name, nn.Linear(width, width))
 
@@ -53,7 +61,7 @@ class _Attention(nn.Module):
         booleans, with weight 0 where they are False.
         """
         v = split_heads(self.value(tokens), self.heads)  # (B, H, K, D)
-        return self.output(join_heads(scaled_dot_product_attention(q, k, v, mask)))
+        return self.output(join_heads(self.dot_product(q, k, v, mask)))
 
 
 class DetrCrossAttention(_Attention):

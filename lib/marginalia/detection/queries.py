@@ -18,6 +18,7 @@ from .layers import mlp
 
 ALL = slice(None)  # queries
 POINTS = ("predicted", "learned", "fixed")
+Embeddings = Float[Tensor, "B Q width"]  # a vector for each query of each image
 
 
 class ReferencePoint(nn.Module):
@@ -49,9 +50,7 @@ class Scaling(nn.Module):
         super().__init__()
         self.head = mlp(width, width, factors)
 
-    def forward(
-        self, f: Float[Tensor, "B Q width"], encoding: Float[Tensor, "B Q width"]
-    ) -> Float[Tensor, "B Q width"]:
+    def forward(self, f: Embeddings, encoding: Embeddings) -> Embeddings:
         return self.head(f) * encoding
 
 
@@ -63,9 +62,7 @@ class Mixing(nn.Module):
         self.blocks = blocks
         self.head = mlp(width, width, width * width // blocks)
 
-    def forward(
-        self, f: Float[Tensor, "B Q width"], encoding: Float[Tensor, "B Q width"]
-    ) -> Float[Tensor, "B Q width"]:
+    def forward(self, f: Embeddings, encoding: Embeddings) -> Embeddings:
         side = encoding.shape[-1] // self.blocks
         matrices = self.head(f).unflatten(-1, (self.blocks, side, side))  # (B, Q, blocks, side, side)
         return (matrices @ encoding.unflatten(-1, (self.blocks, side, 1))).flatten(-3)
@@ -97,13 +94,7 @@ class SpatialQuery(nn.Module):
         made = TRANSFORMS[transform](width, heads)  # drawn by all forms, which thus differ in nothing else
         self.form, self.transform = form, None if form in ("csq-p", "csq-c") else made
 
-    def forward(
-        self,
-        f: Float[Tensor, "B Q width"],
-        content: Float[Tensor, "B Q width"],
-        encoding: Float[Tensor, "B Q width"],
-        first: bool,
-    ) -> Float[Tensor, "B Q width"]:
+    def forward(self, f: Embeddings, content: Embeddings, encoding: Embeddings, first: bool) -> Embeddings:
         if self.form == "csq-c":
             return f
         if self.form == "csq-t":
@@ -154,8 +145,8 @@ class PointQueries(LearnedQueries):
         self.spatial_query, self.temperature = spatial_query, temperature
 
     def spatial(
-        self, references: Float[Tensor, "B Q 2"], first: bool, f: Tensor, content: Float[Tensor, "B Q width"]
-    ) -> Float[Tensor, "B Q width"]:
+        self, references: Float[Tensor, "B Q 2"], first: bool, f: Embeddings, content: Embeddings
+    ) -> Embeddings:
         """p_q; `f` is what enters the layer and `content` what leaves its self-attention."""
         encoding = positional_encoding(references, f.shape[-1], self.temperature)  # p_s, (B, Q, width)
         return self.spatial_query(f, content, encoding, first)
@@ -176,20 +167,20 @@ class AnchorQueries(nn.Module):
         """The learned anchors (x, y, w, h) in [0, 1] that are kept."""
         return self.anchor[kept].sigmoid().expand(batch, -1, -1)
 
-    def position(self, references: Float[Tensor, "B Q 4"], kept: slice) -> Float[Tensor, "B Q width"]:
+    def position(self, references: Float[Tensor, "B Q 4"], kept: slice) -> Embeddings:
         """P_q = MLP(positional encoding of all four numbers), new in each layer because the anchor is."""
         return self.position_head(positional_encoding(references, self.width, self.temperature))
 
     def spatial(
-        self, references: Float[Tensor, "B Q 4"], first: bool, f: Tensor, content: Float[Tensor, "B Q width"]
-    ) -> Float[Tensor, "B Q width"]:
+        self, references: Float[Tensor, "B Q 4"], first: bool, f: Embeddings, content: Embeddings
+    ) -> Embeddings:
         """As in Conditional DETR, then modulated by width and height, in the first layer too."""
         encoding = positional_encoding(references[..., :2], self.width, self.temperature)
         transformed = self.spatial_query(f, content, encoding, first)
         return modulate(transformed, references[..., 2:], self.size_head(f).sigmoid())
 
     def refine(
-        self, references: Float[Tensor, "B Q 4"], f: Float[Tensor, "B Q width"], box_head: nn.Module
+        self, references: Float[Tensor, "B Q 4"], f: Embeddings, box_head: nn.Module
     ) -> tuple[Float[Tensor, "B Q 4"], Float[Tensor, "B Q 4"]]:
         """The moved anchors: with their gradient for the next box, without it for the next layer."""
         moved = box_head(f, references)

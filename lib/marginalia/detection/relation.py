@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
 
 EPS = 1e-5  # added to widths and heights, as in the published code
 WIDTH = 16  # of the sine embedding of one scalar: F = 8 frequencies
@@ -53,25 +54,47 @@ class PositionRelation(nn.Module):
     """Rel of boxes of two layers, for every head: 0 or more, with no gradient to the boxes.
 
     One `projection` (64 to H) serves all layers: 520 numbers with eight heads. The embedding (N, M, 64) is
-    never there as a whole: it is made for some rows at a time, and once more for the gradient.
+    never there as a whole. Only its channels of the two distances belong to pairs: they are made for some
+    source boxes at a time, and once more for the gradient. A ratio's angle is a difference a_i - a_j, so
+    sin(a_i - a_j) = sin a_i cos a_j - cos a_i sin a_j and its share of W embed(e) is a product of matrices,
+    (N, 4 F) by (4 F, M), for each head.
     """
 
-    def __init__(self, heads: int = 8, temperature: float = 10000.0, scale: float = 100.0):
+    def __init__(self, heads: int = 8, scale: float = 100.0):
         super().__init__()
         self.projection = nn.Linear(4 * WIDTH, heads)
-        self.register_buffer("frequency", frequencies(temperature, scale).float(), persistent=False)
+        self.register_buffer("frequency", frequencies(scale=scale).float(), persistent=False)
 
     def forward(
         self, source: Float[Tensor, "B N 4"], target: Float[Tensor, "B M 4"]
     ) -> Float[Tensor, "B H N M"]:
-        weight, bias = self.projection.weight, self.projection.bias
-        return _Relation.apply(source.detach(), target.detach(), weight, bias, self.frequency)
+        """max(0, W embed(e) + B) of every source box beside every target box."""
+        source, target = source.detach(), target.detach()
+        distance_weight, ratio_weight = self.projection.weight.chunk(2, 1)  # (H, 4F) each
+        # ratios: what sin a_j and cos a_j are multiplied by, from W and the source boxes
+        sine, cosine = ratio_weight.unflatten(1, (-1, 2))[:, None].unbind(-1)  # (H, 1, 2F) each
+        sin_i, cos_i = _size_waves(source, self.frequency)[:, None].chunk(2, -1)  # (B, 1, N, 2F) each
+        by_i = torch.cat([cosine * sin_i - sine * cos_i, sine * sin_i + cosine * cos_i], -1)  # (B, H, N, 4F)
+        size_j = _size_waves(target, self.frequency).mT[:, None]  # (B, 1, 4F, M)
+
+        def related(rows: slice) -> Float[Tensor, "B H n M"]:
+            xy_i, wh_i = source[:, rows, None].split(2, -1)  # (B, n, 1, 2) each
+            distance = (xy_i - target[:, None, :, :2]).abs() / (wh_i + EPS)
+            waves = embed((distance + 1).log(), self.frequency)  # (B, n, M, 4F)
+            distances = linear(waves, distance_weight, self.projection.bias).movedim(-1, 1)
+            return (by_i[:, :, rows] @ size_j + distances).relu()
+
+        # some rows at a time, of which autograd keeps no waves
+        step = max(1, PAIRS // (len(target) * target.shape[1]))
+        chunks = [slice(first, first + step) for first in range(0, source.shape[1], step)]
+        return torch.cat([checkpoint(related, rows, use_reentrant=False) for rows in chunks], 2)
 
 
 class OneLayer(PositionRelation):
     """The relation of the newest boxes among themselves, in place of two layers' boxes."""
 
     def forward(self, source, target):
+        """Rel of the target boxes, (B, H, M, M)."""
         return super().forward(target, target)
 
 
@@ -79,61 +102,11 @@ class Permuted(PositionRelation):
     """The relation of other queries' boxes, half the list away: as many parameters, and no use for them."""
 
     def forward(self, source, target):
+        """Rel of the boxes of other queries, (B, H, N, M)."""
         return super().forward(*(boxes.roll(boxes.shape[1] // 2, 1) for boxes in (source, target)))
 
 
 RELATIONS = {"two layers": PositionRelation, "one layer": OneLayer, "permuted": Permuted}
-
-
-class _Relation(torch.autograd.Function):
-    """max(0, W embed(e) + B), some source boxes at a time.
-
-    Of the embedding's channels only those of the two distances belong to pairs. A ratio's angle is a
-    difference a_i - a_j, so sin(a_i - a_j) = sin a_i cos a_j - cos a_i sin a_j and its share of W embed(e)
-    is a product of matrices, (N, 4 F) by (4 F, M), for each head.
-    """
-
-    @staticmethod
-    def forward(ctx, source, target, weight, bias, frequency):
-        ctx.save_for_backward(source, target, weight, frequency)
-        size_i, size_j = _size_waves(source, frequency), _size_waves(target, frequency)  # (B, N or M, 4F)
-        distance_weight, left = _parts(weight, size_i, len(frequency))  # (H, 4F), (B, H, N, 4F)
-        relation = left @ size_j.mT[:, None]  # (B, H, N, M), of the ratios
-        for rows in _chunks(source, target):
-            waves = _distance_waves(source[:, rows], target, frequency)  # (B, n, M, 4F)
-            relation[:, :, rows] += linear(waves, distance_weight, bias).movedim(-1, 1)
-        relation = relation.relu_()
-        ctx.relation = relation.detach()
-        return relation
-
-    @staticmethod
-    def backward(ctx, gradient):
-        source, target, weight, frequency = ctx.saved_tensors
-        gradient = gradient * (ctx.relation > 0)  # (B, H, N, M)
-        # ratios: sum over pairs of the gradient times sin and cos of a_i - a_j
-        (sin_i, cos_i), size_j = _size_waves(source, frequency).chunk(2, -1), _size_waves(target, frequency)
-        by_sin, by_cos = (gradient @ size_j[:, None]).chunk(2, -1)  # with sin a_j and cos a_j; (B, H, N, 2F)
-        sine = (sin_i[:, None] * by_cos - cos_i[:, None] * by_sin).sum((0, 2))  # (H, 2F)
-        cosine = (cos_i[:, None] * by_cos + sin_i[:, None] * by_sin).sum((0, 2))
-        # distances: their waves once more
-        distances = torch.zeros_like(weight[:, : weight.shape[1] // 2])
-        for rows in _chunks(source, target):
-            waves = _distance_waves(source[:, rows], target, frequency).flatten(0, 2)  # (pairs, 4F)
-            distances += gradient[:, :, rows].movedim(1, 0).flatten(1) @ waves
-        ratios = torch.stack([sine, cosine], -1).flatten(1)
-        return None, None, torch.cat([distances, ratios], 1), gradient.sum((0, 2, 3)), None
-
-
-def _chunks(source: Tensor, target: Tensor) -> list[slice]:
-    """Rows of the source boxes, as many at a time as make PAIRS pairs."""
-    size = max(1, PAIRS // (len(target) * target.shape[1]))
-    return [slice(first, first + size) for first in range(0, source.shape[1], size)]
-
-
-def _distance_waves(source, target, frequency) -> Float[Tensor, "B n M 4F"]:
-    """The part of the embedding that belongs to the two distances."""
-    distance = (source[:, :, None, :2] - target[:, None, :, :2]).abs() / (source[:, :, None, 2:] + EPS)
-    return embed((distance + 1).log(), frequency)
 
 
 def _size_waves(boxes: Float[Tensor, "B N 4"], frequency: Float[Tensor, " F"]) -> Float[Tensor, "B N 4F"]:
@@ -143,15 +116,3 @@ def _size_waves(boxes: Float[Tensor, "B N 4"], frequency: Float[Tensor, " F"]) -
     """
     angle = (boxes[..., 2:].double() + EPS).log()[..., None] * frequency.double()  # (B, N, 2, F)
     return torch.cat([angle.sin().flatten(-2), angle.cos().flatten(-2)], -1).to(boxes)
-
-
-def _parts(
-    weight: Float[Tensor, "H 8F"], size_i: Float[Tensor, "B N 4F"], count: int
-) -> tuple[Float[Tensor, "H 4F"], Float[Tensor, "B H N 4F"]]:
-    """W of the distances, and W of the ratios taken into the waves of the source boxes."""
-    distances, ratios = weight.split(4 * count, 1)
-    sine, cosine = ratios.unflatten(1, (-1, 2)).unbind(-1)  # (H, 2F) each
-    sin_i, cos_i = (wave[:, None] for wave in size_i.chunk(2, -1))  # (B, 1, N, 2F)
-    sine, cosine = sine[:, None], cosine[:, None]  # (H, 1, 2F)
-    # the ratio's share is [with sin a_j, with cos a_j]
-    return distances, torch.cat([cosine * sin_i - sine * cos_i, sine * sin_i + cosine * cos_i], -1)

@@ -192,13 +192,11 @@ class _DiagramTransformer(TransformerMixin, BaseEstimator):
         vectors = np.empty((len(bars), np.prod(self.resolution)))
         for start in range(0, len(bars), step):
             part = slice(start, start + step)
-            batch = points[end[start] - bars[start] : end[part][-1]]
+            # diagrams of different lengths are padded
             held = np.arange(bars[part].max()) < bars[part, None]  # (n, m)
-            if not held.all():  # diagrams of different lengths are padded
-                padded = np.full((*held.shape, 2), np.inf)
-                padded[held] = batch
-                batch = padded
-            vectors[part] = self._vectors(batch.reshape(*held.shape, 2))
+            padded = np.full((*held.shape, 2), np.inf)
+            padded[held] = points[end[start] - bars[start] : end[part][-1]]
+            vectors[part] = self._vectors(padded)
         return vectors
 
 
