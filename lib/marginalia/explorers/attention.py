@@ -94,11 +94,8 @@ class AttentionExplorer(Explorer):
     @traitlets.validate("query")
     def _kept_query(self, proposal):
         if proposal.value not in self.kept:
-            told = ", ".join(map(str, sorted(self.kept)))
-            raise traitlets.TraitError(
-                f"query: expected one of those kept ({told}), not {proposal.value}; to keep more, ask for "
-                "more `queries`"
-            )
+            told = f"query: expected one of those kept {tuple(sorted(self.kept))}, not {proposal.value}"
+            raise traitlets.TraitError(f"{told}; to keep more, ask for more `queries`")
         return proposal.value
 
     @traitlets.validate("layer", "head")
@@ -131,23 +128,12 @@ class AttentionExplorer(Explorer):
             f"at {self.weights.max():.2g} = {times}; {kept}"
         )
 
-    @property
-    def _rows(self) -> int:
-        """Of small maps."""
-        return max(1, round((self.facts["shape"][1] / 2) ** 0.5))
-
-    @property
-    def _tall(self) -> float:
-        """Inches of a small map."""
-        return 0.95 * min(1.0, self._pixels.shape[0] / self._pixels.shape[1])
-
-    @property
-    def tall(self) -> float:
-        return 1.6 + (self._rows + 1) * self._tall
-
     def _draw(self, figure: Figure) -> None:
         """The image with boxes and the chosen map, all heads, and the product."""
-        heads, rows, tall = self.facts["shape"][1], self._rows, self._tall
+        heads = self.facts["shape"][1]
+        rows = max(1, round((heads / 2) ** 0.5))
+        tall = 0.95 * min(1.0, self._pixels.shape[0] / self._pixels.shape[1])  # inches of a small map
+        figure.set_figheight(1.6 + (rows + 1) * tall)
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.05)  # inches, for the outlines of chosen maps
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.12))
         above, below = right.subfigures(2, 1, height_ratios=(rows * (tall + 0.2) + 0.2, tall + 0.75))

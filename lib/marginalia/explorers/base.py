@@ -35,12 +35,10 @@ def joined(*parts: str) -> str:
 class Explorer(anywidget.AnyWidget):
     """A widget that shows one idea. Each kind has `static()`, a figure, and `summary()`, a sentence.
 
-    In a notebook's committed output it is that figure and that sentence. A kind draws its figure, `tall`
-    inches high, in `_draw`.
+    In a notebook's committed output it is that figure and that sentence. A kind draws its figure in `_draw`.
     """
 
     given = traitlets.Dict().tag(sync=True)  # traits that undo is about, as the view's Reset sets them
-    tall: float
 
     def __repr__(self) -> str:
         return self.summary()
@@ -49,7 +47,8 @@ class Explorer(anywidget.AnyWidget):
         """What the explorer shows now, drawn by matplotlib."""
         with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
             style.use_style()
-            figure = Figure(figsize=(style.WIDTH["page"], self.tall), layout="constrained")
+            figure = Figure(layout="constrained")
+            figure.set_figwidth(style.WIDTH["page"])
             self._draw(figure)
         return figure
 

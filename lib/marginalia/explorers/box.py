@@ -44,7 +44,6 @@ class BoxExplorer(ListExplorer):
 
     _esm = joined(*PARTS, "box.js")
     items = "boxes"
-    tall = 4.2
 
     boxes = Rows(
         4,
@@ -131,6 +130,7 @@ class BoxExplorer(ListExplorer):
     def _draw(self, figure: Figure) -> None:
         """Boxes on their image, the matrix of their correlations, and MC on its axis with the band."""
         names = self._names
+        figure.set_figheight(4.2)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches; tick labels of neighbours met
         grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(4.6, 1))
         self._draw_boxes(figure.add_subplot(grid[:, 0]), names)

@@ -48,8 +48,6 @@ class CompositionExplorer(Explorer):
 
     _esm = joined("canvas.js", "view.js", "composition_maths.js", "composition_drawing.js", "composition.js")
 
-    tall = 4.2
-
     layer = traitlets.Int().tag(sync=True)
     where = traitlets.Enum(WHERE, "pre").tag(sync=True)
     pair = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(0, 0)).tag(sync=True)
@@ -160,6 +158,7 @@ class CompositionExplorer(Explorer):
 
     def _draw(self, figure: Figure) -> None:
         """The map with the pair, C - I in its terms, heads before and after with the flows between them."""
+        figure.set_figheight(4.2)
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
         above, below = right.subfigures(2, 1, height_ratios=(1.3, 1))
         self._draw_map(left)

@@ -48,8 +48,6 @@ class RelationExplorer(BoxExplorer):
 
     _esm = joined(*PARTS, "relation_maths.js", "relation_drawing.js", "relation.js")
 
-    tall = 5.4
-
     pair = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(0, 0)).tag(sync=True)
     head = traitlets.Int(-1).tag(sync=True)
     weights = traitlets.Unicode().tag(sync=True)
@@ -142,6 +140,7 @@ class RelationExplorer(BoxExplorer):
     def _draw(self, figure: Figure) -> None:
         """Boxes, each head's bias and attention, rho and IoU, and the pair's geometry with its embedding."""
         names = self._names
+        figure.set_figheight(5.4)
         above, below = figure.subfigures(2, 1, height_ratios=(2.4, 1))
         ratios = {"width_ratios": (2.2, 0.5, 1.5), "height_ratios": (len(self._rows) + 1, 2.2)}
         grid = above.add_gridspec(2, 3, **ratios)

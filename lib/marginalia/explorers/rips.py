@@ -44,7 +44,6 @@ class RipsExplorer(ListExplorer):
 
     _esm = joined("canvas.js", "view.js", "rips_maths.js", "rips_drawing.js", "rips.js")
     items = "points"
-    tall = 4.8
 
     points = Rows(
         2,
@@ -136,6 +135,7 @@ class RipsExplorer(ListExplorer):
     def _draw(self, figure: Figure) -> None:
         """The cloud with balls, edges and triangles at `length`; barcode, diagram and persistence image."""
         end, bars = self._end, self.bars
+        figure.set_figheight(4.8)
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # inches
         (cloud, barcode), (diagram, image) = figure.subplots(2, 2, height_ratios=(1.2, 1))
         self._draw_cloud(cloud)
