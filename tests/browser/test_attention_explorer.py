@@ -104,7 +104,9 @@ def test_everything_can_be_clicked(notebook, shown):
 
 
 def test_a_cell_of_the_product_is_told(notebook, shown):
-    shown.product.hover(position={"x": 12, "y": 12})
+    width = shown.product.bounding_box()["width"]
+    cell = (width - 6 - 2 * max(20, min(30, width / 14))) / 3 / 16
+    shown.product.hover(position={"x": 3 + 1.5 * cell, "y": 3 + 1.5 * cell})
     shown.root.locator(".m-cell", has_text="Cell at row 1, column 1: content ").wait_for()
     shown.page.mouse.move(2, 2)
     shown.root.locator(".m-cell", has_text="Peak at ").wait_for()
