@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 import marginalia
 
-TEXT = {"", ".py", ".md", ".toml", ".yml", ".txt", ".cff", ".js", ".ipynb", ".csv", ".json", ".cfg"}
+TEXT = {"", ".py", ".md", ".toml", ".yml", ".txt", ".cff", ".html", ".js", ".ipynb", ".csv", ".json", ".cfg"}
 # Split, so that this file does not hold what it looks for.
 REGISTRIES = [
     "pypi." + "org",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ RUN_CELL = """async ([index, source]) => {
   panel.content.activeCell.model.sharedModel.setSource(source);
   await jupyterapp.commands.execute("notebook:run-cell");
   return panel.content.widgets[index].model.outputs.toJSON();
+}"""
+
+LOAD = """async (source) => {
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  window.module = await import(address);
 }"""
 
 
@@ -72,6 +78,39 @@ def open_page(chromium):
     for context in contexts:
         context.close()
     assert not wrong, wrong
+
+
+@pytest.fixture
+def open_module(open_page):
+    """Opens an empty page with an explorer's joined module as `module`."""
+
+    def opened(explorer):
+        page = open_page()
+        page.goto("about:blank")
+        page.evaluate(LOAD, explorer._esm)
+        return page
+
+    return opened
+
+
+@pytest.fixture
+def open_saved(open_page, tmp_path):
+    """Opens the saved page of an explorer."""
+
+    def opened(explorer, **options):
+        page = open_page(**options)
+        page.goto(explorer.save_html(tmp_path / "explorer.html").as_uri())
+        return page
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def screenshots(root) -> Path:
+    """The folder for images to look at."""
+    folder = root / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def watch(page, wrong: list[str]) -> None:
@@ -160,6 +199,26 @@ class Notebook:
         """Run code in the second cell; what it printed."""
         return "".join(o.get("text", "") for o in _checked(self.page.evaluate(RUN_CELL, [1, code])))
 
+    def value(self, code: str):
+        """What an expression is in the kernel."""
+        return json.loads(self.run(f"import json; print(json.dumps({code}))"))
+
+    def until(self, code: str, expected: Callable | object):
+        """The value of an expression in the kernel, once it is (or satisfies) what is expected.
+
+        A message may be held back for a moment.
+        """
+        for _ in range(60):
+            told = self.value(code)
+            if expected(told) if callable(expected) else told == expected:
+                return told
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"{code} is {told}, not {expected}")
+
+    def has(self, **expected) -> None:
+        """Until traits of the explorer in the kernel are these."""
+        self.until(f"{{n: getattr(explorer, n) for n in {list(expected)}}}", expected)
+
 
 def _checked(outputs: list[dict]) -> list[dict]:
     for output in outputs:
@@ -175,7 +234,8 @@ def notebook(lab, chromium):
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     content = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     (lab.folder / "explorer.ipynb").write_text(json.dumps(content), encoding="utf-8")
-    context = chromium.new_context(viewport={"width": 1150, "height": 800})
+    permissions = ["clipboard-read", "clipboard-write"]
+    context = chromium.new_context(viewport={"width": 1150, "height": 800}, permissions=permissions)
     page = context.new_page()
     page.set_default_timeout(60_000)
     wrong: list[str] = []

@@ -16,10 +16,6 @@ from marginalia.explorers.attention import KINDS
 
 pytestmark = pytest.mark.browser
 
-LOAD = """async (source) => {
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  window.module = await import(address);
-}"""
 # The arrays as they come in messages, the floats not at a multiple of four.
 DATA = """([shape, texts]) => {
   const view = (text, shift) => {
@@ -35,11 +31,8 @@ DATA = """([shape, texts]) => {
 
 
 @pytest.fixture
-def page(open_page):
-    page = open_page()
-    page.goto("about:blank")
-    page.evaluate(LOAD, AttentionExplorer._esm)
-    return page
+def page(open_module):
+    return open_module(AttentionExplorer)
 
 
 @pytest.fixture
@@ -124,5 +117,5 @@ def test_heads_lie_in_a_grid(call):
 
 
 def test_steps_stop_or_go_round(call):
-    assert [call("within", at, 3) for at in (-1, 1, 3)] == [0, 1, 2]
+    assert [call("clamp", at, 0, 2) for at in (-1, 1, 3)] == [0, 1, 2]
     assert [call("around", at, 3) for at in (-1, 1, 3)] == [2, 1, 0]

@@ -13,18 +13,11 @@ from marginalia.style import CYCLE
 
 pytestmark = pytest.mark.browser
 
-LOAD = """async (source) => {
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  window.module = await import(address);
-}"""
-
 
 @pytest.fixture
-def call(open_page):
+def call(open_module):
     """Calls a function that the joined module exports; NaN comes back as None."""
-    page = open_page()
-    page.goto("about:blank")
-    page.evaluate(LOAD, BoxExplorer._esm)
+    page = open_module(BoxExplorer)
     plain = "(_, value) => Number.isNaN(value) ? null : value"
     script = f"([name, values]) => JSON.parse(JSON.stringify(module[name](...values), {plain}))"
     return lambda name, *values: page.evaluate(script, [name, values])
@@ -104,10 +97,8 @@ def test_moving_and_resizing_keep_boxes_inside(call, rng):
             assert x + w <= 500 + 1e-9 and y + h <= 400 + 1e-9  # sums of parts of pixels round
 
 
-def test_categories_are_those_of_the_figures(open_page):
-    page = open_page()
-    page.goto("about:blank")
-    page.evaluate(LOAD, BoxExplorer._esm)
+def test_categories_are_those_of_the_figures(open_module):
+    page = open_module(BoxExplorer)
     assert [colour.upper() for colour in page.evaluate("module.PALETTE")] == CYCLE
 
 

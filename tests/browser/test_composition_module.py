@@ -10,16 +10,12 @@ import pytest
 import torch
 
 from marginalia.explorers import CompositionExplorer
-from marginalia.explorers.composition import BRANCHES, CHOICE, MAPS, TERMS, WHERE
+from marginalia.explorers.composition import CHOICE, MAPS, TERMS, WHERE
 from marginalia.heads import VARIANTS, Composition, TinyTransformer, TransformerConfig
 
 pytestmark = pytest.mark.browser
 
 TOKENS = [0, 1, 2, 3, 1, 4, 2]
-LOAD = """async (source) => {
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  window.module = await import(address);
-}"""
 # The arrays as they come in messages, not at a multiple of four.
 DATA = """([facts, texts]) => {
   window.data = facts;
@@ -34,11 +30,8 @@ PLAIN = "(_, value) => ArrayBuffer.isView(value) ? [...value] : value"
 
 
 @pytest.fixture
-def page(open_page):
-    page = open_page()
-    page.goto("about:blank")
-    page.evaluate(LOAD, CompositionExplorer._esm)
-    return page
+def page(open_module):
+    return open_module(CompositionExplorer)
 
 
 @pytest.fixture
@@ -79,8 +72,8 @@ COMPOSITIONS = {
 
 
 def test_names_are_those_of_python(evaluate):
-    told = [evaluate(name) for name in ("BRANCHES", "TERMS", "WHERE", "MAPS")]
-    assert told == [list(names) for names in (BRANCHES, TERMS, WHERE, MAPS)]
+    told = [evaluate(name) for name in ("TERMS", "WHERE", "MAPS")]
+    assert told == [list(names) for names in (TERMS, WHERE, MAPS)]
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
@@ -156,9 +149,12 @@ def test_blanks_can_be_seen(evaluate):
     assert {token: evaluate("visible(it)", token) for token in shown} == shown
 
 
+MAKE = "pythonCall('CompositionExplorer', 'model, tokens, labels', it)"
+
+
 def test_a_call_makes_the_explorer_again(evaluate, explorer_of):
     explorer = explorer_of(VARIANTS["DCMHA"])
-    call = ast.parse(evaluate("asPython(it)", explorer.given), mode="eval").body
+    call = ast.parse(evaluate(MAKE, explorer.given), mode="eval").body
     assert call.func.id == "CompositionExplorer"
     assert [each.id for each in call.args] == ["model", "tokens", "labels"]
     told = {word.arg: ast.literal_eval(word.value) for word in call.keywords}

@@ -14,18 +14,12 @@ from marginalia.explorers import RelationExplorer
 pytestmark = pytest.mark.browser
 
 SIZE = (500, 400)
-LOAD = """async (source) => {
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  window.module = await import(address);
-}"""
 
 
 @pytest.fixture
-def call(open_page):
+def call(open_module):
     """Calls a function that the joined module exports; NaN comes back as None."""
-    page = open_page()
-    page.goto("about:blank")
-    page.evaluate(LOAD, RelationExplorer._esm)
+    page = open_module(RelationExplorer)
     plain = "(_, value) => Number.isNaN(value) ? null : value"
     script = f"([name, values]) => JSON.parse(JSON.stringify(module[name](...values), {plain}))"
     return lambda name, *values: page.evaluate(script, [name, values])
@@ -112,12 +106,10 @@ def test_a_box_without_variance_has_no_correlation(call):
     assert np.isfinite(row["relation"]).all()
 
 
-def test_colours_and_words_are_those_of_the_still_figure(open_page):
+def test_colours_and_words_are_those_of_the_still_figure(open_module):
     from marginalia.explorers import relation
 
-    page = open_page()
-    page.goto("about:blank")
-    page.evaluate(LOAD, RelationExplorer._esm)
+    page = open_module(RelationExplorer)
     colours = [colour.upper() for colour in page.evaluate("[module.QUERY, module.PARTNER]")]
     assert colours == [relation.QUERY, relation.PARTNER]
     assert page.evaluate("module.FEATURES") == list(relation.FEATURES)

@@ -18,20 +18,14 @@ from marginalia.topology import diagrams, persistence_image
 
 pytestmark = pytest.mark.browser
 
-LOAD = """async (source) => {
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  window.module = await import(address);
-}"""
 # Python's json writes Infinity, which JSON has no word for.
 PLAIN = "(_, value) => ArrayBuffer.isView(value) ? [...value] : value === Infinity ? 'inf' : value"
 
 
 @pytest.fixture
-def evaluate(open_page):
+def evaluate(open_module):
     """The value of an expression in which `module` is the joined module and `it` what Python gives."""
-    page = open_page()
-    page.goto("about:blank")
-    page.evaluate(LOAD, RipsExplorer._esm)
+    page = open_module(RipsExplorer)
     return lambda code, it=None: json.loads(page.evaluate(f"(it) => JSON.stringify({code}, {PLAIN})", it))
 
 

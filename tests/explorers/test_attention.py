@@ -120,6 +120,14 @@ def test_the_first_choice_is_the_highest_score_the_last_layer_and_the_head_at_th
     assert torch.equal(torch.tensor(explorer.weights), captured.spatial[0, 0, 1, 2])
 
 
+def test_a_choice_can_be_given_by_name(captured, pixels):
+    choice = {"query": 2, "layer": 0, "head": 1, "kind": "spatial"}
+    explorer = AttentionExplorer(captured, pixels, **choice)
+    assert {name: getattr(explorer, name) for name in choice} == choice == explorer.given
+    with pytest.raises(traitlets.TraitError, match="head: expected 0 to 2, not 9"):
+        AttentionExplorer(captured, pixels, head=9)
+
+
 @pytest.mark.parametrize(
     ("name", "bad", "told"),
     [

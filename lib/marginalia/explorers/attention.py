@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import traitlets
 from jaxtyping import Float, UInt8
@@ -13,11 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from marginalia import plots, style
+from marginalia.detection.capture import CapturedAttention, crop_to_valid
 
-from .base import Explorer, encoded, joined
-
-if TYPE_CHECKING:
-    from marginalia.detection.capture import CapturedAttention
+from .base import Explorer, encoded, joined, within
 
 KINDS = ("content", "spatial", "combined")
 SOLID = 0.3  # score from which a box is drawn solid; those of focal heads are low
@@ -36,12 +32,14 @@ class AttentionExplorer(Explorer):
     highest scores, and fewer where their maps would be more than 3 MB; the view and `summary` say how many
     were left out.
 
-    The traits `query`, `layer`, `head` and `kind` (one of KINDS) can be read and set. They count from 0 as
-    the axes of `captured` do; `query` is the model's own number, one of `kept`. At first: the query with the
-    highest score, the last layer and the head with the most weight in that query's box. Maps go to the
-    browser in 8 bits, each divided by its own maximum, which goes as a float, so that weights can be told.
-    Column j of a map lies on [j, j + 1] / w of the image; its key encodes the lower right corner, so that
-    maps lean half a cell up and to the left. Conditional DETR section 3.4 and Figure 4.
+    The traits `query`, `layer`, `head` and `kind` (one of KINDS) can be read, set, and given by name. They
+    count from 0 as the axes of `captured` do; `query` is the model's own number, one of `kept`. By default:
+    the query with the highest score, the last layer and the head with the most weight in that query's box.
+    Maps go to the browser in 8 bits, each divided by its own maximum, which goes as a float, so that weights
+    can be told. Column j of a map lies on [j, j + 1] / w of the image; its key encodes the lower right
+    corner, so that maps lean half a cell up and to the left. In the still figure boxes with a score of 0.3 or
+    more are solid, and small maps are scaled to their own peaks, which are told as multiples of the uniform
+    weight (1 / number of cells). Conditional DETR section 3.4 and Figure 4.
 
     Raises ValueError for pixels of another kind, an image that is not there, and maps of which not even one
     query fits; TraitError for a choice that is not there.
@@ -67,9 +65,8 @@ class AttentionExplorer(Explorer):
         image: int = 0,
         names: Sequence[str] | Mapping[int, str] | None = None,
         queries: int = 16,
+        **choice,
     ):
-        from marginalia.detection.capture import crop_to_valid
-
         png = encoded(pixels, LONGEST)
         self._captured, self._pixels = crop_to_valid(captured, image), pixels
         order = self._captured.queries.scores[0].argsort(descending=True, stable=True)
@@ -78,34 +75,33 @@ class AttentionExplorer(Explorer):
         weights = np.stack([getattr(self._captured, kind)[:, 0][:, :, kept].numpy() for kind in KINDS])
         peaks = weights.max(axis=(-2, -1))
         levels = np.rint(255 * weights / peaks[..., None, None])
+        first = {
+            "query": int(kept[0]),
+            "layer": len(self._captured.combined) - 1,
+            "head": int(_inside(self._captured, kept[0])[-1].argmax()),
+        }
+        facts = {"image": image, "named": names is not None}  # for a call that makes the explorer again
         super().__init__(
-            facts=_facts(self._captured, kept, pixels.shape, names),
+            facts=facts | _facts(self._captured, kept, pixels.shape, names),
             levels=levels.astype(np.uint8).tobytes(),
             peaks=peaks.astype("<f4").tobytes(),
             overlaps=_overlaps(self._captured, kept).astype("<f4").tobytes(),
             png=png,
-            query=int(kept[0]),
-            layer=weights.shape[1] - 1,
-            head=int(_inside(self._captured, kept[0])[-1].argmax()),
+            **(first | choice),
         )
+        self.given = {name: getattr(self, name) for name in (*first, "kind")}
 
     @traitlets.validate("query")
     def _kept_query(self, proposal):
         if proposal.value not in self.kept:
-            told = ", ".join(map(str, sorted(self.kept)))
-            raise traitlets.TraitError(
-                f"query: expected one of those kept ({told}), not {proposal.value}; to keep more, ask for "
-                "more `queries`"
-            )
+            told = f"query: expected one of those kept {tuple(sorted(self.kept))}, not {proposal.value}"
+            raise traitlets.TraitError(f"{told}; to keep more, ask for more `queries`")
         return proposal.value
 
     @traitlets.validate("layer", "head")
     def _existing(self, proposal):
-        name = proposal.trait.name
-        count = self.facts["shape"][("layer", "head").index(name)]
-        if not 0 <= proposal.value < count:
-            raise traitlets.TraitError(f"{name}: expected 0 to {count - 1}, not {proposal.value}")
-        return proposal.value
+        layers, heads, *_ = self.facts["shape"]
+        return within(proposal, 0, {"layer": layers, "head": heads}[proposal.trait.name] - 1)
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -132,32 +128,24 @@ class AttentionExplorer(Explorer):
             f"at {self.weights.max():.2g} = {times}; {kept}"
         )
 
-    def static(self) -> Figure:
-        """The image with boxes and the chosen map, all heads, and the product, drawn by matplotlib.
-
-        Boxes with a score of 0.3 or more are solid. Small maps are scaled to their own peaks, which are told
-        as multiples of the uniform weight (1 / number of cells).
-        """
+    def _draw(self, figure: Figure) -> None:
+        """The image with boxes and the chosen map, all heads, and the product."""
         heads = self.facts["shape"][1]
         rows = max(1, round((heads / 2) ** 0.5))
         tall = 0.95 * min(1.0, self._pixels.shape[0] / self._pixels.shape[1])  # inches of a small map
-        size = style.WIDTH["page"], 1.6 + (rows + 1) * tall
-        with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
-            style.use_style()
-            figure = Figure(figsize=size, layout="constrained")
-            figure.get_layout_engine().set(w_pad=0.1, h_pad=0.05)  # inches, for the outlines of chosen maps
-            left, right = figure.subfigures(1, 2, width_ratios=(1, 1.12))
-            above, below = right.subfigures(2, 1, height_ratios=(rows * (tall + 0.2) + 0.2, tall + 0.75))
-            self._draw_image(left)
-            above.suptitle(f"All heads, {self.kind}: peak as multiple of uniform", **HEADING)
-            panels = above.subplots(rows, -(-heads // rows), squeeze=False).flat
-            for empty in panels[heads:]:
-                empty.set_axis_off()
-            for head, (axes, weights) in enumerate(zip(panels, self._maps(self.kind), strict=False)):
-                self._draw_map(axes, weights, chosen=head == self.head)
-                axes.set_xlabel(f"head {head}: {plots.times_uniform(weights)}", fontsize=7, labelpad=2)
-            self._draw_product(below)
-        return figure
+        figure.set_figheight(1.6 + (rows + 1) * tall)
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.05)  # inches, for the outlines of chosen maps
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.12))
+        above, below = right.subfigures(2, 1, height_ratios=(rows * (tall + 0.2) + 0.2, tall + 0.75))
+        self._draw_image(left)
+        above.suptitle(f"All heads, {self.kind}: peak as multiple of uniform", **HEADING)
+        panels = above.subplots(rows, -(-heads // rows), squeeze=False).flat
+        for empty in panels[heads:]:
+            empty.set_axis_off()
+        for head, (axes, weights) in enumerate(zip(panels, self._maps(self.kind), strict=False)):
+            self._draw_map(axes, weights, chosen=head == self.head)
+            axes.set_xlabel(f"head {head}: {plots.times_uniform(weights)}", fontsize=7, labelpad=2)
+        self._draw_product(below)
 
     @property
     def _place(self) -> tuple[int, list[float] | None]:

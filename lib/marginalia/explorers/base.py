@@ -11,52 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anywidget
+import matplotlib as mpl
 import numpy as np
 import traitlets
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
+from marginalia import style
+
 STATIC = Path(__file__).parent / "static"
 _OWN_IMPORT = re.compile(r'^import \{[^}]*\} from "\./[\w.]+\.js";\n', re.MULTILINE)
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-  body {{ margin: 16px; background: #ffffff; }}
-  @media (prefers-color-scheme: dark) {{ body {{ background: #15181c; }} }}
-</style>
-</head>
-<body>
-<div id="explorer"></div>
-<noscript>{sentence}</noscript>
-<script type="module">
-{module}
-// The widget model's four methods, for a page without a kernel.
-const state = {state};
-for (const [name, text] of Object.entries({binary})) {{
-  state[name] = new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-}}
-const heard = new Map();
-const model = {{
-  get: (name) => state[name],
-  set(name, value) {{
-    state[name] = value;
-    for (const act of heard.get(`change:${{name}}`) ?? []) act();
-  }},
-  on: (name, act) => heard.set(name, [...(heard.get(name) ?? []), act]),
-  off: (name, act) => heard.set(name, (heard.get(name) ?? []).filter((other) => other !== act)),
-  save_changes() {{}},
-}};
-render({{ model, el: document.getElementById("explorer") }});
-</script>
-</body>
-</html>
-"""
 
 
 def joined(*parts: str) -> str:
@@ -70,13 +35,22 @@ def joined(*parts: str) -> str:
 class Explorer(anywidget.AnyWidget):
     """A widget that shows one idea. Each kind has `static()`, a figure, and `summary()`, a sentence.
 
-    In a notebook's committed output it is that figure and that sentence.
+    In a notebook's committed output it is that figure and that sentence. A kind draws its figure in `_draw`.
     """
 
     given = traitlets.Dict().tag(sync=True)  # traits that undo is about, as the view's Reset sets them
 
     def __repr__(self) -> str:
         return self.summary()
+
+    def static(self) -> Figure:
+        """What the explorer shows now, drawn by matplotlib."""
+        with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
+            style.use_style()
+            figure = Figure(layout="constrained")
+            figure.set_figwidth(style.WIDTH["page"])
+            self._draw(figure)
+        return figure
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_(**kwargs)
@@ -96,15 +70,24 @@ class Explorer(anywidget.AnyWidget):
         state = self.get_state(own)
         binary = {k: base64.b64encode(v).decode("ascii") for k, v in state.items() if isinstance(v, bytes)}
         plain = {k: v for k, v in state.items() if k not in binary}
-        page = _PAGE.format(
-            title=html.escape(type(self).__name__),
-            sentence=html.escape(self.summary()),
-            module=self._esm,
-            state=_script_json(plain),
-            binary=_script_json(binary),
-        )
+        parts = {
+            "title": html.escape(type(self).__name__),
+            "sentence": html.escape(self.summary()),
+            "module": self._esm,
+            "state": _script_json(plain),
+            "binary": _script_json(binary),
+        }
+        page = (STATIC / "page.html").read_text(encoding="utf-8")
+        page = re.sub(rf"/\*({'|'.join(parts)})\*/", lambda found: parts[found[1]], page)
         path.write_text(page, encoding="utf-8")
         return path
+
+
+def within(proposal, low: float, high: float):
+    """The proposed number, or numbers, of a trait, if all lie from `low` to `high`; else TraitError."""
+    if not all(low <= value <= high for value in np.atleast_1d(proposal.value)):
+        raise traitlets.TraitError(f"{proposal.trait.name}: expected {low} to {high}, not {proposal.value}")
+    return proposal.value
 
 
 class Rows(traitlets.TraitType):
@@ -153,10 +136,7 @@ class ListExplorer(Explorer):
 
     @traitlets.validate("selected")
     def _existing(self, proposal):
-        last = len(getattr(self, self.items)) - 1
-        if not -1 <= proposal.value <= last:
-            raise traitlets.TraitError(f"selected: expected -1 (none) to {last}, not {proposal.value}")
-        return proposal.value
+        return within(proposal, -1, len(getattr(self, self.items)) - 1)
 
     @traitlets.observe("boxes", "points")
     def _keep_selection(self, change):

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
-from itertools import zip_longest
 
-import matplotlib as mpl
 import numpy as np
 import traitlets
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
-from marginalia import style
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation, pearson, unit_profiles
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable, BoxWarning
@@ -72,17 +67,15 @@ class BoxExplorer(ListExplorer):
         if isinstance(boxes, BoxTable):
             boxes, told = _of_image(boxes, image)
             size = told if size is None else size
-        png = b""
-        if pixels is not None:
-            png = encoded(pixels)
-            size = pixels.shape[1::-1] if size is None else size
         super().__init__(
             boxes=() if boxes is None else boxes,
             labels=[] if labels is None else [str(label) for label in labels],
             box_format=box_format,
-            png=png,
+            png=b"" if pixels is None else encoded(pixels),
         )
-        self.size = _extent(self.boxes) if size is None else tuple(size)
+        if size is None:
+            size = _extent(self.boxes) if pixels is None else pixels.shape[1::-1]
+        self.size, self._pixels = tuple(size), pixels
         self.given = {"boxes": self.boxes, "labels": self.labels}
 
     @traitlets.validate("size")
@@ -98,17 +91,13 @@ class BoxExplorer(ListExplorer):
     @property
     def _names(self) -> list[str]:
         """What the boxes are called: their labels, or their indices."""
-        named = zip_longest(self.boxes, self.labels, fillvalue="")
-        return [label or str(i) for i, (_, label) in enumerate(named)][: len(self.boxes)]
+        labels = dict(enumerate(self.labels))
+        return [labels.get(i) or str(i) for i in range(len(self.boxes))]
 
     @property
     def _numbers(self) -> Float[np.ndarray, "N 4"]:
         """The four numbers of each box that are correlated."""
         return {"cxcywh": xywh_to_cxcywh, "xyxy": xywh_to_xyxy}.get(self.box_format, np.asarray)(self._xywh)
-
-    @property
-    def _pixels(self) -> UInt8[np.ndarray, "H W *channels"] | None:
-        return np.asarray(Image.open(io.BytesIO(self.png))) if self.png else None
 
     @property
     def _usable(self) -> Float[np.ndarray, "N 4"]:
@@ -138,18 +127,15 @@ class BoxExplorer(ListExplorer):
         low, high = np.nanquantile(self._mc(draws), QUANTILES)
         return (float(low), float(high))
 
-    def static(self) -> Figure:
+    def _draw(self, figure: Figure) -> None:
         """Boxes on their image, the matrix of their correlations, and MC on its axis with the band."""
         names = self._names
-        with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
-            style.use_style()
-            figure = Figure(figsize=(style.WIDTH["page"], 4.2), layout="constrained")
-            figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches; tick labels of neighbours met
-            grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(4.6, 1))
-            self._draw_boxes(figure.add_subplot(grid[:, 0]), names)
-            self._draw_matrix(figure.add_subplot(grid[0, 1]), names)
-            self._draw_scale(figure.add_subplot(grid[1, 1]))
-        return figure
+        figure.set_figheight(4.2)
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches; tick labels of neighbours met
+        grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(4.6, 1))
+        self._draw_boxes(figure.add_subplot(grid[:, 0]), names)
+        self._draw_matrix(figure.add_subplot(grid[0, 1]), names)
+        self._draw_scale(figure.add_subplot(grid[1, 1]))
 
     def _draw_boxes(self, axes: Axes, names: Sequence[str]) -> None:
         """Boxes with their names; those without a correlation are dashed."""

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
+import torch
 import traitlets
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import nn
 
 from marginalia import plots, style
+from marginalia.heads import BRANCHES, CompositionTerms
+from marginalia.record import Call, evaluating, record
 
-from .base import Explorer, joined
+from .base import Explorer, joined, within
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from marginalia.heads import CompositionTerms
-    from marginalia.record import Call
-
-BRANCHES = ("base", "query low rank", "query gate", "key low rank", "key gate")  # of `heads.compose`
 TERMS = ("all", *BRANCHES)
 WHERE = ("pre", "post")
 THINGS = {"pre": "scores", "post": "weights"}
@@ -112,10 +107,7 @@ class CompositionExplorer(Explorer):
     def _existing(self, proposal):
         name, (layers, heads, count, _) = proposal.trait.name, self.facts["shape"]
         most = {"layer": layers - 1, "head": heads - 1, "pair": count - 1, "threshold": 1}[name]
-        least = -1 if name == "head" else 0
-        if not all(least <= value <= most for value in np.atleast_1d(proposal.value)):
-            raise traitlets.TraitError(f"{name}: expected {least} to {most}, not {proposal.value}")
-        return proposal.value
+        return within(proposal, -1 if name == "head" else 0, most)
 
     @property
     def _unit(self) -> int:
@@ -164,17 +156,14 @@ class CompositionExplorer(Explorer):
         size = f"norm of C - I {sizes['all']:.2g}, its largest term is {largest} ({sizes[largest]:.2g})"
         return f"{told}: {size}; head {m} changes most, from {before:.2g} to {after:.2g}"
 
-    def static(self) -> Figure:
+    def _draw(self, figure: Figure) -> None:
         """The map with the pair, C - I in its terms, heads before and after with the flows between them."""
-        with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
-            style.use_style()
-            figure = Figure(figsize=(style.WIDTH["page"], 4.2), layout="constrained")
-            left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
-            above, below = right.subfigures(2, 1, height_ratios=(1.3, 1))
-            self._draw_map(left)
-            self._draw_terms(above)
-            self._draw_flows(below)
-        return figure
+        figure.set_figheight(4.2)
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
+        above, below = right.subfigures(2, 1, height_ratios=(1.3, 1))
+        self._draw_map(left)
+        self._draw_terms(above)
+        self._draw_flows(below)
 
     def _draw_map(self, figure: Figure) -> None:
         (i, j), shown = self.pair, self.shown
@@ -225,10 +214,6 @@ class CompositionExplorer(Explorer):
 
 def _calls(model: nn.Module, tokens: Int[np.ndarray, " T"], count: int) -> list[list[Call]]:
     """One run of the model: calls of `pre`, of `post` and of `softmax`, by layer."""
-    import torch
-
-    from marginalia.record import evaluating, record
-
     tokens = torch.as_tensor(tokens).reshape(1, -1)
     if tokens.shape[1] != count:
         raise ValueError(f"labels: expected one for each of {tokens.shape[1]} tokens, not {count}")

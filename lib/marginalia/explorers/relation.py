@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
+import torch
 import traitlets
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from marginalia import plots, style
+from marginalia import plots
 from marginalia.boxes.correlation import pearson
 from marginalia.boxes.geometry import iou, xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable
+from marginalia.detection.relation import PositionRelation, embed, relative_geometry
 from marginalia.style import PALETTE
 
-from .base import joined
+from .base import joined, within
 from .box import PARTS, BoxExplorer
-
-if TYPE_CHECKING:
-    from marginalia.detection.relation import PositionRelation
 
 SEED = 0  # of the random weights
 HEADS = 8  # where no relation is given
@@ -80,10 +77,7 @@ class RelationExplorer(BoxExplorer):
     @traitlets.validate("pair", "head")
     def _there(self, proposal):
         low, high = (0, self._last) if proposal.trait.name == "pair" else (-1, len(self._rows) - 1)
-        if not all(low <= k <= high for k in np.atleast_1d(proposal.value)):
-            name = proposal.trait.name
-            raise traitlets.TraitError(f"{name}: expected {low} to {high}, not {proposal.value}")
-        return proposal.value
+        return within(proposal, low, high)
 
     @traitlets.validate("weights")
     def _known(self, proposal):
@@ -104,10 +98,6 @@ class RelationExplorer(BoxExplorer):
 
     def _pairs(self) -> tuple[Float[np.ndarray, "N N 4"], Float[np.ndarray, "N N 8F"]]:
         """Geometry and embedding of every two boxes."""
-        import torch
-
-        from marginalia.detection.relation import embed, relative_geometry
-
         boxes = torch.from_numpy(xywh_to_cxcywh(self._xywh) / np.tile(self.size, 2))[None]
         geometry = relative_geometry(boxes, boxes)[0]
         return geometry.numpy(), embed(geometry, torch.tensor(self.frequency)).numpy()
@@ -147,21 +137,18 @@ class RelationExplorer(BoxExplorer):
             f"IoU {self._iou[i, j]:.2f}"
         )
 
-    def static(self) -> Figure:
+    def _draw(self, figure: Figure) -> None:
         """Boxes, each head's bias and attention, rho and IoU, and the pair's geometry with its embedding."""
         names = self._names
-        with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
-            style.use_style()
-            figure = Figure(figsize=(style.WIDTH["page"], 5.4), layout="constrained")
-            above, below = figure.subfigures(2, 1, height_ratios=(2.4, 1))
-            ratios = {"width_ratios": (2.2, 0.5, 1.5), "height_ratios": (len(self._rows) + 1, 2.2)}
-            grid = above.add_gridspec(2, 3, **ratios)
-            self._draw_layout(above.add_subplot(grid[:, 0]), names)
-            if names:
-                places = grid[0, 1], grid[0, 2], grid[1, 2]
-                self._draw_heads(*(above.add_subplot(place) for place in places), names)
-                self._draw_embedding(below.subplots(), names)
-        return figure
+        figure.set_figheight(5.4)
+        above, below = figure.subfigures(2, 1, height_ratios=(2.4, 1))
+        ratios = {"width_ratios": (2.2, 0.5, 1.5), "height_ratios": (len(self._rows) + 1, 2.2)}
+        grid = above.add_gridspec(2, 3, **ratios)
+        self._draw_layout(above.add_subplot(grid[:, 0]), names)
+        if names:
+            places = grid[0, 1], grid[0, 2], grid[1, 2]
+            self._draw_heads(*(above.add_subplot(place) for place in places), names)
+            self._draw_embedding(below.subplots(), names)
 
     def _draw_layout(self, axes: Axes, names: Sequence[str]) -> None:
         """Boxes, i and j in their colours, with the attention of i."""
@@ -210,10 +197,6 @@ class RelationExplorer(BoxExplorer):
 
 def _parameters(relation: PositionRelation | None) -> tuple[dict[str, list[list[float]]], list[float]]:
     """Weights, and the bias last, of each head by name, those given first; and the frequencies."""
-    import torch
-
-    from marginalia.detection.relation import PositionRelation
-
     if not isinstance(relation, PositionRelation | None):
         kind = type(relation).__name__
         raise TypeError(f"relation: expected a PositionRelation, such as a decoder's `relation`, not {kind}")

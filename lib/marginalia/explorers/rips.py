@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import matplotlib as mpl
 import numpy as np
 import traitlets
 from jaxtyping import Bool, Float, Int
@@ -133,26 +132,23 @@ class RipsExplorer(ListExplorer):
         points = f"{len(self.points)} point{'' if len(self.points) == 1 else 's'}"
         return f"Rips explorer: {points}; edges up to {self.length:.3g} (balls of half that radius): {told}"
 
-    def static(self) -> Figure:
+    def _draw(self, figure: Figure) -> None:
         """The cloud with balls, edges and triangles at `length`; barcode, diagram and persistence image."""
         end, bars = self._end, self.bars
-        with mpl.rc_context():  # showing a widget must not change the look of a reader's own figures
-            style.use_style()
-            figure = Figure(figsize=(style.WIDTH["page"], 4.8), layout="constrained")
-            figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # inches
-            (cloud, barcode), (diagram, image) = figure.subplots(2, 2, height_ratios=(1.2, 1))
-            self._draw_cloud(cloud)
-            plots.barcode(barcode, bars, end)
-            barcode.set(title="Barcode", xlabel="length (twice the radius of the balls)")
-            barcode.legend(loc="lower right")  # the shortest bars lie there
-            plots.persistence_diagram(diagram, bars, end)
-            diagram.set_title("Persistence diagram")
-            for axes in (barcode, diagram):
-                axes.axvline(self.length, color="black", linewidth=1)
-            shown = plots.persistence_image(image, self.image, (0, end, 0, end))
-            image.set_title(f"Persistence image of H{self.dimension}")
-            figure.colorbar(shown, ax=image)
-        return figure
+        figure.set_figheight(4.8)
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # inches
+        (cloud, barcode), (diagram, image) = figure.subplots(2, 2, height_ratios=(1.2, 1))
+        self._draw_cloud(cloud)
+        plots.barcode(barcode, bars, end)
+        barcode.set(title="Barcode", xlabel="length (twice the radius of the balls)")
+        barcode.legend(loc="lower right")  # the shortest bars lie there
+        plots.persistence_diagram(diagram, bars, end)
+        diagram.set_title("Persistence diagram")
+        for axes in (barcode, diagram):
+            axes.axvline(self.length, color="black", linewidth=1)
+        shown = plots.persistence_image(image, self.image, (0, end, 0, end))
+        image.set_title(f"Persistence image of H{self.dimension}")
+        figure.colorbar(shown, ax=image)
 
     def _draw_cloud(self, axes: Axes) -> None:
         cloud, adjacency = self._cloud, self._adjacency

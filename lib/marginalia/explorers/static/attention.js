@@ -1,29 +1,30 @@
 // Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined.
 
-import { append, around, button, createStage, floatsOf, imageFrom, renderWith, setText } from "./canvas.js";
-import { View, press } from "./view.js";
-import { KINDS, against, boxAt, bytesOf, cellAt, gridOf, mapOf, peakOf, productAt,
-  short, within } from "./attention_maths.js";
-import { drawHeads, drawProduct, drawScale, drawScene, frameAt, framesOf, heatOf,
+import { append, around, clamp, floatsOf, remember, renderWith } from "./canvas.js";
+import { View, pythonCall } from "./view.js";
+import { KINDS, against, boxAt, bytesOf, cellAt, mapOf, peakOf, productAt, short } from "./attention_maths.js";
+import { drawHeads, drawProduct, drawScale, drawScene, frameAt, headFrames, heatOf, partIn, productFrames,
   tintOf } from "./attention_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
-const HELP = "Point at a box to choose its query, click to hold it. Keys: ←\u00a0→ query, ↑\u00a0↓ layer, [\u00a0] or a "
-  + "digit head, C content, S spatial, B both combined, Escape lets go.";
+const HELP = "Point at a box to choose its query, click to hold it. Keys: ←\u00a0→ query, ↑\u00a0↓ layer, "
+  + "[\u00a0] or a digit head, C content, S spatial, B both combined, Ctrl+Z, Ctrl+Shift+Z, R reset, Escape lets go.";
 const CORNERS = "Column j of a map lies on [j, j + 1] / w of the image. Its key encodes the lower right "
   + "corner, so maps lean half a cell up and to the left.";
 
-function describe({ facts, row, layer, head, kind, held }, map) {
+function describe({ facts, row, layer, head, kind, held, shown }) {
+  const map = shown.heads[head];
   const what = `“${facts.names[row]}”, score ${facts.scores[row].toFixed(2)}${held ? ", held" : ""}`;
   const peak = `peak ${short(map.peak)} = ${against(map.peak, map.levels.length)} the uniform weight`;
   return `Query ${facts.queries[row]} (${what}), layer ${layer}, head ${head}, ${kind}: ${peak}.`;
 }
 
-function describeCell(cell, pointed, w, { weights, overlap }) {
+// The cell under the pointer, or else the peak.
+function describeCell({ cell, lit, w, data, choice }) {
+  const { weights, overlap } = productAt(data, choice, lit);
   const [content, spatial, combined] = weights.map(short);
-  const place = `row ${Math.floor(cell / w)}, column ${cell % w}`;
-  const where = pointed ? `Cell at ${place}` : `Peak at ${place}`;
+  const where = `${cell < 0 ? "Peak" : "Cell"} at row ${Math.floor(lit / w)}, column ${lit % w}`;
   return `${where}: content ${content} × spatial ${spatial} ÷ Σ ${short(overlap)} ≈\u00a0${combined}`;
 }
 
@@ -36,14 +37,11 @@ function describeKept({ queries, left_out: out, best_left_out: best, solid }) {
 }
 
 const ATTENTION_STYLE = `
-.m-attention .m-left { flex: 1 1 340px; } .m-attention .m-right { flex: 1 1 330px; }
 .m-attention .m-cell { min-height: 2.9em; font-variant-numeric: tabular-nums; }
-.m-attention .m-choices { display: flex; flex-wrap: wrap; gap: 6px 16px; margin-bottom: 4px; }
-.m-attention .m-query { min-width: 70px; text-align: center; }
+.m-attention .m-choices { gap: 6px 16px; margin: 0 0 4px; }
 `;
 
 const TALLEST = 480; // pixels of the image
-const TEXT_LINES = { heads: 1, product: 3 };
 
 // ---- view ---------------------------------------------------------------------------------------------
 
@@ -59,71 +57,53 @@ class AttentionView extends View {
     this.solid = this.facts.scores.map((score) => score >= this.facts.solid);
     this.cell = -1; // under the pointer
     this.held = false; // a choice that pointing at other boxes does not change
-    this.build(signal);
+    this.mapped = remember((...choice) => this.maps(...choice)); // made again only when the choice changed
+    this.buildImage(this.left);
+    this.buildMaps(this.right);
+    this.buildKeys();
+    this.start();
     this.loadPicture();
   }
 
-  build(signal) {
-    const row = append(this.root, "div", "m-row");
-    this.buildLeft(append(row, "div", "m-left"), signal);
-    const right = append(row, "div", "m-right");
-    this.buildChoices(append(right, "div", "m-choices"), signal);
-    const scale = this.buildMaps(right, signal);
-    this.start([this.picture, this.thumbs, scale, this.product], ["query", "layer", "head", "kind"]);
-  }
-
-  buildLeft(left, signal) {
-    this.picture = createStage(left, { label: `Image with predicted boxes. ${HELP}`, signal,
+  buildImage(left) {
+    this.picture = this.stage(left, `Image with predicted boxes. ${HELP}`, drawScene, {
       height: (width) => Math.min(width / this.aspect, TALLEST),
-      draw: (context, place) => this.drawPicture(context, place),
-      pointer: { hover: (p) => this.hover(p), leave: () => this.point(-1), down: (p) => this.click(p) } });
-    this.status = append(left, "div", "m-status");
-    this.cellText = append(left, "div", "m-cell m-muted");
+      pointer: { hover: (p) => this.hover(p), down: (p) => this.click(p) } });
+    this.buildActs(this.line(left));
+    this.text(left, "status");
+    this.text(left, "cell", "m-muted");
     this.buildHelp(left, HELP);
     append(left, "div", "m-help m-muted m-kept", describeKept(this.facts));
     append(left, "div", "m-help m-muted", CORNERS);
   }
 
-  buildMaps(right, signal) {
-    this.title = append(right, "div", "m-title");
-    const image = (label, options) => createStage(right, { label, signal, role: "img", ...options });
-    this.thumbs = image("Maps of all heads; a click chooses one", {
-      height: (width) => this.headFrames(width).height,
-      draw: (context, place) => this.drawHeads(context, place),
-      pointer: { hover: (p) => this.thumbs.cursor(this.headAt(p) < 0 ? "default" : "pointer"),
-        down: (p) => this.clickHead(p) } });
-    const scale = image("Colours of the maps, from 0 to their own peak", { height: () => 18,
-      draw: (context, { width, theme }) => drawScale(context, { width, theme }) });
-    this.equation = append(right, "div", "m-title");
-    this.product = image("Content map times spatial map gives the combined map; a click chooses one", {
-      height: (width) => this.productFrames(width).height,
-      draw: (context, place) => this.drawProduct(context, place),
-      pointer: { hover: (p) => this.hoverProduct(p), leave: () => this.point(-1),
-        down: (p) => this.clickProduct(p) } });
-    return scale;
+  buildMaps(right) {
+    const choices = append(right, "div", "m-line m-choices");
+    this.steppers(choices, "query");
+    append(choices, "span", "m-muted", "layer");
+    this.toggle(choices, "layer", Array.from({ length: this.layers }, (_, layer) => layer));
+    this.toggle(choices, "kind", KINDS);
+    this.text(right, "title");
+    const heads = this.stage(right, "Maps of all heads; a click chooses one", drawHeads, { role: "img",
+      height: (width) => headFrames(width, this).height,
+      pointer: { hover: (p) => heads.cursor(frameAt(p) < 0 ? "default" : "pointer"),
+        down: (p) => frameAt(p) >= 0 && this.change({ head: frameAt(p) }) } });
+    this.stage(right, "Colours of the maps, from 0 to their own peak", drawScale,
+      { role: "img", height: () => 18 });
+    this.text(right, "equation", "m-title");
+    this.product = this.stage(right, "Content map times spatial map gives the combined map; a click chooses one",
+      drawProduct, { role: "img", height: (width) => productFrames(width, this).height,
+        pointer: { hover: (p) => this.hoverProduct(p),
+          down: (p) => frameAt(p) >= 0 && this.change({ kind: KINDS[frameAt(p)] }) } });
   }
 
-  // Buttons for what keys do too.
-  buildChoices(parent, signal) {
-    const choice = (parent, string, act, label) => button(parent, string, act, { signal, label });
-    const group = (label) => {
-      const element = append(parent, "div", "m-choice");
-      element.setAttribute("role", "group");
-      element.setAttribute("aria-label", label);
-      return element;
-    };
-    const query = group("query");
-    choice(query, "‹", () => this.stepQuery(-1), "query with the next higher score");
-    this.queryText = append(query, "span", "m-query");
-    choice(query, "›", () => this.stepQuery(1), "query with the next lower score");
-    const layers = group("layer");
-    append(layers, "span", "m-muted", "layer");
-    const kinds = group("kind of map");
-    this.buttons = {
-      layer: Array.from({ length: this.layers }, (_, layer) =>
-        choice(layers, String(layer), () => this.change({ layer }), `layer ${layer}`)),
-      kind: this.toggle(kinds, "kind", KINDS),
-    };
+  buildKeys() {
+    const choose = (values) => () => this.change(values);
+    this.arrows("query", "layer");
+    Object.assign(this.keys, { c: choose({ kind: "content" }), s: choose({ kind: "spatial" }),
+      b: choose({ kind: "combined" }), "[": () => this.step("head", -1), "]": () => this.step("head", 1),
+      escape: () => this.letGo() });
+    for (let head = 0; head < Math.min(this.heads, 10); head += 1) this.keys[head] = choose({ head });
   }
 
   get layer() { return this.model.get("layer"); }
@@ -133,145 +113,75 @@ class AttentionView extends View {
   get choice() { return { layer: this.layer, head: this.head, row: this.row }; }
   get box() { return this.facts.boxes[this.row]; }
   get reference() { return this.facts.references?.[this.layer][this.row]; }
-
-  // The maps of what is chosen and their images; made again only when the choice changed.
-  get shown() {
-    const { choice, kind, w, data } = this;
-    const key = JSON.stringify([choice, kind]);
-    if (this.known?.key !== key) {
-      const heads = Array.from({ length: this.heads }, (_, head) => mapOf(data, kind, { ...choice, head }));
-      const parts = KINDS.map((name) => mapOf(data, name, choice));
-      const heats = (maps) => maps.map((map) => heatOf(map, w));
-      this.known = { key, heads, parts, headHeats: heats(heads), partHeats: heats(parts),
-        tint: tintOf(heads[choice.head], w), peak: peakOf(parts[KINDS.indexOf(kind)]) };
-    }
-    return this.known;
+  get shown() { return this.mapped(this.row, this.layer, this.head, this.kind); }
+  get lit() { return this.cell < 0 ? this.shown.peak : this.cell; }
+  get python() {
+    const { rows, state, facts: { image, named } } = this;
+    const given = `captured, pixels${named ? ", names=names" : ""}`;
+    return pythonCall("AttentionExplorer", given, { image, queries: rows, ...state });
   }
 
-  show() {
-    const { facts, row, layer, head, kind, held, shown } = this;
-    setText(this.status, describe({ facts, row, layer, head, kind, held }, shown.heads[head]));
-    const cell = this.cell < 0 ? shown.peak : this.cell;
-    setText(this.cellText, describeCell(cell, this.cell >= 0, this.w, productAt(this.data, this.choice, cell)));
-    setText(this.queryText, `query ${facts.queries[row]}`);
-    setText(this.title, `All heads: ${kind} attention of query ${facts.queries[row]} in layer ${layer}`);
-    setText(this.equation, `Head ${head}: content × spatial → combined; Σ sums the products over all cells`);
-    press(this.buttons.layer, layer);
-    press(this.buttons.kind, KINDS.indexOf(kind));
+  // The maps of a choice and their images: those of all heads, and of all kinds.
+  maps(row, layer, head, kind) {
+    const one = (name, at) => {
+      const map = mapOf(this.data, name, { layer, head: at, row });
+      return { ...map, heat: heatOf(map, this.w) };
+    };
+    const heads = Array.from({ length: this.heads }, (_, at) => one(kind, at));
+    const parts = KINDS.map((name) => one(name, head));
+    return { heads, parts, tint: tintOf(heads[head], this.w), peak: peakOf(heads[head]) };
   }
 
-  async loadPicture() {
-    this.image = await imageFrom(this.model.get("png"));
-    this.refresh();
+  told() {
+    const { layer, head, kind, note } = this;
+    const query = this.model.get("query");
+    return { query, status: note || describe(this), cell: describeCell(this),
+      title: `All heads: ${kind} attention of query ${query} in layer ${layer}`,
+      equation: `Head ${head}: content × spatial → combined; Σ sums the products over all cells` };
   }
 
   // ---- changes
 
-  chooseRow(row, options) { return this.change({ query: this.facts.queries[row] }, options); }
+  chooseRow(row, options) { this.change({ query: this.facts.queries[row] }, options); }
+
+  steps(by) {
+    return { query: { query: this.facts.queries[around(this.row + by, this.rows)] },
+      layer: { layer: clamp(this.layer + by, 0, this.layers - 1) },
+      head: { head: around(this.head + by, this.heads) } };
+  }
 
   // A query that was asked for by name stays when the pointer moves on.
-  stepQuery(by) {
-    this.held = true;
-    return this.chooseRow(around(this.row + by, this.rows));
+  step(name, by) {
+    this.held ||= name === "query";
+    super.step(name, by);
   }
 
-  point(cell) {
-    if (cell === this.cell) return;
-    this.cell = cell;
-    this.refresh();
-  }
-
-  rootKey(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey) return false;
-    const key = event.key.toLowerCase();
-    const digit = /^\d$/.test(key) ? Number(key) : -1;
-    const kind = { c: "content", s: "spatial", b: "combined" }[key];
-    if (key === "arrowleft" || key === "arrowright") return this.stepQuery(key === "arrowright" ? 1 : -1);
-    if (key === "arrowup" || key === "arrowdown") {
-      return this.change({ layer: within(this.layer + (key === "arrowdown" ? 1 : -1), this.layers) });
-    }
-    if (key === "[" || key === "]") {
-      return this.change({ head: around(this.head + (key === "]" ? 1 : -1), this.heads) });
-    }
-    if (digit >= 0 && digit < this.heads) return this.change({ head: digit });
-    if (kind) return this.change({ kind });
-    if (key !== "escape") return false;
+  letGo() {
     this.held = false;
-    return this.change({});
+    this.change({});
   }
 
   // ---- pointer
 
-  // A place on a frame, relative to it.
-  part(p, { x, y, wide, tall }) { return [(p.x - x) / wide, (p.y - y) / tall]; }
-
   hover(p) {
-    if (!this.frame) return;
-    const [x, y] = this.part(p, this.frame);
+    const [x, y] = partIn(p.drawn, p);
     const row = boxAt(this.facts.boxes, this.solid, x, y);
     this.picture.cursor(row < 0 ? "default" : "pointer");
     if (!this.held && row >= 0 && row !== this.row) this.chooseRow(row, { last: false });
-    this.point(cellAt(x, y, this.h, this.w));
+    this.point({ cell: cellAt(x, y, this.h, this.w) });
   }
 
   // Holds the query of the box, or lets it go when it is held already; a click beside all boxes lets go too.
   click(p) {
-    const row = boxAt(this.facts.boxes, this.solid, ...this.part(p, this.frame));
+    const row = boxAt(this.facts.boxes, this.solid, ...partIn(p.drawn, p));
     this.held = row >= 0 && !(this.held && row === this.row);
     this.chooseRow(row < 0 ? this.row : row);
   }
 
-  headFrames(width) {
-    return framesOf(width, this.heads, gridOf(this.heads)[0], this.aspect, TEXT_LINES.heads);
-  }
-
-  productFrames(width) {
-    return framesOf(width, KINDS.length, KINDS.length, this.aspect, TEXT_LINES.product,
-      Math.max(20, Math.min(30, width / 14)));
-  }
-
-  headAt(p) { return this.headPlaces ? frameAt(this.headPlaces, p, TEXT_LINES.heads) : -1; }
-  productAt(p) { return this.productPlaces ? frameAt(this.productPlaces, p, TEXT_LINES.product) : -1; }
-
-  clickHead(p) {
-    const head = this.headAt(p);
-    if (head >= 0) this.change({ head });
-  }
-
-  clickProduct(p) {
-    const k = this.productAt(p);
-    if (k >= 0) this.change({ kind: KINDS[k] });
-  }
-
   hoverProduct(p) {
-    const k = this.productAt(p);
+    const k = frameAt(p);
     this.product.cursor(k < 0 ? "default" : "pointer");
-    this.point(k < 0 ? -1 : cellAt(...this.part(p, this.productPlaces[k]), this.h, this.w));
-  }
-
-  // ---- drawing
-
-  drawPicture(context, { width, height, theme }) {
-    const wide = Math.min(width, height * this.aspect);
-    this.frame = { x: 0, y: 0, wide, tall: wide / this.aspect };
-    const { image, facts, row, reference, cell, shown, h, w } = this;
-    drawScene(context, { image, tint: shown.tint, facts, view: this.frame, row, reference, cell,
-      grid: { h, w }, theme });
-  }
-
-  drawHeads(context, { width, theme }) {
-    this.headPlaces = this.headFrames(width).frames;
-    const { shown, head, box, reference } = this;
-    drawHeads(context, { heats: shown.headHeats, maps: shown.heads, frames: this.headPlaces, head, box,
-      reference, theme });
-  }
-
-  drawProduct(context, { width, theme }) {
-    this.productPlaces = this.productFrames(width).frames;
-    const { shown, kind, box, reference, h, w } = this;
-    const cell = this.cell < 0 ? shown.peak : this.cell;
-    drawProduct(context, { heats: shown.partHeats, maps: shown.parts, frames: this.productPlaces, kind, box,
-      reference, cell, grid: { h, w }, terms: this.facts.terms.map((terms) => terms[this.layer]), theme });
+    this.point({ cell: k < 0 ? -1 : cellAt(...partIn(p.drawn.frames[k], p), this.h, this.w) });
   }
 }
 

@@ -60,5 +60,3 @@ export function gridOf(count) {
   const rows = Math.max(1, Math.round(Math.sqrt(count / 2)));
   return [Math.ceil(count / rows), rows];
 }
-
-export const within = (value, count) => Math.max(0, Math.min(value, count - 1));

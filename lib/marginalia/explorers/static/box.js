@@ -1,13 +1,11 @@
 // Boxes on an image, their Pearson correlations, and the band of MC of random boxes of the same sizes.
 
-import { append, arrowOf, clamp, createStage, renderWith, setText } from "./canvas.js";
-import { asPython, measure } from "./box_maths.js";
-import { drawAxis, drawMatrix, matrixView } from "./box_drawing.js";
+import { append, arrowOf, clamp, fixed, remember, renderWith } from "./canvas.js";
+import { asPython, bandOf, measure } from "./box_maths.js";
+import { drawAxis, drawMatrix, pairAt } from "./box_drawing.js";
 import { BOX_HELP, BoxesView, describeBoxes } from "./boxes.js";
 
 // ---- words --------------------------------------------------------------------------------------------
-
-const signed = (value) => value.toFixed(3).replace("-", "−");
 
 // What is selected or pointed at, in one sentence; and which boxes have no correlation.
 function describe({ boxes, names, numbers, selected, lit }) {
@@ -15,7 +13,7 @@ function describe({ boxes, names, numbers, selected, lit }) {
   if (lit.length === 2) {
     const value = numbers.matrix[lit[0]][lit[1]];
     const pair = `Boxes ${names[lit[0]]} and ${names[lit[1]]}`;
-    sentences.push(`${pair}: ${Number.isNaN(value) ? "no correlation" : `correlation ${signed(value)}`}.`);
+    sentences.push(`${pair}: ${Number.isNaN(value) ? "no correlation" : `correlation ${fixed(value, 3)}`}.`);
   } else sentences.push(describeBoxes(boxes, names, selected));
   if (numbers.leftOut.length) {
     const which = numbers.leftOut.map((i) => names[i]).join(", ");
@@ -32,70 +30,43 @@ class BoxView extends BoxesView {
       label: "Boxes on an image and their correlations" });
   }
 
-  buildRight(right, signal) {
-    this.mc = append(right, "span", "m-mc");
-    this.band = append(right, "span", "m-band m-muted");
-    this.axis = createStage(right, { label: "MC on an axis from 0 to 1", signal, height: () => 76, role: "img",
-      draw: (context, place) => drawAxis(context, { ...place, numbers: this.numbers }) });
+  buildRight(right) {
+    // correlations, and their band, each computed again only when something that it depends on changed
+    const band = remember(bandOf);
+    this.measured = remember((...boxes) => measure(...boxes, band));
+    const above = this.line(right);
+    this.text(above, "mc");
+    this.text(above, "band", "m-muted");
+    this.stage(right, "MC on an axis from 0 to 1", drawAxis, { height: () => 76, role: "img" });
     append(right, "div", "m-title m-muted", "Correlation of every two boxes");
-    this.matrix = createStage(right, { label: "Correlation matrix; arrow keys choose a pair", signal,
-      height: (width) => Math.min(width - 40, 320),
-      draw: (context, place) => this.drawMatrix(context, place),
-      pointer: { down: (p) => this.pointAt(p), hover: (p) => this.pointAt(p), leave: () => this.point([]) },
+    const point = (p) => this.point({ pointed: pairAt(p) });
+    this.stage(right, "Correlation matrix; arrow keys choose a pair", drawMatrix, {
+      height: (width) => Math.min(width - 40, 320), pointer: { down: point, hover: point },
       keys: (event) => this.matrixKey(event) });
-    return [this.axis, this.matrix];
   }
 
-  // Correlations of the boxes as they are now; computed again only when something they depend on changed.
-  get numbers() {
-    const [boxes, size, boxFormat] = ["boxes", "size", "box_format"].map((name) => this.model.get(name));
-    const old = this.known;
-    if (old?.boxes !== boxes || old.size !== size || old.boxFormat !== boxFormat) {
-      this.known = { boxes, size, boxFormat, ...measure(boxes, size, boxFormat, old) };
-    }
-    return this.known;
-  }
-
+  get numbers() { return this.measured(this.boxes, this.size, this.model.get("box_format")); }
+  get leftOut() { return this.numbers.leftOut; }
   get python() { return asPython("BoxExplorer", this.model); }
-  get said() { return `${this.status.textContent} ${this.mc.textContent}.`; }
+  get said() { return `${super.said} ${this.places.mc.textContent}.`; }
 
-  show() {
-    const { numbers, boxes, names, selected, lit, note } = this;
-    const enough = numbers.usable >= 2;
-    setText(this.mc, enough ? `MC ${numbers.mc.toFixed(3)}` : "MC needs two boxes");
-    const [low, high] = enough ? numbers.band.map((value) => value.toFixed(2)) : [];
-    setText(this.band, enough ? `random boxes: ${low} to ${high}` : "");
-    setText(this.status, note || describe({ boxes, names, numbers, selected, lit }));
+  told() {
+    const { numbers: { band, mc }, note } = this;
+    const [low, high] = (band ?? []).map((value) => value.toFixed(2));
+    return { mc: band ? `MC ${mc.toFixed(3)}` : "MC needs two boxes",
+      band: band ? `random boxes: ${low} to ${high}` : "", status: note || describe(this) };
   }
 
   matrixKey(event) {
     const arrow = arrowOf(event.key);
     const last = this.boxes.length - 1;
-    if (event.key === "Escape") this.point([]);
+    if (event.key === "Escape") this.point({ pointed: [] });
     else if (arrow && last > 0) {
       const [row, column] = this.pointed.length === 2 ? this.pointed : [0, 0];
-      this.point([clamp(row + arrow[1], 0, last), clamp(column + arrow[0], 0, last)]);
+      this.point({ pointed: [clamp(row + arrow[1], 0, last), clamp(column + arrow[0], 0, last)] });
       this.speak();
     } else return false;
     return true;
-  }
-
-  pointAt(p) {
-    if (!this.cells) return;
-    const { cell, left, top, count } = this.cells;
-    const [row, column] = [Math.floor((p.y - top) / cell), Math.floor((p.x - left) / cell)];
-    const inside = Math.min(row, column) >= 0 && Math.max(row, column) < count;
-    this.point(inside ? [row, column] : []);
-  }
-
-  // ---- drawing
-
-  drawPicture(context, place) { super.drawPicture(context, place, { leftOut: this.numbers.leftOut }); }
-
-  drawMatrix(context, { width, height, theme }) {
-    const { names, numbers, lit, boxes } = this;
-    this.cells = boxes.length > 1 ? matrixView(boxes.length, names, context, width, height) : null;
-    if (this.cells) drawMatrix(context, { numbers, names, view: this.cells, lit, theme });
   }
 }
 

@@ -34,7 +34,7 @@ export function convert([x, y, w, h], boxFormat) {
 }
 
 // Four numbers minus their mean, at unit length; null where all four are equal and nothing is left.
-export function profile(box) {
+function profile(box) {
   const mean = (box[0] + box[1] + box[2] + box[3]) / 4;
   const rest = box.map((value) => value - mean);
   const length = Math.hypot(...rest);
@@ -117,15 +117,19 @@ export function fresh(boxes, x, y, [W, H]) {
   return moved([Math.round(x - w / 2), Math.round(y - h / 2), w, h], 0, 0, [W, H]);
 }
 
-// Everything the view shows: usable boxes, matrix, MC, and its band (`old`'s where only positions changed).
-export function measure(boxes, size, boxFormat, old) {
+// The band of MC, of sizes of boxes and of the image and a format as JSON; null for fewer than two boxes.
+export function bandOf(key) {
+  const [wh, size, boxFormat] = JSON.parse(key);
+  return wh.length < 2 ? null : uniformBand(wh, size, boxFormat);
+}
+
+// Everything the view shows: usable boxes, matrix, MC and, by `band`, its band.
+export function measure(boxes, size, boxFormat, band = bandOf) {
   const told = boxes.map((box) => convert(box, boxFormat));
   const leftOut = told.flatMap((box, i) => (profile(box) ? [] : [i]));
   const wh = boxes.filter((_, i) => !leftOut.includes(i)).map((box) => [box[2], box[3]]);
-  const key = JSON.stringify([wh, size, boxFormat]);
-  const usable = wh.length;
-  const band = old?.key === key ? old.band : usable < 2 ? null : uniformBand(wh, size, boxFormat);
-  return { key, band, usable, leftOut, matrix: correlationMatrix(told), mc: macroscopicCorrelation(told) };
+  return { usable: wh.length, leftOut, band: band(JSON.stringify([wh, size, boxFormat])),
+    matrix: correlationMatrix(told), mc: macroscopicCorrelation(told) };
 }
 
 // An expression that makes an explorer of these boxes again, `more` being what stands behind the boxes in it.

@@ -6,8 +6,9 @@
 export const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 export const around = (value, count) => ((value % count) + count) % count;
 
-// Three digits that count.
+// Three digits that count; a number of them after the point.
 export const digits = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
+export const fixed = (value, places) => value.toFixed(places).replace("-", "−");
 
 // A message's bytes as 32-bit floats; a copy, because they may not start at a multiple of four.
 export function floatsOf(view) {
@@ -28,7 +29,7 @@ export function remember(make) {
 // ---- frames -------------------------------------------------------------------------------------------
 
 // Calls `work` once in the next animation frame, however often it is asked for.
-export function eachFrame(work) {
+function eachFrame(work) {
   let frame = 0;
   const ask = () => {
     frame ||= requestAnimationFrame(() => {
@@ -57,7 +58,7 @@ const BLUE_RED_DARK = colours("a6d4ff 62adf0 3a7cb8 2a537c 243a50 262a30 4f3230 
 const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
 // The colour at t in [0, 1] between evenly spaced stops, as [red, green, blue] in 0..255.
-export function ramp(stops, t) {
+function ramp(stops, t) {
   const at = Math.min(Math.max(t, 0), 1) * (stops.length - 1);
   const low = Math.min(Math.floor(at), stops.length - 2);
   const [from, to] = [channels(stops[low]), channels(stops[low + 1])];
@@ -95,7 +96,7 @@ const DARK = {
 const darkPreferred = () => matchMedia("(prefers-color-scheme: dark)");
 
 // JupyterLab says which theme it shows; elsewhere the system decides.
-export function readTheme() {
+function readTheme() {
   const lab = document.body.dataset.jpThemeLight;
   const dark = lab === undefined ? darkPreferred().matches : lab === "false";
   return dark ? DARK : LIGHT;
@@ -116,6 +117,7 @@ const STYLE = `
 .marginalia canvas:focus-visible { box-shadow: 0 0 0 2px var(--m-mark); }
 .marginalia .m-row { display: flex; flex-wrap: wrap; gap: 12px 20px; align-items: flex-start; }
 .marginalia .m-row > * { min-width: 0; }
+.marginalia .m-left { flex: 1.15 1 340px; } .marginalia .m-right { flex: 1 1 320px; }
 .marginalia .m-muted { color: var(--m-muted); }
 .marginalia .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin: 6px 0; }
 .marginalia .m-choice { display: flex; gap: 3px; align-items: center; }
@@ -135,25 +137,28 @@ const STYLE = `
 
 // The element that an explorer draws into: styled, themed, its keys kept from the notebook's shortcuts.
 export function createRoot(host, { label, signal, themed }) {
-  const root = document.createElement("div");
-  root.className = "marginalia";
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", label);
+  const root = grouped(append(host, "div", "marginalia"), label);
   // a letter typed here must not cut or add a cell of the notebook; shortcuts with Control still work
   const keep = (event) => event.ctrlKey || event.metaKey || event.stopPropagation();
   root.addEventListener("keydown", keep, { signal });
-  const style = document.createElement("style");
-  style.textContent = STYLE;
-  root.append(style);
+  append(root, "style", "", STYLE);
   const paint = () => {
     const theme = readTheme();
-    for (const name of ["ink", "muted", "mark"]) root.style.setProperty(`--m-${name}`, theme[name]);
-    themed();
+    for (const name of ["ink", "muted", "mark", "accent"]) root.style.setProperty(`--m-${name}`, theme[name]);
   };
-  watchTheme(paint, signal);
   paint();
-  host.append(root);
+  watchTheme(() => {
+    paint();
+    themed();
+  }, signal);
   return root;
+}
+
+// The element as a group with this name, for those who hear the page.
+export function grouped(element, label) {
+  element.setAttribute("role", "group");
+  element.setAttribute("aria-label", label);
+  return element;
 }
 
 // One element, its class and its text, put at the end of `parent`.
@@ -188,12 +193,31 @@ export function listen(model, heard, signal) {
   }
 }
 
-// The function that draws a model into a page with this class, whose listeners end with a signal.
+// What the widget manager asks for: draws a model into a page with this class, whose listeners end with a signal.
 export const renderWith = (View) => ({ model, el }) => {
   const ending = new AbortController();
   new View(model, el, ending.signal);
   return () => ending.abort();
 };
+
+// ---- keys ---------------------------------------------------------------------------------------------
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+// Where an arrow key points, right and down; undefined for another key.
+export const arrowOf = (key) => ARROWS[key];
+
+// With Control, Alt or Command a key means something else.
+export const modified = (event) => event.ctrlKey || event.altKey || event.metaKey;
+
+// Keys that `use(event)` says it used go no further, not even with Control.
+export function hearKeys(element, use, signal) {
+  element.addEventListener("keydown", (event) => {
+    if (!use(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, { signal });
+}
 
 // ---- undo ---------------------------------------------------------------------------------------------
 
@@ -256,16 +280,15 @@ export function savePicture(root, name) {
 // ---- canvas -------------------------------------------------------------------------------------------
 
 const DOUBLE = { milliseconds: 400, pixels: 8 };
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-// Where an arrow key points, right and down; undefined for another key.
-export const arrowOf = (key) => ARROWS[key];
+const AWAY = -1e6; // pixels: beside all that is drawn
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
-//   height(width) -> CSS pixels;  draw(context, { width, height, theme })
-//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), leave(p), twice(p),
+//   height(width) -> CSS pixels;  draw(context, { width, height, theme }) -> where things are now, for `pointer`
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(), hover(p), twice(p),
 //            tap(p): let go where it went down, and nothing was dragged }
-//            with p = { x, y, touch } in CSS pixels of the canvas
+//            with p = { x, y, touch, drawn } in CSS pixels of the canvas, `drawn` being what `draw` returned; a
+//            canvas on which nothing is hears nothing. A pointer that leaves hovers once far away, but a finger
+//            stays where it tapped.
 //   keys(event) -> true when the key was used
 //   role "img": the canvas has no keys of its own, and Tab goes past it
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
@@ -277,7 +300,7 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
   canvas.setAttribute("aria-label", label);
   const context = canvas.getContext("2d");
 
-  let [width, family] = [0, "sans-serif"];
+  let [width, family, drawn] = [0, "sans-serif", null];
   const redraw = eachFrame(() => {
     if (!width) return; // not on the page, or folded away
     const tall = Math.round(height(width));
@@ -291,7 +314,7 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, tall);
     context.font = `12px ${family}`;
-    draw(context, { width, height: tall, theme: readTheme() });
+    drawn = draw(context, { width, height: tall, theme: readTheme() });
   });
 
   // the width is kept: asking for it in every frame would make the browser lay the page out each time
@@ -305,17 +328,14 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
     observer.disconnect();
     redraw.cancel();
   });
-  hearPointer(canvas, pointer, signal);
-  canvas.addEventListener("keydown", (event) => {
-    if (!keys(event)) return;
-    event.preventDefault();
-    event.stopPropagation(); // also with Control
-  }, { signal });
+  hearPointer(canvas, (name, p) => drawn && pointer[name]?.({ ...p, drawn }), signal);
+  hearKeys(canvas, keys, signal);
   return { canvas, redraw, cursor: (name) => (canvas.style.cursor = name) };
 }
 
-function hearPointer(canvas, pointer, signal) {
-  let held = false;
+// `tell(name, p)` calls a handler that there is.
+function hearPointer(canvas, tell, signal) {
+  let [held, tapped] = [false, false];
   let down = null; // where the pointer went down
   let before = { time: -Infinity, x: 0, y: 0 };
   const place = (event) => {
@@ -332,28 +352,29 @@ function hearPointer(canvas, pointer, signal) {
     const near = Math.hypot(p.x - before.x, p.y - before.y) < DOUBLE.pixels;
     const twice = near && event.timeStamp - before.time < DOUBLE.milliseconds;
     before = { time: twice ? -Infinity : event.timeStamp, x: p.x, y: p.y };
-    if (twice && pointer.twice?.(p)) return;
+    if (twice && tell("twice", p)) return;
     down = p;
-    held = Boolean(pointer.down?.(p));
+    held = Boolean(tell("down", p));
     if (held) canvas.setPointerCapture(event.pointerId);
   });
-  on("pointermove", (event) => (held ? pointer.drag : pointer.hover)?.(place(event)));
-  const release = (event) => {
-    if (held) pointer.drop?.(place(event));
+  on("pointermove", (event) => tell(held ? "drag" : "hover", place(event)));
+  const release = () => {
+    if (held) tell("drop");
     held = false;
+    down = null;
   };
   on("pointerup", (event) => {
     const p = place(event);
-    const still = !held && event.button === 0 && Math.hypot(p.x - down?.x, p.y - down?.y) < DOUBLE.pixels;
-    release(event);
-    down = null;
-    if (still) pointer.tap?.(p);
+    const still = event.button === 0 && Math.hypot(p.x - down?.x, p.y - down?.y) < DOUBLE.pixels;
+    tapped = still && p.touch;
+    if (still && !held) tell("tap", p);
+    release();
   });
-  on("pointercancel", (event) => { // a finger that scrolls the page, say
-    release(event);
-    down = null;
+  on("pointercancel", release); // a finger that scrolls the page, say
+  on("pointerleave", (event) => {
+    if (!held && !tapped) tell("hover", { ...place(event), x: AWAY, y: AWAY });
+    tapped = false;
   });
-  on("pointerleave", (event) => held || pointer.leave?.(place(event)));
   // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
   on("touchstart", (event) => held && event.preventDefault(), { passive: false });
 }
@@ -374,6 +395,40 @@ export function outline(context, colour, lineWidth, ...place) {
   context.strokeStyle = colour;
   context.lineWidth = lineWidth;
   context.strokeRect(...place);
+}
+
+// The present path, filled, and as a line.
+export function fill(context, colour, alpha = 1) {
+  context.globalAlpha = alpha;
+  context.fillStyle = colour;
+  context.fill();
+  context.globalAlpha = 1;
+}
+
+export function stroke(context, colour, lineWidth, dash = []) {
+  context.strokeStyle = colour;
+  context.lineWidth = lineWidth;
+  context.setLineDash(dash);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+// A line that is seen on any image: dark below, coloured above. `path` adds to a path that is begun.
+export function strokeRimmed(context, colour, lineWidth, path, dash) {
+  context.beginPath();
+  path();
+  stroke(context, "rgba(0, 0, 0, 0.75)", lineWidth + 1.75, dash);
+  stroke(context, colour, lineWidth, dash);
+}
+
+// Calls `draw`; nothing that it draws is seen outside of a frame.
+export function clipped(context, { x, y, wide, tall }, draw) {
+  context.save();
+  context.beginPath();
+  context.rect(x, y, wide, tall);
+  context.clip();
+  draw();
+  context.restore();
 }
 
 // Colours from t = 0 to t = 1, to the right or upwards.
@@ -398,20 +453,58 @@ export function pixelsOf(values, columns, shade) {
 
 // ---- text ---------------------------------------------------------------------------------------------
 
-// One line of text; `size` in CSS pixels, in the page's font.
-export function write(context, string, x, y, { size = 12, weight = 400, align = "left", colour } = {}) {
+// The font of what is measured or written next, in the page's family.
+export function setFont(context, size, weight = 400) {
   const family = context.font.replace(/^.*?px(\/\S+)? /, "");
   context.font = `${weight} ${size}px ${family}`;
+}
+
+// One line of text, its middle at y; `size` in CSS pixels, cut where it is wider than `most`; `turned`: upwards.
+export function write(context, string, x, y, { size = 11, weight = 400, align = "left", colour, most = Infinity,
+  turned = false }) {
+  setFont(context, size, weight);
   context.textAlign = align;
   context.textBaseline = "middle";
-  if (colour) context.fillStyle = colour;
-  context.fillText(string, x, y);
+  context.fillStyle = colour;
+  context.save();
+  context.translate(x, y);
+  if (turned) context.rotate(-Math.PI / 2);
+  context.fillText(shorten(context, string, most), 0, 0);
+  context.restore();
 }
 
 // The string, cut with an ellipsis when it is wider than `most` CSS pixels in the present font.
-export function shorten(context, string, most) {
-  if (context.measureText(string).width <= most) return string;
+function shorten(context, string, most) {
+  if (most === Infinity || context.measureText(string).width <= most) return string;
   let keep = string.length;
   while (keep > 1 && context.measureText(`${string.slice(0, keep)}…`).width > most) keep -= 1;
   return `${string.slice(0, keep)}…`;
+}
+
+// Of a thing among others that is chosen, or not: how its name is written.
+export const emphasis = (chosen, theme) =>
+  ({ weight: chosen ? 700 : 400, colour: chosen ? theme.ink : theme.muted });
+
+// A box's name on its top left corner, in the frame of the image: above it where there is room, else inside.
+// Over one of the tags in `taken` it is not drawn.
+export function drawTag(context, words, more, [x, y], colour, frame, taken = []) {
+  setFont(context, 11, 600);
+  const string = `${shorten(context, words, 90)}${more}`;
+  const width = context.measureText(string).width + 8;
+  const left = Math.max(frame.x, Math.min(x - 1, frame.x + frame.wide - width));
+  const top = Math.max(frame.y, y - 16 < frame.y ? y + 1 : y - 16);
+  const met = (tag) => Math.abs(tag.top - top) < 15 && left < tag.left + tag.width && tag.left < left + width;
+  if (taken.some(met)) return;
+  taken.push({ left, top, width });
+  block(context, colour, left, top, width, 15);
+  write(context, string, left + 4, top + 8, { weight: 600, colour: "#000000" });
+}
+
+// Colours from what is `low` to the words behind them, in `most` pixels.
+export function drawColours(context, { x, y, most, colourAt, low, words, theme }) {
+  const style = { colour: theme.muted };
+  write(context, low, x, y, style);
+  const start = x + context.measureText(low).width + 5;
+  fillRamp(context, colourAt, start, y - 5, 70, 10);
+  write(context, words, start + 75, y, { ...style, most: x + most - start - 75 });
 }

@@ -1,7 +1,6 @@
 // The composition explorer's sums and choices: functions without any page, so that tests compare them.
 
-export const BRANCHES = ["base", "query low rank", "query gate", "key low rank", "key gate"];
-export const TERMS = ["all", ...BRANCHES];
+export const TERMS = ["all", "base", "query low rank", "query gate", "key low rank", "key gate"];
 export const WHERE = ["pre", "post"];
 export const MAPS = ["before", "after", "change"];
 
@@ -115,9 +114,3 @@ export function labelsThatFit(count, step, line, wanted) {
 // A token as text in which blanks can be seen.
 export const visible = (token) =>
   token.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅";
-
-export function asPython(choice) {
-  const told = Object.entries(choice).map(([name, value]) =>
-    `${name}=${Array.isArray(value) ? `(${value.join(", ")})` : JSON.stringify(value)}`);
-  return `CompositionExplorer(model, tokens, labels, ${told.join(", ")})`;
-}

@@ -1,12 +1,12 @@
 // Boxes on an image, and the position relation of two of them: geometry, embedding, bias and attention.
 
-import { append, around, button, clamp, createStage, digits, remember, renderWith, setText } from "./canvas.js";
-import { press } from "./view.js";
+import { append, around, clamp, digits, fixed, remember, renderWith } from "./canvas.js";
+import { next } from "./view.js";
 import { asPython } from "./box_maths.js";
 import { BOX_HELP, BoxesView, describeBoxes } from "./boxes.js";
 import { measureRow } from "./relation_maths.js";
-import { EMBEDDING_HEIGHT, FEATURES, PARTNER, QUERY, cellAt, drawEmbedding, drawHeads, embeddingView,
-  headsHeight, headsView } from "./relation_drawing.js";
+import { EMBEDDING_HEIGHT, FEATURES, PARTNER, QUERY, cellAt, drawEmbedding, drawHeads,
+  headsHeight } from "./relation_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
@@ -16,7 +16,7 @@ const CAPTION = "Source and target are the boxes shown: box i attends, box j is 
   + "equal, so that attention is exp(Rel), normalised over j. ρ: Pearson correlation of the two boxes.";
 
 const percent = (value) => `${digits(100 * value)} %`;
-const signed = (value) => (Number.isNaN(value) ? "none" : value.toFixed(3).replace("-", "−"));
+const signed = (value) => (Number.isNaN(value) ? "none" : fixed(value, 3));
 
 // Above the drawings: the pair in numbers.
 function describePair({ j, rho, overlap, attention, of }) {
@@ -55,30 +55,28 @@ class RelationView extends BoxesView {
       help: HELP, shown: ["pair", "head", "weights"] });
   }
 
-  buildRight(right, signal) {
+  buildRight(right) {
     this.frequency = this.model.get("frequency");
     this.projections = this.model.get("projections");
     this.measured = remember(measureRow);
-    const line = () => append(right, "div", "m-line");
-    const above = line();
-    this.values = Object.fromEntries(["query", "partner", "head"].map((name) =>
-      [name, this.stepper(above, name, (by) => this.step(name, by))]));
-    button(above, "Swap", () => this.swap(), { signal, title: "X: query and partner change places" });
+    const above = this.line(right);
+    this.steppers(above, "query", "partner", "head");
+    this.button(above, "Swap", () => this.swap(), { title: "X: query and partner change places" });
     const names = Object.keys(this.projections);
-    this.choices = names.length < 2 ? [] : this.toggle(line(), "weights", names, (name) => `${name} weights`);
-    this.mc = append(right, "div", "m-mc");
-    this.geometryTitle = append(right, "div", "m-title");
-    this.waves = createStage(right, { label: "Geometry of the pair and its embedding", signal, role: "img",
-      height: () => EMBEDDING_HEIGHT, draw: (context, place) => this.drawWaves(context, place),
-      pointer: this.hovering((p) => this.over({ wave: this.waveAt(p) })) });
-    this.headsTitle = append(right, "div", "m-title");
-    this.rows = createStage(right, { label: "Bias and attention of every head, correlation and IoU", signal,
-      role: "img", height: () => headsHeight(this.heads.length),
-      draw: (context, place) => this.drawRows(context, place),
-      pointer: this.hovering((p) => this.over({ cell: this.rowAt(p) }), (p) => this.clickRow(p)) });
-    this.detail = append(right, "div", "m-status m-detail");
+    if (names.length > 1) this.toggle(this.line(right), "weights", names, (name) => `${name} weights`);
+    this.text(right, "mc");
+    this.text(right, "geometry", "m-title");
+    const wave = (p) => this.over({ wave: p.x < p.drawn.left ? null : cellAt(p) });
+    this.stage(right, "Geometry of the pair and its embedding", drawEmbedding, { role: "img",
+      height: () => EMBEDDING_HEIGHT, pointer: { hover: wave, down: wave } });
+    this.text(right, "bias", "m-title");
+    this.stage(right, "Bias and attention of every head, correlation and IoU", drawHeads, { role: "img",
+      height: () => headsHeight(this.heads.length),
+      pointer: { hover: (p) => this.over({ cell: cellAt(p) }), down: (p) => this.hold(cellAt(p)) } });
+    this.text(right, "detail", "m-status");
     append(right, "div", "m-help m-muted", CAPTION);
-    return [this.waves, this.rows];
+    this.letters({ p: "partner", h: "head", w: "weights" });
+    this.keys.x = () => this.swap();
   }
 
   get heads() { return this.projections[this.model.get("weights")]; }
@@ -89,7 +87,7 @@ class RelationView extends BoxesView {
     const choice = `${relation}, pair=(${this.pair.join(", ")}), head=${this.head}`;
     return asPython("RelationExplorer", this.model, choice);
   }
-  get said() { return `${this.status.textContent} ${this.mc.textContent}. ${this.detail.textContent}`; }
+  get said() { return `${super.said} ${this.places.mc.textContent}. ${this.places.detail.textContent}`; }
 
   // What is told and drawn of the pair; null without a box. A box under the pointer is the partner for as long.
   get known() {
@@ -99,22 +97,25 @@ class RelationView extends BoxesView {
     const [over = j] = grip ? [] : lit.filter((k) => k !== i || this.cell);
     return { ...row, i, j: over, frequency, of: around(this.head, heads.length + 1) };
   }
+  get hues() { return this.known ? { [this.known.j]: PARTNER, [this.known.i]: QUERY } : {}; }
+  get tags() {
+    const { attention, of } = this.known ?? {};
+    return this.names.map((name, k) => `${name}: ${Math.round(100 * attention[of][k])} %`);
+  }
 
-  show() {
-    const { known, names, boxes, selected, note, values } = this;
+  told() {
+    const { known, names, boxes, selected, note } = this;
     const weights = this.model.get("weights");
-    press(this.choices, Object.keys(this.projections).indexOf(weights));
-    setText(this.status, note || describeBoxes(boxes, names, selected));
     const [query, partner] = known ? [names[known.i], names[known.j]] : ["none", "none"];
-    const head = this.head < 0 ? "mean" : String(this.head);
-    for (const [name, value] of Object.entries({ query, partner, head })) setText(values[name], value);
-    setText(this.mc, known ? describePair(known) : "Add a box");
-    setText(this.geometryTitle, `Geometry of box ${query} beside box ${partner} (w′, h′), and its embedding`);
     const most = known ? percent(Math.max(...known.attention.flat())) : "";
-    setText(this.headsTitle, `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box `
-      + `${query} to every box in %, from 0 (dark) to ${most} (bright)`);
-    setText(this.detail, !known ? "" : this.wave ? describeWave(this.wave, known)
-      : describeCell(this.cell, known, names));
+    return { query, partner, head: this.head < 0 ? "mean" : this.head,
+      status: note || describeBoxes(boxes, names, selected),
+      mc: known ? describePair(known) : "Add a box",
+      geometry: `Geometry of box ${query} beside box ${partner} (w′, h′), and its embedding`,
+      bias: `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box ${query} to every `
+        + `box in %, from 0 (dark) to ${most} (bright)`,
+      detail: !known ? "" : this.wave ? describeWave(this.wave, known)
+        : describeCell(this.cell, known, names) };
   }
 
   // ---- changes
@@ -124,7 +125,7 @@ class RelationView extends BoxesView {
     const { selected, boxes } = values;
     if ((boxes || selected >= 0) && (this.wave || this.cell)) this.over({});
     const pair = selected >= 0 && selected !== this.pair[0] ? { pair: [selected, this.pair[0]] } : {};
-    return super.change({ ...pair, ...values }, options);
+    super.change({ ...pair, ...values }, options);
   }
 
   // The pair stays with its boxes.
@@ -138,81 +139,30 @@ class RelationView extends BoxesView {
     this.change({ pair: [j, i], selected: j });
   }
 
-  step(name, by) {
-    const { pair: [i, j], boxes: { length: n }, heads: { length: H } } = this;
-    const next = (k) => around(k + by, Math.max(n, 1));
-    this.change({
-      query: { pair: [next(i), j], selected: next(i) },
-      partner: { pair: [i, next(j)] },
+  steps(by) {
+    const { pair: [i, j], boxes: { length: n }, heads: { length: H }, model } = this;
+    const beside = (k) => around(k + by, Math.max(n, 1));
+    return {
+      query: { pair: [beside(i), j], selected: beside(i) },
+      partner: { pair: [i, beside(j)] },
       head: { head: around(this.head + 1 + by, H + 1) - 1 }, // after the last their mean, -1
-    }[name]);
+      weights: { weights: next(Object.keys(this.projections), model.get("weights"), by) },
+    };
   }
-
-  rootKey(event) {
-    const [key, back] = [event.key.toLowerCase(), event.shiftKey ? -1 : 1];
-    if (super.rootKey(event)) return true;
-    if (event.ctrlKey || event.altKey || event.metaKey) return false;
-    if (key === "p") this.step("partner", back);
-    else if (key === "h") this.step("head", back);
-    else if (key === "x") this.swap();
-    else if (key === "w") this.choices.find((each) => each.getAttribute("aria-pressed") === "false")?.click();
-    else return false;
-    return true;
-  }
-
-  // ---- pointer
-
-  // What a finger has tapped is told until it taps elsewhere.
-  hovering(hover, down = hover) { return { hover, down, leave: (p) => p.touch || this.over({}) }; }
 
   // A cell of the embedding or of the heads' rows is under the pointer, or none.
   over({ wave = null, cell = null }) {
-    const same = JSON.stringify([wave, cell]) === JSON.stringify([this.wave ?? null, this.cell ?? null]);
-    [this.wave, this.cell] = [wave, cell];
-    this.pointed = cell?.column >= 0 ? [cell.column] : [];
-    if (!same) this.refresh();
+    this.point({ wave, cell, pointed: cell?.column >= 0 ? [cell.column] : [] });
   }
-
-  waveAt(p) {
-    const wave = this.wavesView && cellAt(this.wavesView, p);
-    return wave?.column >= 0 ? wave : null;
-  }
-
-  rowAt(p) { return this.rowsView ? cellAt(this.rowsView, p) : null; }
 
   // Holds the partner, and the head, of a cell.
-  clickRow(p) {
-    const cell = this.rowAt(p);
+  hold(cell) {
     if (!cell) return;
     const H = this.heads.length;
     const head = cell.row > H ? {} : { head: cell.row === H ? -1 : cell.row };
     const pair = cell.column < 0 ? {} : { pair: [this.pair[0], cell.column] };
     this.cell = cell;
     this.change({ ...head, ...pair });
-  }
-
-  // ---- drawing
-
-  drawPicture(context, place) {
-    const { known, names } = this;
-    if (!known) return super.drawPicture(context, place);
-    const { i, j, attention, of } = known;
-    super.drawPicture(context, place, { hues: { [j]: PARTNER, [i]: QUERY },
-      names: names.map((name, k) => `${name}: ${Math.round(100 * attention[of][k])} %`) });
-  }
-
-  drawWaves(context, { width, theme }) {
-    const { known, frequency, wave } = this;
-    this.wavesView = known && embeddingView(width, frequency.length);
-    if (!known) return;
-    drawEmbedding(context, { view: this.wavesView, geometry: known.geometry[known.j],
-      embedding: known.embedding[known.j], frequency, over: wave, theme });
-  }
-
-  drawRows(context, { width, theme }) {
-    const { known, names, head, heads } = this;
-    this.rowsView = known && headsView(width, heads.length, names.length);
-    if (known) drawHeads(context, { view: this.rowsView, known, names, head, theme });
   }
 }
 

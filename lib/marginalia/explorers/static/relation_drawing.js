@@ -1,6 +1,6 @@
 // What the relation explorer draws: the embedding of a pair, and each head's bias and attention in a row.
 
-import { PALETTE, block, clamp, css, digits, diverging, inkOn, outline, sequential, shorten,
+import { PALETTE, block, clamp, css, digits, diverging, emphasis, fixed, inkOn, outline, sequential,
   write } from "./canvas.js";
 
 export const [QUERY, PARTNER] = [PALETTE[4], PALETTE[2]]; // of the boxes i and j, as in the still figure
@@ -10,20 +10,18 @@ export const FEATURES = ["log(|Δx| / w + 1)", "log(|Δy| / h + 1)", "log(w / w�
 
 export const EMBEDDING_HEIGHT = 106;
 
-export const embeddingView = (width, count) =>
-  ({ left: 158, top: 18, wide: (width - 158) / (2 * count), tall: 18, columns: 2 * count, rows: 4 });
-
 // One row a number: the number, then sin and cos of it times each frequency.
-export function drawEmbedding(context, { view, geometry, embedding, frequency, over, theme }) {
-  const { left, top, wide, tall, columns } = view;
-  const words = { size: 11, colour: theme.muted };
-  geometry.forEach((value, row) => {
+export function drawEmbedding(context, { width, theme }, { known, frequency, wave }) {
+  if (!known) return null;
+  const [left, top, tall, columns] = [158, 18, 18, 2 * frequency.length];
+  const wide = (width - left) / columns;
+  const words = { colour: theme.muted };
+  known.geometry[known.j].forEach((value, row) => {
     const middle = top + (row + 0.5) * tall;
     write(context, FEATURES[row], 0, middle, words);
-    write(context, value.toFixed(2).replace("-", "−"), left - 8, middle,
-      { size: 11, align: "right", colour: theme.ink });
+    write(context, fixed(value, 2), left - 8, middle, { align: "right", colour: theme.ink });
     for (let column = 0; column < columns; column += 1) {
-      const colour = css(diverging(embedding[row * columns + column], theme.dark));
+      const colour = css(diverging(known.embedding[known.j][row * columns + column], theme.dark));
       block(context, colour, left + column * wide, top + row * tall, wide - (column % 2 ? 2 : 0), tall - 1);
     }
   });
@@ -31,7 +29,8 @@ export function drawEmbedding(context, { view, geometry, embedding, frequency, o
     left + (2 * m + 1) * wide - 1, 8, { ...words, align: "center" }));
   write(context, "times", left - 8, 8, { ...words, align: "right" });
   write(context, "sin, cos: −1 blue, 0 as the page, 1 red", 0, top + 4 * tall + 9, words);
-  if (over) outline(context, theme.ink, 1.5, left + over.column * wide, top + over.row * tall, wide, tall - 1);
+  if (wave) outline(context, theme.ink, 1.5, left + wave.column * wide, top + wave.row * tall, wide, tall - 1);
+  return { left, top, wide, tall, columns, rows: 4 };
 }
 
 // ---- heads --------------------------------------------------------------------------------------------
@@ -39,10 +38,10 @@ export function drawEmbedding(context, { view, geometry, embedding, frequency, o
 const GAP = 8; // pixels between heads and what they are compared with
 
 // Rows of heads and their mean, then rho and IoU; names, bars, cells.
-export function headsView(width, heads, count) {
+function headsFrame(width, heads, columns) {
   const bars = { x: 48, wide: clamp(0.24 * width, 70, 120) };
   const left = bars.x + bars.wide + 8;
-  return { bars, left, top: 18, wide: Math.min((width - left) / count, 48), tall: 19, columns: count,
+  return { bars, left, top: 18, wide: Math.min((width - left) / columns, 48), tall: 19, columns,
     rows: heads + 3, heads };
 }
 
@@ -52,67 +51,67 @@ export const headsHeight = (heads) => 18 + (heads + 3) * 19 + 2 * GAP;
 const offset = ({ heads, tall }, row) => row * tall + (row >= heads ? GAP : 0) + (row > heads ? GAP : 0);
 
 // The cell under a place; `column` is -1 left of the cells. Null above, below and between the rows.
-export function cellAt(view, p) {
-  const tops = Array.from({ length: view.rows }, (_, k) => view.top + offset(view, k));
-  const row = tops.findIndex((y) => p.y >= y && p.y < y + view.tall);
-  const column = p.x < view.left ? -1 : Math.floor((p.x - view.left) / view.wide);
-  return row < 0 || column >= view.columns ? null : { row, column };
+export function cellAt({ x, y, drawn }) {
+  const tops = Array.from({ length: drawn.rows }, (_, k) => drawn.top + offset(drawn, k));
+  const row = tops.findIndex((top) => y >= top && y < top + drawn.tall);
+  const column = x < drawn.left ? -1 : Math.floor((x - drawn.left) / drawn.wide);
+  return row < 0 || column >= drawn.columns ? null : { row, column };
 }
 
-export function drawHeads(context, { view, known, names, head, theme }) {
-  const { left, top, wide, heads } = view;
+export function drawHeads(context, { width, theme }, { known, names, head, heads: { length: H } }) {
+  if (!known) return null;
+  const frame = headsFrame(width, H, names.length);
+  const { left, top, wide } = frame;
   const { i, j, relation, attention, rho, overlap } = known;
   const most = Math.max(...attention.flat());
   const beside = (values) => values.map((value, k) => (k === i ? NaN : value)); // a box and itself: no pair
   const pale = (value) => diverging(value, theme.dark);
   const rows = [...attention.map((row, h) => ({ values: row, shade: (value) => sequential(value / most),
-    say: (value) => String(Math.round(100 * value)), name: h < heads ? `head ${h}` : "mean" })),
+    say: (value) => String(Math.round(100 * value)), name: h < H ? `head ${h}` : "mean" })),
   { values: beside(rho), shade: pale, say: short, name: "ρ" },
   { values: beside(overlap), shade: pale, say: short, name: "IoU" }];
   rows.forEach(({ values, shade, say, name }, row) => {
-    const strong = row === (head < 0 ? heads : head);
-    const style = { size: 11, weight: strong ? 700 : 400, colour: strong ? theme.ink : theme.muted };
-    write(context, name, 0, top + offset(view, row) + 9, style);
+    write(context, name, 0, top + offset(frame, row) + 9, emphasis(row === (head < 0 ? H : head), theme));
     values.forEach((value, column) => Number.isNaN(value)
-      || drawCell(context, view, { row, column, colour: shade(value), string: say(value) }));
+      || drawCell(context, frame, { row, column, colour: shade(value), string: say(value) }));
   });
-  drawBars(context, { view, values: relation.map((row) => row[j]), theme });
-  drawColumns(context, { view, names, i, j, theme });
+  drawBars(context, { frame, values: relation.map((row) => row[j]), theme });
+  drawColumns(context, { frame, names, i, j, theme });
   block(context, QUERY, left + i * wide, top - 3, wide - 1, 3);
-  outline(context, PARTNER, 2, left + j * wide, top - 1, wide - 1, headsHeight(heads) - top);
-  write(context, "Rel", view.bars.x, 8, { size: 11, colour: theme.muted });
+  outline(context, PARTNER, 2, left + j * wide, top - 1, wide - 1, headsHeight(H) - top);
+  write(context, "Rel", frame.bars.x, 8, { colour: theme.muted });
+  return frame;
 }
 
 // One digit after the point and none before it, but for 1.0; no −.0.
-const short = (value) => (Math.round(value * 10) / 10 || 0).toFixed(1).replace("0.", ".").replace("-", "−");
+const short = (value) => fixed(Math.round(value * 10) / 10 || 0, 1).replace("0.", ".");
 
-function drawCell(context, view, { row, column, colour, string }) {
-  const { left, top, wide, tall } = view;
-  const [x, y] = [left + column * wide, top + offset(view, row)];
+function drawCell(context, frame, { row, column, colour, string }) {
+  const { left, top, wide, tall } = frame;
+  const [x, y] = [left + column * wide, top + offset(frame, row)];
   block(context, css(colour), x, y, wide - (wide > 8), tall - 1);
   if (wide < 20) return;
-  write(context, string, x + wide / 2, y + tall / 2, { size: 11, align: "center", colour: inkOn(colour) });
+  write(context, string, x + wide / 2, y + tall / 2, { align: "center", colour: inkOn(colour) });
 }
 
 // Rel(i, j) of each head, from 0 to the largest, with its number behind the bar.
-function drawBars(context, { view, values, theme }) {
-  const { bars: { x, wide }, top, tall } = view;
+function drawBars(context, { frame, values, theme }) {
+  const { bars: { x, wide }, top, tall } = frame;
   const most = Math.max(...values, 1e-9);
   values.forEach((value, h) => {
-    const [y, long] = [top + offset(view, h), ((wide - 42) * value) / most];
+    const [y, long] = [top + offset(frame, h), ((wide - 42) * value) / most];
     block(context, theme.mark, x, y + 2, long, tall - 5);
-    write(context, digits(value), x + long + 4, y + 9, { size: 11, colour: theme.ink });
+    write(context, digits(value), x + long + 4, y + 9, { colour: theme.ink });
   });
   block(context, theme.line, x - 1, top, 1, values.length * tall);
 }
 
 // Names of boxes above the columns; where cells are small only those of the pair.
-function drawColumns(context, { view: { left, wide }, names, i, j, theme }) {
+function drawColumns(context, { frame: { left, wide }, names, i, j, theme }) {
   names.forEach((name, column) => {
     const pair = column === i || column === j;
     if (wide < 20 && !pair) return;
-    const colour = pair ? theme.ink : theme.muted;
-    const style = { size: 11, weight: pair ? 700 : 400, colour, align: "center" };
-    write(context, shorten(context, name, Math.max(wide, 24)), left + (column + 0.5) * wide, 8, style);
+    const place = { most: Math.max(wide, 24), align: "center" };
+    write(context, name, left + (column + 0.5) * wide, 8, { ...emphasis(pair, theme), ...place });
   });
 }

@@ -22,7 +22,7 @@ export const embed = (geometry, frequency) => geometry.flatMap((value) =>
   frequency.flatMap((times) => [Math.sin(value * times), Math.cos(value * times)]));
 
 // W embed + B of each head, before the ReLU. A row of `heads` is a head's weights, then its bias.
-export const project = (embedding, heads) => heads.map((row) =>
+const project = (embedding, heads) => heads.map((row) =>
   embedding.reduce((sum, value, k) => sum + row[k] * value, row.at(-1)));
 
 export function softmax(logits) {

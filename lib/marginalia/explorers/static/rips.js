@@ -1,11 +1,9 @@
 // Points in the plane, the balls, edges and triangles that grow around them, and the bars of their topology.
 
-import { append, around, arrowOf, button, createStage, digits, remember, renderWith,
-  setText } from "./canvas.js";
-import { ListView, press } from "./view.js";
+import { append, around, arrowOf, digits, modified, remember, renderWith } from "./canvas.js";
+import { ListView } from "./view.js";
 import { MOST, MOST_POINTS, asPython, complexAt, imageOf, measure, placed } from "./rips_maths.js";
-import { barAt, cloudView, diagramView, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage,
-  imageView, plotView } from "./rips_drawing.js";
+import { barAt, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage } from "./rips_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
@@ -36,12 +34,12 @@ function describeComplex({ length, count, all, components, loops }) {
 }
 
 const RIPS_STYLE = `
-.m-rips .m-left { flex: 1.15 1 340px; } .m-rips .m-right { flex: 1 1 330px; }
 .m-rips .m-line input { flex: 1 1 140px; accent-color: var(--m-mark); }
 .m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 @media (max-width: 500px) { .m-rips .m-status { min-height: 4.35em; } }
 .m-rips .m-bars { flex: 1 1 200px; } .m-rips .m-bars > * { margin-right: 12px; }
-.m-rips .m-key::before { content: "■ "; color: var(--m-key); }
+.m-rips .m-key { display: inline; } .m-rips .m-key::before { content: "■ "; color: var(--m-mark); }
+.m-rips .m-h1::before { color: var(--m-accent); }
 .m-rips .m-pair { display: flex; gap: 8px; margin-top: 6px; }
 .m-rips .m-pair > * { flex: 1 1 0; min-width: 0; }
 .m-rips .m-caption { flex: 1 1 200px; font-size: 12px; }
@@ -53,66 +51,60 @@ class RipsView extends ListView {
   constructor(model, host, signal) {
     super(model, host, signal, { name: "rips", list: "points", style: RIPS_STYLE,
       label: "Points and the persistent homology of their Rips complex" });
-    this.pointed = -1; // the point under the pointer
     this.over = -1; // the bar under the pointer
     this.held = ""; // the bar that was chosen: its dimension and its number by persistence
     // bars, complex and image, each made again only when something that it depends on changed
     [this.measured, this.grown, this.pictured] = [measure, complexAt, imageOf].map(remember);
-    this.build(signal);
+    this.buildCloud(this.left);
+    this.buildBars(this.right);
     signal.addEventListener("abort", () => clearTimeout(this.waiting));
     this.awaitKernel();
-    this.start([this.cloud, this.barcode, this.diagram, this.image],
-      ["length", "selected", "dimension", "window", "answer"]);
+    this.start(["length", "selected", "dimension", "window", "answer"]);
   }
 
-  build(signal) {
-    const row = append(this.root, "div", "m-row");
-    this.buildCloud(append(row, "div", "m-left"), signal);
-    this.buildBars(append(row, "div", "m-right"), signal);
-  }
-
-  buildCloud(left, signal) {
-    this.cloud = createStage(left, { label: `Points in the plane. ${HELP}`, signal,
+  buildCloud(left) {
+    this.ground = this.stage(left, `Points in the plane. ${HELP}`, drawCloud, {
       height: (width) => Math.min((width * this.span[1]) / this.span[0], 440),
-      draw: (context, place) => this.drawCloud(context, place),
-      pointer: this.pointer(), keys: (event) => this.key(event) });
+      pointer: { ...this.pointer("crosshair"), tap: (p) => this.add(p.drawn.onPlane(p)) },
+      keys: (event) => this.key(event) });
     const slider = append(left, "label", "m-line");
     append(slider, "span", "", "length");
     this.slider = append(slider, "input");
     this.slider.type = "range";
     this.slider.addEventListener("input", () =>
-      this.change({ length: Number(this.slider.value) }, { last: false }), { signal });
-    this.slider.addEventListener("change", () => this.speak(this.counts.textContent), { signal });
-    this.counts = append(left, "div", "m-counts");
-    this.buildWords(left, "point", HELP);
+      this.change({ length: Number(this.slider.value) }, { last: false }), { signal: this.signal });
+    this.slider.addEventListener("change", () => this.speak(this.places.counts.textContent),
+      { signal: this.signal });
+    this.text(left, "counts");
+    this.buildWords("point", HELP);
   }
 
-  buildBars(right, signal) {
-    const title = append(right, "div", "m-line");
-    const text = append(title, "div", "m-bars");
-    this.keys = [0, 1].map(() => append(text, "span", "m-key"));
-    button(title, "‹ bar", () => this.chooseBar(-1), { signal, label: "choose the bar below" });
-    button(title, "bar ›", () => this.chooseBar(1), { signal, label: "choose the bar above" });
-    const over = (find) => ({ hover: (p) => this.hoverBar(find(p)), leave: () => this.hoverBar(-1),
-      down: (p) => this.holdBar(find(p)) });
-    this.barcode = createStage(right, { label: "Barcode; arrow keys choose a bar", signal, height: () => 210,
-      draw: (context, place) => this.drawBarcode(context, place),
-      pointer: over((p) => barAt(this.barView, this.known.bars, p)), keys: (event) => this.barKey(event) });
+  buildBars(right) {
+    const title = this.line(right);
+    const keys = append(title, "div", "m-bars");
+    this.text(keys, "h0", "m-key");
+    this.text(keys, "h1", "m-key");
+    this.button(title, "‹ bar", () => this.chooseBar(-1), { label: "choose the bar below" });
+    this.button(title, "bar ›", () => this.chooseBar(1), { label: "choose the bar above" });
+    const over = (find) => ({ hover: (p) => this.point({ over: find(p, this.known.bars) }),
+      down: (p) => this.holdBar(find(p, this.known.bars)) });
+    this.stage(right, "Barcode; arrow keys choose a bar", drawBarcode, { height: () => 210, pointer: over(barAt),
+      keys: (event) => this.barKey(event) });
     const pair = append(right, "div", "m-pair");
-    const image = (label, draw, pointer) => createStage(append(pair, "div"), { label, signal, draw, pointer,
-      role: "img", height: (width) => Math.min(width + 20, 270) });
-    this.diagram = image("Persistence diagram", (context, place) => this.drawDiagram(context, place),
-      over((p) => dotAt(this.dotView, this.known.bars, p)));
-    this.image = image("Persistence image", (context, place) => this.drawImage(context, place), {});
-    const line = append(right, "div", "m-line");
-    this.caption = append(line, "div", "m-caption m-muted");
-    this.choices = this.toggle(line, "dimension", [0, 1], (dimension) => `H${dimension}`);
+    const image = (label, draw, pointer) => this.stage(append(pair, "div"), label, draw,
+      { role: "img", height: (width) => Math.min(width + 20, 270), pointer });
+    image("Persistence diagram", drawDiagram, over(dotAt));
+    image("Persistence image", drawImage);
+    const line = this.line(right);
+    this.text(line, "caption", "m-muted");
+    this.toggle(line, "dimension", [0, 1], (dimension) => `H${dimension}`);
   }
 
-  get points() { return this.model.get("points"); }
+  get points() { return this.items; }
   get length() { return this.model.get("length"); }
   get window() { return this.model.get("window"); }
   get span() { return [this.window[1] - this.window[0], this.window[3] - this.window[2]]; }
+  get python() { return asPython(this.points, this.length); }
 
   get known() { return this.measured(this.points, this.model.get("answer")); }
   get complex() { return this.grown(this.known, this.length); }
@@ -124,27 +116,27 @@ class RipsView extends ListView {
     if (this.over >= 0 && this.over < bars.length) return this.over;
     return bars.findIndex((bar) => `${bar.dimension} ${bar.number}` === this.held);
   }
+  get bar() { return this.known.bars[this.lit]; }
 
-  show() {
-    const { known, shown } = this;
-    setText(this.counts, describeComplex(this.complex));
-    setText(this.status, this.describe());
-    known.totals.forEach((total, k) => setText(this.keys[k], `H${k}: ${many(total, "bar")}`));
-    if (!known.known) setText(this.keys[1], this.missing());
-    const { dimension, nodes, bandwidth, peak } = shown;
+  refresh() {
+    const { known: { end }, length } = this;
+    super.refresh();
+    Object.assign(this.slider, { max: Math.max(end, length), step: end / 200, value: length });
+    this.slider.setAttribute("aria-valuetext", this.places.counts.textContent);
+  }
+
+  told() {
+    const { known: { known, totals }, shown: { dimension, nodes, bandwidth, peak } } = this;
     const settings = `${nodes} × ${nodes} nodes, bandwidth ${digits(bandwidth)}, weight = persistence`;
-    setText(this.caption, dimension && !known.known ? "No persistence image: H1 is not known."
-      : `Persistence image of H${dimension}: ${settings}, peak ${digits(peak)}.`);
-    press(this.choices, dimension);
-    this.slider.max = Math.max(known.end, this.length);
-    this.slider.step = known.end / 200;
-    this.slider.value = this.length;
-    this.slider.setAttribute("aria-valuetext", this.counts.textContent);
+    return { counts: describeComplex(this.complex), status: this.describe(), h0: `H0: ${many(totals[0], "bar")}`,
+      h1: known ? `H1: ${many(totals[1], "bar")}` : this.missing(),
+      caption: dimension && !known ? "No persistence image: H1 is not known."
+        : `Persistence image of H${dimension}: ${settings}, peak ${digits(peak)}.` };
   }
 
   describe() {
-    const { lit, known, selected, pointed, points, note } = this;
-    if (lit >= 0) return describeBar(known.bars[lit], known.totals);
+    const { bar, known, selected, pointed: [pointed], points, note } = this;
+    if (bar) return describeBar(bar, known.totals);
     if (note) return note;
     const at = points[pointed] ? pointed : selected;
     if (at < 0) return `${many(points.length, "point")}. Point at a bar to see what begins and ends it.`;
@@ -170,14 +162,12 @@ class RipsView extends ListView {
     }, PATIENCE);
   }
 
-  get python() { return asPython(this.points, this.length); }
-
   replaced(options) {
     this.awaitKernel();
     super.replaced(options);
   }
 
-  // ---- changes
+  // ---- points
 
   // Without a place near the middle, where points added one after the other do not hide each other.
   add(place) {
@@ -190,55 +180,24 @@ class RipsView extends ListView {
   }
 
   remove() {
-    this.pointed = -1;
+    this.pointed = [];
     this.change({ points: this.points.filter((_, i) => i !== this.selected) });
   }
 
-  // ---- pointer
-
-  under(p) {
-    if (!this.view) return -1;
-    const away = this.points.map((point) => {
-      const [x, y] = this.view.onScreen(point);
-      return Math.hypot(x - p.x, y - p.y);
-    });
+  under({ x, y, touch, drawn: { onScreen } }) {
+    const away = this.points.map(onScreen).map(([left, top]) => Math.hypot(left - x, top - y));
     const best = away.indexOf(Math.min(...away));
-    return away[best] < (p.touch ? 22 : 10) ? best : -1;
+    return away[best] < (touch ? 22 : 10) ? { item: best, cursor: "move" } : null;
   }
 
-  pointAt(i) {
-    this.cloud.cursor(i < 0 ? "crosshair" : "move");
-    if (i === this.pointed) return;
-    this.pointed = i;
-    this.note = "";
-    this.refresh();
-  }
-
-  pointer() {
-    return {
-      hover: (p) => this.pointAt(this.under(p)),
-      leave: () => this.pointAt(-1),
-      down: (p) => {
-        const i = this.under(p);
-        this.free = false;
-        if (i < 0) return false;
-        this.select(i);
-        const [x, y] = this.view.onScreen(this.points[i]);
-        this.grip = { dx: x - p.x, dy: y - p.y, p, ours: this.points };
-        return true;
-      },
-      drag: (p) => {
-        if (!this.grip || Math.hypot(p.x - this.grip.p.x, p.y - this.grip.p.y) < 1) return;
-        const place = this.view.onPlane({ x: p.x + this.grip.dx, y: p.y + this.grip.dy });
-        this.put(placed(place, this.window), { last: false });
-      },
-      drop: () => this.drop(),
-      tap: (p) => this.add(this.view.onPlane(p)),
-    };
+  dragged({ start, p: from }, { x, y, drawn: { onScreen, onPlane } }) {
+    if (Math.hypot(x - from.x, y - from.y) < 1) return start;
+    const [left, top] = onScreen(start);
+    return placed(onPlane({ x: left + x - from.x, y: top + y - from.y }), this.window);
   }
 
   nudge(event, [right, down]) {
-    if (event.ctrlKey || event.altKey || event.metaKey) return false;
+    if (modified(event)) return false;
     const step = (this.span[0] / 200) * (event.shiftKey ? 10 : 1);
     const [x, y] = this.points[this.selected];
     this.put(placed([x + right * step, y - down * step], this.window));
@@ -246,12 +205,6 @@ class RipsView extends ListView {
   }
 
   // ---- bars
-
-  hoverBar(i) {
-    if (i === this.over) return;
-    this.over = i;
-    this.refresh();
-  }
 
   // Holds a bar, or lets it go when it is held already.
   holdBar(i) {
@@ -266,9 +219,8 @@ class RipsView extends ListView {
   chooseBar(by) {
     const { lit, known: { bars } } = this;
     if (!bars.length) return;
-    const next = bars[lit < 0 ? (by > 0 ? 0 : bars.length - 1) : around(lit + by, bars.length)];
     this.held = "";
-    this.holdBar(bars.indexOf(next));
+    this.holdBar(lit < 0 && by < 0 ? bars.length - 1 : around(lit + by, bars.length));
   }
 
   barKey(event) {
@@ -277,35 +229,6 @@ class RipsView extends ListView {
     else if (event.key === "Escape") this.holdBar(-1);
     else return false;
     return true;
-  }
-
-  // ---- drawing
-
-  drawCloud(context, { width, height, theme }) {
-    const { known, complex, selected, pointed, lit } = this;
-    this.view = cloudView(this.window, { width, height });
-    drawCloud(context, { view: this.view, theme, known, complex, selected, pointed, bar: known.bars[lit] });
-  }
-
-  drawBarcode(context, { width, height, theme }) {
-    const { known, complex, lit } = this;
-    [0, 1].forEach((k) => this.keys[k].style.setProperty("--m-key", k ? theme.accent : theme.mark));
-    this.barView = plotView({ width, height }, known.end);
-    drawBarcode(context, { view: this.barView, theme, known, complex, lit });
-  }
-
-  drawDiagram(context, { width, height, theme }) {
-    const { known, complex, lit } = this;
-    this.dotView = diagramView(context, { width, height }, known.end);
-    drawDiagram(context, { view: this.dotView, theme, known, complex, lit });
-  }
-
-  drawImage(context, { width, height, theme }) {
-    const { known, shown, lit } = this;
-    const bar = known.bars[lit];
-    const mark = bar?.dimension === shown.dimension && bar.death < Infinity ? bar : null;
-    const view = imageView(context, { width, height }, known.end, shown.nodes);
-    drawImage(context, { view, theme, image: shown, mark });
   }
 }
 

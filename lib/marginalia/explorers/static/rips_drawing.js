@@ -1,20 +1,21 @@
 // What the Rips explorer draws: the cloud with its complex, the barcode, the diagram and the image.
 
-import { block, clamp, css, digits, sequential, write } from "./canvas.js";
+import { block, clamp, clipped, css, digits, fill, sequential, setFont, stroke, write } from "./canvas.js";
 
 const FRAME = { left: 8, right: 10, top: 8, bottom: 34 };
 const RADIUS = 4.5; // of a point, pixels
 
 // Dimension 0 and dimension 1, as in the figures.
-export const colourOf = (theme, dimension) => [theme.mark, theme.accent][dimension];
+const colourOf = (theme, dimension) => [theme.mark, theme.accent][dimension];
 
 // ---- cloud --------------------------------------------------------------------------------------------
 
 // Where the window [left, right, low, high] of the plane lies on a canvas: y upwards, one scale for both.
-export function cloudView([x0, x1, y0, y1], { width, height }) {
+function cloudFrame([x0, x1, y0, y1], { width, height }) {
   const scale = Math.min(width / (x1 - x0), height / (y1 - y0));
-  const [left, top] = [(width - (x1 - x0) * scale) / 2, (height - (y1 - y0) * scale) / 2];
-  return { scale, left, top, wide: (x1 - x0) * scale, tall: (y1 - y0) * scale,
+  const [wide, tall] = [(x1 - x0) * scale, (y1 - y0) * scale];
+  const [left, top] = [(width - wide) / 2, (height - tall) / 2];
+  return { scale, x: left, y: top, wide, tall,
     onScreen: ([x, y]) => [left + (x - x0) * scale, top + (y1 - y) * scale],
     onPlane: (p) => [x0 + (p.x - left) / scale, y1 - (p.y - top) / scale] };
 }
@@ -37,53 +38,37 @@ function polygons(context, places, corners) {
   }
 }
 
-function fill(context, colour, alpha = 1) {
-  context.globalAlpha = alpha;
-  context.fillStyle = colour;
-  context.fill();
-  context.globalAlpha = 1;
-}
-
-function stroke(context, colour, lineWidth, dash = []) {
-  context.strokeStyle = colour;
-  context.lineWidth = lineWidth;
-  context.setLineDash(dash);
-  context.stroke();
-  context.setLineDash([]);
-}
-
-export function drawCloud(context, { view, theme, known, complex, selected, pointed, bar }) {
-  const { left, top, wide, tall, scale } = view;
-  const places = known.points.map(view.onScreen);
-  context.save();
-  context.beginPath();
-  context.rect(left, top, wide, tall);
-  context.clip();
-  fill(context, theme.panel);
-  discs(context, places, (complex.length / 2) * scale);
-  fill(context, theme.mark, theme.dark ? 0.2 : 0.13);
-  polygons(context, places, complex.drawn);
-  fill(context, theme.muted, 0.42);
-  polygons(context, places, known.edges.pairs.slice(0, complex.count).map(([i, j]) => [i, j]));
-  context.globalAlpha = clamp(500 / complex.count, 0.25, 1); // thousands of them would hide the triangles
-  stroke(context, theme.muted, 1);
-  context.globalAlpha = 1;
-  if (bar) drawBarIn(context, { places, bar, theme });
-  discs(context, places, RADIUS);
-  fill(context, theme.ink);
-  stroke(context, theme.page, 1);
-  for (const [i, width] of [[pointed, 1.5], [selected, 3]]) {
-    if (!places[i]) continue;
-    discs(context, [places[i]], RADIUS + 4);
-    stroke(context, theme.page, width + 2);
-    stroke(context, theme.ink, width);
-  }
-  const corners = new Set([...(bar?.from ?? []), ...(bar?.to ?? []), pointed, selected]);
-  for (const i of corners) {
-    if (places[i]) label(context, String(i), places[i][0] + 8, places[i][1] - 9, theme);
-  }
-  context.restore();
-  drawLength(context, { view, theme, length: complex.length });
+export function drawCloud(context, place, { window, known, complex, selected, pointed: [pointed], bar }) {
+  const { theme } = place;
+  const frame = cloudFrame(window, place);
+  const places = known.points.map(frame.onScreen);
+  block(context, theme.panel, frame.x, frame.y, frame.wide, frame.tall);
+  clipped(context, frame, () => {
+    discs(context, places, (complex.length / 2) * frame.scale);
+    fill(context, theme.mark, theme.dark ? 0.2 : 0.13);
+    polygons(context, places, complex.drawn);
+    fill(context, theme.muted, 0.42);
+    polygons(context, places, known.edges.pairs.slice(0, complex.count).map(([i, j]) => [i, j]));
+    context.globalAlpha = clamp(500 / complex.count, 0.25, 1); // thousands of them would hide the triangles
+    stroke(context, theme.muted, 1);
+    context.globalAlpha = 1;
+    if (bar) drawBarIn(context, { places, bar, theme });
+    discs(context, places, RADIUS);
+    fill(context, theme.ink);
+    stroke(context, theme.page, 1);
+    for (const [i, width] of [[pointed, 1.5], [selected, 3]]) {
+      if (!places[i]) continue;
+      discs(context, [places[i]], RADIUS + 4);
+      stroke(context, theme.page, width + 2);
+      stroke(context, theme.ink, width);
+    }
+    const corners = new Set([...(bar?.from ?? []), ...(bar?.to ?? []), pointed, selected]);
+    for (const i of corners) {
+      if (places[i]) label(context, String(i), places[i][0] + 8, places[i][1] - 9, theme);
+    }
+  });
+  drawLength(context, { frame, theme, length: complex.length });
+  return frame;
 }
 
 // The edge that begins a bar, and the edge or triangle that ends it.
@@ -103,8 +88,9 @@ function drawBarIn(context, { places, bar, theme }) {
 }
 
 // A ruler as long as the longest edge that may be there.
-function drawLength(context, { view: { left, top, wide, tall, scale }, theme, length }) {
-  const [x, y, end] = [left + 12, top + tall - 12, left + 12 + Math.min(length * scale, wide - 24)];
+function drawLength(context, { frame, theme, length }) {
+  const [x, y] = [frame.x + 12, frame.y + frame.tall - 12];
+  const end = x + Math.min(length * frame.scale, frame.wide - 24);
   context.beginPath();
   for (const [across, down] of [[x, -4], [x, 4], [x, 0], [end, 0], [end, -4], [end, 4]]) {
     context.lineTo(across, y + down);
@@ -116,7 +102,9 @@ function drawLength(context, { view: { left, top, wide, tall, scale }, theme, le
 
 // Text that can be read on anything.
 function label(context, string, x, y, theme) {
-  write(context, "", x, y, { size: 11, weight: 600 }); // sets the font
+  setFont(context, 11, 600);
+  context.textAlign = "left";
+  context.textBaseline = "middle";
   context.lineJoin = "round";
   context.lineWidth = 4;
   context.strokeStyle = theme.page;
@@ -128,7 +116,7 @@ function label(context, string, x, y, theme) {
 
 // A frame on a canvas whose axes run from 0 to `end`; `left` and `above`: pixels kept free beside and over
 // it, `pad`: how far it goes beyond both ends.
-export function plotView({ width, height }, end, { left = FRAME.left, above = 0, pad = 0 } = {}) {
+function plotFrame({ width, height }, end, { left = FRAME.left, above = 0, pad = 0 } = {}) {
   const top = FRAME.top + above;
   const [wide, tall] = [width - left - FRAME.right, height - top - FRAME.bottom];
   const part = (value) => (value + pad) / (end + 2 * pad);
@@ -136,25 +124,20 @@ export function plotView({ width, height }, end, { left = FRAME.left, above = 0,
     x: (value) => left + part(value) * wide, y: (value) => top + tall - part(value) * tall };
 }
 
-function drawAxes(context, { view, theme, across, up }) {
-  const { left, top, right, bottom, end } = view;
-  const style = { size: 11, colour: theme.muted };
+function drawAxes(context, { frame, theme, across, up }) {
+  const { left, top, right, bottom, end } = frame;
+  const style = { colour: theme.muted };
   block(context, theme.muted, left, bottom, right - left, 1);
   if (up) context.fillRect(left - 1, top, 1, bottom - top + 1);
   for (const value of [0, end / 2, end]) {
-    block(context, theme.muted, view.x(value) - 0.5, bottom, 1, 4);
+    block(context, theme.muted, frame.x(value) - 0.5, bottom, 1, 4);
     const align = value === end ? "right" : "center";
-    write(context, digits(value), view.x(value) + (value === end ? 6 : 0), bottom + 12, { ...style, align });
-    if (up && value) write(context, digits(value), left - 4, view.y(value) + (value === end ? 2 : 0),
+    write(context, digits(value), frame.x(value) + (value === end ? 6 : 0), bottom + 12, { ...style, align });
+    if (up && value) write(context, digits(value), left - 4, frame.y(value) + (value === end ? 2 : 0),
       { ...style, align: "right" });
   }
   write(context, across, (left + right) / 2, bottom + 26, { ...style, align: "center" });
-  if (!up) return;
-  context.save();
-  context.translate(8, (top + bottom) / 2);
-  context.rotate(-Math.PI / 2);
-  write(context, up, 0, 0, { ...style, align: "center" });
-  context.restore();
+  if (up) write(context, up, 8, (top + bottom) / 2, { ...style, align: "center", turned: true });
 }
 
 // ---- barcode ------------------------------------------------------------------------------------------
@@ -163,20 +146,23 @@ function drawAxes(context, { view, theme, across, up }) {
 const rowOf = (bars, i) => i + bars[i].dimension;
 const rowsOf = (bars) => Math.max(bars.length + 1, 8);
 
-export function barAt(view, bars, p) {
-  const row = Math.floor(((view.bottom - p.y) / view.tall) * rowsOf(bars));
-  return p.x < 0 || p.x > view.right + FRAME.right ? -1 : bars.findIndex((_, i) => rowOf(bars, i) === row);
+export function barAt({ x, y, drawn: { right, bottom, tall } }, bars) {
+  const row = Math.floor(((bottom - y) / tall) * rowsOf(bars));
+  return x < 0 || x > right + FRAME.right ? -1 : bars.findIndex((_, i) => rowOf(bars, i) === row);
 }
 
-export function drawBarcode(context, { view, theme, known: { bars }, complex, lit }) {
-  const { left, top, right, bottom, tall, end } = view;
+export function drawBarcode(context, place, { known, complex, lit }) {
+  const { bars, end } = known;
+  const { theme } = place;
+  const frame = plotFrame(place, end);
+  const { left, top, right, bottom, tall } = frame;
   const each = tall / rowsOf(bars);
-  const now = view.x(Math.min(complex.length, end));
+  const now = frame.x(Math.min(complex.length, end));
   block(context, theme.panel, left, top, now - left, tall);
   bars.forEach(({ dimension, birth, death }, i) => {
     const y = bottom - (rowOf(bars, i) + 0.5) * each;
     const thick = clamp(each * 0.6, 1, 6) + (i === lit ? 2.5 : 0);
-    const [from, to] = [view.x(birth), view.x(Math.min(death, end))];
+    const [from, to] = [frame.x(birth), frame.x(Math.min(death, end))];
     context.globalAlpha = lit < 0 || i === lit ? 1 : 0.5;
     block(context, colourOf(theme, dimension), from, y - thick / 2, Math.max(to - from, 1.5), thick);
     if (death === Infinity) {
@@ -187,7 +173,8 @@ export function drawBarcode(context, { view, theme, known: { bars }, complex, li
   });
   context.globalAlpha = 1;
   block(context, theme.ink, now - 0.75, top - 4, 1.5, tall + 4);
-  drawAxes(context, { view, theme, across: "length (twice the radius of the balls)" });
+  drawAxes(context, { frame, theme, across: "length (twice the radius of the balls)" });
+  return frame;
 }
 
 // ---- diagram ------------------------------------------------------------------------------------------
@@ -198,23 +185,21 @@ const ENDLESS = 12; // pixels above the frame: the line of bars that never die
 const gutter = (context, end) =>
   22 + Math.ceil(Math.max(...[end / 2, end].map((value) => context.measureText(digits(value)).width)));
 
-const spot = (view, { birth, death }) =>
-  [view.x(birth), death === Infinity ? view.top - ENDLESS : view.y(death)];
+const spot = (frame, { birth, death }) =>
+  [frame.x(birth), death === Infinity ? frame.top - ENDLESS : frame.y(death)];
 
-export const diagramView = (context, place, end) =>
-  plotView(place, end, { left: gutter(context, end), above: 2 * ENDLESS });
-
-export function dotAt(view, bars, p) {
-  const away = bars.map((bar) => Math.hypot(...spot(view, bar).map((at, axis) => at - [p.x, p.y][axis])));
+export function dotAt({ x, y, touch, drawn }, bars) {
+  const away = bars.map((bar) => spot(drawn, bar)).map(([left, top]) => Math.hypot(left - x, top - y));
   const best = away.indexOf(Math.min(...away));
-  return away[best] < (p.touch ? 24 : 12) ? best : -1;
+  return away[best] < (touch ? 24 : 12) ? best : -1;
 }
 
-export function drawDiagram(context, { view, theme, known: { bars }, complex, lit }) {
-  const { left, top, right, bottom, end } = view;
-  const now = Math.min(complex.length, end);
-  context.fillStyle = theme.panel; // what is alive now: born before, dying later
-  context.fillRect(left, top - 2 * ENDLESS, view.x(now) - left, view.y(now) - top + 2 * ENDLESS);
+export function drawDiagram(context, place, { known: { bars, end }, complex, lit }) {
+  const { theme } = place;
+  const frame = plotFrame(place, end, { left: gutter(context, end), above: 2 * ENDLESS });
+  const { left, top, right, bottom } = frame;
+  const now = Math.min(complex.length, end); // what is alive then: born before, dying later
+  block(context, theme.panel, left, top - 2 * ENDLESS, frame.x(now) - left, frame.y(now) - top + 2 * ENDLESS);
   context.beginPath();
   context.moveTo(left, bottom);
   context.lineTo(right, top);
@@ -223,34 +208,34 @@ export function drawDiagram(context, { view, theme, known: { bars }, complex, li
   context.moveTo(left, top - ENDLESS);
   context.lineTo(right, top - ENDLESS);
   stroke(context, theme.muted, 1, [4, 3]);
-  const style = { size: 11, align: "right", colour: theme.muted };
-  write(context, "never dies", right, top - 2 * ENDLESS + 3, style);
+  write(context, "never dies", right, top - 2 * ENDLESS + 3, { align: "right", colour: theme.muted });
   bars.forEach((bar, i) => {
-    discs(context, [spot(view, bar)], i === lit ? 6 : 3.5);
+    discs(context, [spot(frame, bar)], i === lit ? 6 : 3.5);
     fill(context, colourOf(theme, bar.dimension), i === lit ? 1 : 0.7);
     if (i === lit) stroke(context, theme.ink, 2);
   });
-  drawAxes(context, { view, theme, across: "birth", up: "death" });
+  drawAxes(context, { frame, theme, across: "birth", up: "death" });
+  return frame;
 }
 
 // ---- image --------------------------------------------------------------------------------------------
 
-export const imageView = (context, place, end, nodes) =>
-  plotView(place, end, { left: gutter(context, end), above: 2 * ENDLESS, pad: end / (nodes - 1) / 2 });
-
-// Every node in the middle of its own pixel, the lowest row at the bottom; `mark`: the bar that is lit.
-export function drawImage(context, { view, theme, image: { rows, peak }, mark }) {
-  const { left, bottom, wide, tall } = view;
+// Every node in the middle of its own pixel, the lowest row at the bottom, with a mark for the bar that is lit.
+export function drawImage(context, place, { known: { end }, shown: { dimension, rows, nodes, peak }, bar }) {
+  const { theme } = place;
+  const frame = plotFrame(place, end,
+    { left: gutter(context, end), above: 2 * ENDLESS, pad: end / (nodes - 1) / 2 });
+  const { left, bottom, wide, tall } = frame;
   const [xs, ys] = [wide, tall].map((whole) =>
     Array.from({ length: rows.length + 1 }, (_, k) => Math.round((k * whole) / rows.length)));
   rows.forEach((row, j) => row.forEach((value, i) => {
     block(context, css(sequential(peak ? value / peak : 0)), left + xs[i], bottom - ys[j + 1],
       xs[i + 1] - xs[i], ys[j + 1] - ys[j]);
   }));
-  if (mark) {
-    discs(context, [[view.x(mark.birth), view.y(mark.death - mark.birth)]], 6);
+  if (bar?.dimension === dimension && bar.death < Infinity) {
+    discs(context, [[frame.x(bar.birth), frame.y(bar.death - bar.birth)]], 6);
     stroke(context, "#000000", 4);
     stroke(context, "#ffffff", 2);
   }
-  drawAxes(context, { view, theme, across: "birth", up: "persistence" });
+  drawAxes(context, { frame, theme, across: "birth", up: "persistence" });
 }

@@ -11,7 +11,7 @@ const STEPS = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
 
 // All pairs of points by length, the order in which edges enter: `pairs` of [i, j, length], i < j; and
 // `rank`, where the edge of points i and j stands in it, at i * n + j. Edges of one length keep an order too.
-export function filtration(points) {
+function filtration(points) {
   const n = points.length;
   const pairs = [];
   for (let i = 0; i < n; i += 1) {
@@ -27,7 +27,7 @@ export function filtration(points) {
 }
 
 // How many edges a length has let in.
-export function entered(pairs, length) {
+function entered(pairs, length) {
   let [low, high] = [0, pairs.length];
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -62,7 +62,7 @@ export function triangles({ points, n, pairs, rank }, count) {
 // ---- bars ---------------------------------------------------------------------------------------------
 
 // Edges that join two components, by Kruskal's algorithm: a minimum spanning tree.
-export function joining({ n, pairs }) {
+function joining({ n, pairs }) {
   const parent = Array.from({ length: n }, (_, i) => i);
   const root = (i) => {
     while (parent[i] !== i) i = parent[i] = parent[parent[i]];
@@ -136,7 +136,7 @@ export function loops({ n, pairs, rank }, tree) {
 // Bars as { dimension, birth, death, from, to }: `from` and `to` are the points of the edges and triangles
 // that begin and end them. Those of length 0 are left out, as in the library. `told` are births and deaths of
 // loops that the kernel found; null: look for them here.
-export function barsOf(edges, told) {
+function barsOf(edges, told) {
   const { n, pairs } = edges;
   const tree = joining(edges);
   const ends = (e) => pairs[e].slice(0, 2);
@@ -153,7 +153,7 @@ export function barsOf(edges, told) {
 }
 
 // The end of all axes: a round number a little beyond the last death; 1 where nothing dies.
-export function endOf(bars) {
+function endOf(bars) {
   const most = 1.05 * Math.max(0, ...bars.map((bar) => bar.death).filter(Number.isFinite));
   if (!most) return 1;
   const unit = 10 ** Math.floor(Math.log10(most));

@@ -1,42 +1,42 @@
 // What the views of all explorers do in the same way: traits that they set, a history, words, buttons.
 
-import { History, append, around, arrowOf, button, copyText, createRoot, listen, savePicture,
-  undoKey } from "./canvas.js";
+import { History, append, around, arrowOf, button, copyText, createRoot, createStage, grouped, hearKeys,
+  imageFrom, listen, modified, savePicture, setText, undoKey } from "./canvas.js";
 
-// A view of a model. Its class builds elements and has `show`, which brings them up to date; `status`, the
-// element whose words are spoken too; `python`, an expression that makes the explorer again.
+// A view of a model. Its class builds elements and has `told()`, what the places made by `text` and `steppers`
+// say; `steps(by)`, what the steppers change, by name; and `python`, an expression that makes the explorer again.
 export class View {
-  constructor(model, host, signal, { name, label, style }) {
-    Object.assign(this, { model, signal, name, stages: [], note: "" }); // note: what a button did
+  constructor(model, host, signal, { name, label, style = "" }) {
+    Object.assign(this, { model, signal, name, stages: [], toggles: [], places: {} });
+    this.note = ""; // what a button did
     this.kept = Object.keys(model.get("given")); // traits that undo, redo and reset are about
     this.history = new History(this.state);
     this.root = createRoot(host, { label, signal, themed: () => this.refresh() });
     this.root.classList.add(`m-${name}`);
     append(this.root, "style", "", style);
+    const row = append(this.root, "div", "m-row");
+    [this.left, this.right] = ["m-left", "m-right"].map((side) => append(row, "div", side));
+    // what keys do, wherever the focus is; `back` is -1 with Shift, else 1
+    this.keys = { r: () => this.reset(), c: () => this.copy(), s: () => this.save() };
   }
 
   // The end of a constructor: the view hears keys and the model from here on. `shown`: traits beside the kept.
-  start(stages, shown = []) {
-    this.stages = stages;
-    const key = (event) => {
-      if (!this.rootKey(event)) return;
-      event.preventDefault();
-      event.stopPropagation(); // also with Control
-    };
-    this.root.addEventListener("keydown", key, { signal: this.signal });
+  start(shown = []) {
+    hearKeys(this.root, (event) => this.rootKey(event), this.signal);
     const heard = () => this.changing || this.replaced();
-    listen(this.model, Object.fromEntries([...this.kept, ...shown].map((name) => [name, heard])), this.signal);
+    const traits = Object.fromEntries([...this.kept, ...shown].map((name) => [name, heard]));
+    listen(this.model, traits, this.signal);
     this.refresh();
   }
 
   get state() { return Object.fromEntries(this.kept.map((name) => [name, this.model.get(name)])); }
-  get said() { return this.status.textContent; }
+  get said() { return this.places.status.textContent; }
 
   refresh() {
-    if (!this.stages.length) return;
-    this.show();
-    if (this.undo) this.undo.disabled = !this.history.can(-1);
-    if (this.redo) this.redo.disabled = !this.history.can(1);
+    for (const [name, string] of Object.entries(this.told())) setText(this.places[name], String(string));
+    for (const press of this.toggles) press();
+    this.undo.disabled = !this.history.can(-1);
+    this.redo.disabled = !this.history.can(1);
     for (const stage of this.stages) stage.redraw();
   }
 
@@ -49,13 +49,20 @@ export class View {
     this.model.save_changes();
     this.replaced({ last });
     if (last) this.speak();
-    return true;
   }
 
   // Something changed, by this view, by Python or in another view.
   replaced({ last = true } = {}) {
     this.note = "";
     if (last && !this.grip) this.history.record(this.state);
+    this.refresh();
+  }
+
+  // What the pointer is over, fields of this view by name: drawn and told again where it is something else.
+  point(values) {
+    const same = (name) => JSON.stringify(values[name]) === JSON.stringify(this[name]);
+    if (Object.keys(values).every(same)) return;
+    Object.assign(this, values, { note: "" });
     this.refresh();
   }
 
@@ -83,16 +90,58 @@ export class View {
     this.speak();
   }
 
+  // Arrow keys step through what these names stand for, across and down.
+  arrows(across, down) {
+    const keys = { left: [across, -1], right: [across, 1], up: [down, -1], down: [down, 1] };
+    for (const [side, step] of Object.entries(keys)) this.keys[`arrow${side}`] = () => this.step(...step);
+  }
+
+  // Keys step to the next of what these names stand for, with Shift to the one before.
+  letters(names) {
+    for (const [key, name] of Object.entries(names)) this.keys[key] = (back) => this.step(name, back);
+  }
+
+  step(name, by) { this.change(this.steps(by)[name]); }
+
   rootKey(event) {
     const by = undoKey(event);
-    const act = { r: "reset", c: "copy", s: "save" }[event.key.toLowerCase()];
-    if (by) this.travel(by);
-    else if (act && !(event.ctrlKey || event.altKey || event.metaKey)) this[act]();
-    else return false;
+    const act = by ? () => this.travel(by) : !modified(event) && this.keys[event.key.toLowerCase()];
+    if (!act) return false;
+    act(event.shiftKey ? -1 : 1);
     return true;
   }
 
+  async loadPicture() {
+    this.image = await imageFrom(this.model.get("png"));
+    this.refresh();
+  }
+
   // ---- elements
+
+  // A canvas that shows this view: draw(context, { width, height, theme }, view) as for `createStage`.
+  stage(parent, label, draw, options) {
+    const stage = createStage(parent, { label, signal: this.signal, ...options,
+      draw: (context, place) => draw(context, place, this) });
+    this.stages.push(stage);
+    return stage;
+  }
+
+  line(parent) { return append(parent, "div", "m-line"); }
+
+  // A place for words that change, by its name.
+  text(parent, name, more = "") { this.places[name] = append(parent, "div", `m-${name} ${more}`); }
+
+  button(parent, string, act, words = {}) {
+    return button(parent, string, act, { signal: this.signal, ...words });
+  }
+
+  buildActs(line) {
+    this.undo = this.button(line, "Undo", () => this.travel(-1), { title: "Ctrl+Z" });
+    this.redo = this.button(line, "Redo", () => this.travel(1), { title: "Ctrl+Shift+Z" });
+    this.button(line, "Reset", () => this.reset(), { title: "R: back to the beginning" });
+    this.button(line, "Copy as Python", () => this.copy(), { title: "a call that makes this explorer" });
+    this.button(line, "Save PNG", () => this.save(), { title: "all drawings as one image" });
+  }
 
   // The help, and what is read aloud.
   buildHelp(parent, help) {
@@ -101,58 +150,62 @@ export class View {
     this.spoken.setAttribute("role", "status");
   }
 
-  buildActs(line) {
-    const act = (string, what, title) => button(line, string, what, { signal: this.signal, title });
-    this.undo = act("Undo", () => this.travel(-1), "Ctrl+Z");
-    this.redo = act("Redo", () => this.travel(1), "Ctrl+Shift+Z");
-    act("Reset", () => this.reset(), "R: back to the beginning");
-    act("Copy as Python", () => this.copy(), "C");
-    act("Save PNG", () => this.save(), "S");
-  }
-
   // Buttons for what is before and after, and what is chosen: last, so that they stay where they are.
-  stepper(parent, name, step) {
-    const group = append(parent, "div", "m-choice");
-    append(group, "span", "m-muted", name);
-    for (const [sign, by, word] of [["‹", -1, "previous"], ["›", 1, "next"]]) {
-      button(group, sign, () => step(by), { signal: this.signal, label: `${word} ${name}` });
+  steppers(parent, ...names) {
+    for (const name of names) {
+      const group = append(parent, "div", "m-choice");
+      append(group, "span", "m-muted", name);
+      this.button(group, "‹", () => this.step(name, -1), { label: `previous ${name}` });
+      this.button(group, "›", () => this.step(name, 1), { label: `next ${name}` });
+      this.places[name] = append(group, "span", "m-value");
     }
-    return append(group, "span", "m-value");
   }
 
   // A button for each choice of a trait.
   toggle(parent, name, choices, say = String) {
-    return choices.map((choice) =>
-      button(parent, say(choice), () => this.change({ [name]: choice }), { signal: this.signal }));
+    const group = grouped(append(parent, "div", "m-choice"), name);
+    const buttons = choices.map((choice) =>
+      this.button(group, say(choice), () => this.change({ [name]: choice })));
+    this.toggles.push(() => buttons.forEach((each, k) =>
+      each.setAttribute("aria-pressed", String(choices[k] === this.model.get(name)))));
   }
 }
 
-// Which of some buttons is pressed.
-export const press = (buttons, at) =>
-  buttons.forEach((each, k) => each.setAttribute("aria-pressed", String(k === at)));
+// An expression that makes an explorer again of what it was given, with choices by name.
+export function pythonCall(explorer, given, choices) {
+  const told = Object.entries(choices).map(([name, value]) =>
+    `${name}=${Array.isArray(value) ? `(${value.join(", ")})` : JSON.stringify(value)}`);
+  return `${explorer}(${[given, ...told].join(", ")})`;
+}
 
-// A view of things in the plane, the trait `list`, of which one may be `selected`. Its class has `grip`, what
-// the pointer holds, with `ours`, the list as this view put it; `add`, `remove`, `nudge(event, arrow)`.
+// The choice after the present one, or before it, and round.
+export const next = (choices, now, by) => choices[around(choices.indexOf(now) + by, choices.length)];
+
+// A view of things in the plane, the trait `list`, of which one may be `selected`; they are drawn on the stage
+// `ground`. Its class has `under(p)`, the thing at a place as { item, cursor }, or null; `dragged(grip, p)`, what
+// a held thing becomes, `grip` being what was under the place `p` where it was taken, and `start`, the thing
+// then; `add()`, `remove()`, `nudge(event, arrow)`.
 export class ListView extends View {
   constructor(model, host, signal, { list, ...words }) {
     super(model, host, signal, words);
     this.list = list;
-    this.grip = null;
+    this.grip = null; // what the pointer holds, with `ours`: the list as this view put it
     this.free = false; // Escape: the next Tab leaves the canvas
+    this.pointed = []; // things under the pointer
   }
 
   get items() { return this.model.get(this.list); }
   get selected() { return this.model.get("selected") < this.items.length ? this.model.get("selected") : -1; }
 
   refresh() {
-    if (this.delete) this.delete.disabled = this.selected < 0;
+    this.delete.disabled = this.selected < 0;
     super.refresh();
   }
 
   // What is selected is one of the things that there are.
   change(values, options) {
     const last = (values[this.list] ?? this.items).length - 1;
-    return super.change({ ...values, selected: Math.min(values.selected ?? this.selected, last) }, options);
+    super.change({ ...values, selected: Math.min(values.selected ?? this.selected, last) }, options);
   }
 
   // Python, or another view, put other things there: a drag that still holds an old one ends.
@@ -170,15 +223,33 @@ export class ListView extends View {
     this.change({ [this.list]: items }, options);
   }
 
-  drop() {
-    this.grip = null;
-    this.change({});
-  }
-
   select(i) {
     this.note = "";
     if (i === this.selected) this.refresh();
     else this.change({ selected: i });
+  }
+
+  // The pointer on the ground: points at things, selects and drags them.
+  pointer(empty) {
+    return {
+      hover: (p) => {
+        const at = this.under(p);
+        this.ground.cursor(at?.cursor ?? empty);
+        this.point({ pointed: at ? [at.item] : [] });
+      },
+      down: (p) => {
+        const at = this.under(p);
+        this.free = false;
+        this.select(at ? at.item : -1);
+        this.grip = at && { ...at, p, start: this.items[at.item], ours: this.items };
+        return Boolean(at);
+      },
+      drag: (p) => this.grip && this.put(this.dragged(this.grip, p), { last: false }),
+      drop: () => {
+        this.grip = null;
+        this.change({});
+      },
+    };
   }
 
   key(event) {
@@ -187,7 +258,7 @@ export class ListView extends View {
     if (event.key === "Tab") return this.tab(event.shiftKey ? -1 : 1);
     this.free = false;
     if (arrow && selected >= 0) return this.nudge(event, arrow);
-    if (event.ctrlKey || event.altKey || event.metaKey) return false;
+    if (modified(event)) return false;
     if ("[]".includes(event.key) && items.length) {
       this.select(around(event.key === "]" ? selected + 1 : Math.max(selected, 0) - 1, items.length));
     } else if (event.key.toLowerCase() === "n") this.add();
@@ -201,20 +272,20 @@ export class ListView extends View {
 
   // Tab goes through the things and then on along the page: nobody is shut in.
   tab(step) {
-    const next = this.selected + (this.selected < 0 && step < 0 ? 0 : step);
-    if (this.free || next < 0 || next >= this.items.length) return false;
-    this.select(next);
+    const to = this.selected + (this.selected < 0 && step < 0 ? 0 : step);
+    if (this.free || to < 0 || to >= this.items.length) return false;
+    this.select(to);
     return true;
   }
 
   // Below the canvas: buttons, the status, the help.
-  buildWords(parent, thing, help) {
-    const line = append(parent, "div", "m-line");
-    button(line, `Add ${thing}`, () => this.add(), { signal: this.signal, title: "N" });
-    this.delete = button(line, `Delete ${thing}`, () => this.remove(),
-      { signal: this.signal, title: `the selected ${thing}; Delete` });
+  buildWords(thing, help) {
+    const line = this.line(this.left);
+    this.button(line, `Add ${thing}`, () => this.add(), { title: "N" });
+    this.delete = this.button(line, `Delete ${thing}`, () => this.remove(),
+      { title: `the selected ${thing}; Delete` });
     this.buildActs(line);
-    this.status = append(parent, "div", "m-status");
-    this.buildHelp(parent, help);
+    this.text(this.left, "status");
+    this.buildHelp(this.left, help);
   }
 }
