@@ -214,13 +214,14 @@ share = [(one.projection.weight[:, fine].norm() / one.projection.weight.norm()).
 same_column = rel[-1].reshape(81, 81)[:, 36:45].mean() / rel[-1].mean()
 assert DETECTORS or (same_column > 1.25 and all(0.27 < part < 0.28 for part in share))
 moved = pd.concat(rows)
-assert moved["cosine"].min() > 0.6 and moved["longer"].between(1, 1.45).all()
+assert moved["cosine"].min() > 0.48 and moved.groupby("base")["cosine"].median().min() > 0.76
+assert moved["longer"].between(1, 1.83).all() and moved[moved["base"] != "arranged-six-layers"]["longer"].max() < 1.48
 print("cosine of W before and after, a head of a run each:")
 display(moved.groupby("base", sort=False)["cosine"].agg(["min", "median", "max", "count"]).round(2))
 figure
 
 # %% [markdown]
-# **Notice.** The stripes are those of the random start. After training each head's $W$ still points much the way it did (cosine .6 or more in every run), and is up to 45 % longer; in this run the frequencies 100 and 32, which make the fine stripes, keep their share of $|W|^2$ (.27). Head 3 of this run learnt something: partners in the same column, which overlap the object or lie above and below it.
+# **Notice.** The stripes are those of the random start. After training each head's $W$ still points much the way it did (cosine .48 or more, median .77 or more for every kind of run), and $W$ is up to 47 % longer, with six layers 82 %; in this run the frequencies 100 and 32, which make the fine stripes, keep their share of $|W|^2$ (.27). Head 3 of this run learnt something: partners in the same column, which overlap the object or lie above and below it.
 #
 # *Which objects does an object look at?* The paper's Figure 5 marks, for a query object, others with a high relation weight. Here a tag says by how much the relation alone multiplies the weight of a box (exp(Rel), mean over heads, 1 for the mean query).
 
@@ -258,15 +259,15 @@ axes[0].legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, 1.25))
 figures.save(figure, "extra/relation-attends", shown.drop(columns="detector").round(4))
 wide = each.pivot(index=["base", "run"], columns=["map", "layer"], values=["overlapping", "distance"])
 alone, start = (wide.xs(name, axis=1, level="map").dropna() for name in ("relation", "start"))  # (runs, metric x layer)
-without = wide["overlapping", "attention"].drop(alone.index)  # no relation at all
+alone, without = alone.loc[start.index], wide["overlapping", "attention"].drop(start.index)  # with a relation, and none
 of = alone.index.get_level_values("base").str
-assert alone[of.contains("permuted")]["overlapping"].sub(1).abs().max(axis=None) < 0.02  # boxes of other queries: no preference
+assert alone[of.contains("permuted")]["overlapping"].sub(1).abs().max(axis=None) < 0.022  # boxes of other queries: no preference
 conditional = ~of.contains("permuted|detr|dab")  # the other decoders: section 6
 alone, start = alone[conditional], start[conditional]
 learnt, nearer = (alone["overlapping"] > start["overlapping"]).all(axis=1), alone["distance", 2] < alone["distance", 1]
 print(f"{learnt.sum()} of {len(learnt)} learnt to prefer overlapping boxes; nearer in layer 3 than in 2: {nearer.sum()}")
 print("not:", *learnt.index[~learnt].get_level_values("run"))
-assert (alone.index == start.index).all() and start["overlapping"].sub(1).abs().max(axis=None) < 0.09
+assert start["overlapping"].sub(1).abs().max(axis=None) < 0.09
 plain = without[~without.index.get_level_values("base").str.contains("hybrid")]
 assert len(plain) == 14 and [round(plain.min(axis=None), 2), round(plain.max(axis=None), 2)] == [1.06, 3.15]
 assert 2 < alone["overlapping"].max(axis=None) < 2.05

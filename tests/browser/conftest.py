@@ -215,6 +215,14 @@ class Notebook:
             self.page.wait_for_timeout(50)
         raise AssertionError(f"{code} is {told}, not {expected}")
 
+    def settled(self, code: str):
+        """The value of an expression in the kernel, once it stays the same for a while."""
+        before, told = None, self.value(code)
+        while told != before:
+            self.page.wait_for_timeout(300)
+            before, told = told, self.value(code)
+        return told
+
     def has(self, **expected) -> None:
         """Until traits of the explorer in the kernel are these."""
         self.until(f"{{n: getattr(explorer, n) for n in {list(expected)}}}", expected)

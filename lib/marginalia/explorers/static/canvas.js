@@ -176,7 +176,10 @@ export function button(parent, string, act, { signal, label, title = "" }) {
   element.type = "button";
   element.title = title;
   if (label) element.setAttribute("aria-label", label);
-  element.addEventListener("click", act, { signal });
+  element.addEventListener("click", () => {
+    element.focus({ preventScroll: true }); // JupyterLab gave it to the cell, and its keys to the notebook
+    act();
+  }, { signal });
   return element;
 }
 
