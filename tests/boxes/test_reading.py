@@ -222,7 +222,7 @@ def test_deeppcb(tmp_path, line):
     assert table.names[table.category[0]] == "mousebite"
     np.testing.assert_array_equal(table.sizes, [[640, 640]] * 2)
     assert table.image_ids == ("a", "b")
-    assert table.report["text file without numbers"].first == "trainval.txt"
+    assert table.report["text file without boxes"].first == "trainval.txt"
 
 
 @pytest.mark.parametrize("header", ["ImageId,ClassId,EncodedPixels", "ImageId_ClassId,EncodedPixels"])
