@@ -179,8 +179,10 @@ def _open_mask(where: str, text: bytes) -> Int[np.ndarray, "H W"]:
 
 
 def looks_like_mask(text: bytes) -> str | None:
-    """ "masks" if this is an image of one channel with few values."""
+    """ "masks" if this is an image of one channel with few values, "" if it is another one, None if none."""
     try:
-        return "masks" if len(np.unique(_open_mask("", text))) <= 64 else None
+        with opened_image("", io.BytesIO(text)) as image:
+            pixels = np.array(image)
     except ValueError:
         return None
+    return "masks" if pixels.ndim == 2 and len(np.unique(pixels)) <= 64 else ""

@@ -195,7 +195,7 @@ def _of_members(path: Path) -> str | None:
     look = {
         ".xml": lambda where, text: "voc" if "<annotation" in voc.xml_text(where, text) else None,
         ".txt": _of_labels,
-        ".png": lambda _, text: defect_formats.looks_like_mask(text) or "",  # the first one decides
+        ".png": lambda _, text: defect_formats.looks_like_mask(text),
     }
     found = {}
 
@@ -211,7 +211,9 @@ def _of_members(path: Path) -> str | None:
         raise ValueError(f"{path} holds both {found['.xml']} and {found['.txt']}; say which one with format=")
     # images beside annotations are what is annotated; alone, they may be masks
     coco_file = path.is_dir() and _coco_files(path)
-    return found.get(".xml") or found.get(".txt") or ("coco" if coco_file else None) or found.get(".png")
+    return (
+        found.get(".xml") or found.get(".txt") or ("coco" if coco_file else None) or found.get(".png") or None
+    )
 
 
 def _coco_files(folder: Path) -> list[str]:
@@ -235,7 +237,7 @@ def _of_labels(_: str, text: bytes) -> str | None:
     lines = text.decode("utf-16" if utf16 else "utf-8-sig", errors="replace").strip().splitlines()
     words = lines[0].replace(",", " ").split() if lines else []
     if len(words) == 5 and all(map(str.isdecimal, words)):
-        x, y, right, bottom, kind = map(int, words)
+        x, y, right, bottom, kind = map(float, words)
         if max(right, bottom) > 1 and x < right and y < bottom and kind in defect_formats.DEEPPCB_NAMES:
             return "deeppcb"
     numbers = all(map(yolo.is_number, words))
