@@ -36,7 +36,15 @@ TIMM = "timm_backbone"  # what transformers calls a backbone that it leaves to t
 SHORTER = 120  # pixels of the shorter side of photographs that detectors are trained on here
 RELATION = "position_relation_embedding.pos_proj.0"  # of Relation DETR's checkpoints
 SIZES = (  # entries of a configuration that cannot be larger than any side of the weights
-    *("d_model", "encoder_ffn_dim", "decoder_ffn_dim", "num_queries", "num_labels", "num_channels"),
+    *(
+        "d_model",
+        "hidden_size",
+        "encoder_ffn_dim",
+        "decoder_ffn_dim",
+        "num_queries",
+        "num_labels",
+        "num_channels",
+    ),
     *("width", "heads", "feed_forward", "queries", "classes"),
 )
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
