@@ -17,7 +17,7 @@ from tests.detection.test_loading import publish, safetensors
 DAMAGES = {  # what is done to the bytes of weights, what is said
     "pointer": (
         lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-        "pointer of git-lfs",
+        "is a pointer of git-lfs",
     ),
     "empty": (lambda _: b"", "is empty"),
     "page": (lambda _: b"\n<!DOCTYPE html><html>", "is a web page"),

@@ -265,7 +265,7 @@ def sizes_beside(
     sizes = [None] * len(files)
     for i, file in enumerate(files):
         try:
-            sizes[i] = file and _shown_size(file)
+            sizes[i] = file and shown_size(file)
         except LimitError:
             raise
         except ValueError:  # no image, such as a pointer to a large file
@@ -281,7 +281,7 @@ def _without_suffix(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _shown_size(path: Path) -> tuple[int, int]:
+def shown_size(path: Path) -> tuple[int, int]:
     """Width and height of an image as it is shown and annotated: turned as its EXIF orientation says."""
     from PIL import ExifTags, Image
 
@@ -305,4 +305,4 @@ def _sizes_in_folder(folder: Path, ids: Sequence[str], where: Path) -> tuple[np.
     if missing:
         raise ValueError(f"{where}: no image for {missing[0]!r} in {folder} ({len(missing)} missing in all)")
     files = tuple(images[i] for i in ids)
-    return np.array([_shown_size(folder / file) for file in files], np.float64), files
+    return np.array([shown_size(folder / file) for file in files], np.float64), files
