@@ -86,7 +86,7 @@ NAMES = "names in data.yaml that are neither a list nor a mapping from number to
 LIMIT = "more than a limit of `sources`, `json_stream`, `yolo` or `defect_formats` (LimitError)"
 LIST = "text file among labels that holds no numbers, or two a line at most"
 FLAT = "detection of width or height zero"
-AREA = "area negative or beyond AREA_LIMIT"
+AREA = "area negative or beyond MAX_AREA"
 NORMALISED = "YOLO without `sizes`, and an image without file"
 ABOVE = "YOLO number above 2, where 1 is the whole side"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool
 
-from .table import AREA_LIMIT, BoxTable, Issue
+from .table import MAX_AREA, BoxTable, Issue
 
 HIGHEST_CLASS = 2**31 - 1  # number of a class that tables of others still hold
 NO_CATEGORY = -1  # category of a box that has none in its file
@@ -90,7 +90,7 @@ def validate(raw: Raw) -> BoxTable:
     count("all boxes are crowd", usable & table.crowd[usable].all(), kept=True)
     if table.area is not None:
         # areas that COCO's evaluation would pass over without a word
-        strange = (table.area < 0) | (table.area > AREA_LIMIT)
+        strange = (table.area < 0) | (table.area > MAX_AREA)
         count("area negative or too large, not taken", usable & strange, kept=True)
         area = np.where(strange, np.nan, table.area)
         table = replace(table, area=None if np.isnan(area).all() else area)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .pycoco import align, cells_of, run_coco, silenced
-from .table import AREA_LIMIT, BoxTable
+from .table import MAX_AREA, BoxTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 COCO_IOUS = np.linspace(0.5, 0.95, 10)  # T thresholds; linspace as in pycocotools, arange misses by an ulp
 RECALLS = np.linspace(0.0, 1.0, 101)  # R levels at which precision is read
 # pixels²
-AREAS = {
-    "all": (0, AREA_LIMIT),
-    "small": (0, 32**2),
-    "medium": (32**2, 96**2),
-    "large": (96**2, AREA_LIMIT),
-}
+AREAS = {"all": (0, MAX_AREA), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, MAX_AREA)}
 
 
 def evaluate(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from .table import AREA_LIMIT, BoxTable, BoxWarning
+from .table import MAX_AREA, BoxTable, BoxWarning
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -72,7 +72,7 @@ def run_coco(
     with silenced():
         # the area of a detection is that of its box, as in COCO's loadRes, whatever its table says
         found = _coco(replace(detections, area=None), numbers, categories)
-        areas_known = replace(ground_truth, area=np.minimum(ground_truth.areas, AREA_LIMIT))
+        areas_known = replace(ground_truth, area=np.minimum(ground_truth.areas, MAX_AREA))
         run = COCOeval(_coco(areas_known, numbers, categories), found, "bbox")
         run.params.iouThrs = ious
         run.params.areaRng = [list(a) for a in areas]

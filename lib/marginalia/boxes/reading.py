@@ -35,7 +35,7 @@ is one ValueError naming the file and the entry. **Dropped** means: not in the t
 | no category | kept, category -1 | without a category |
 | category missing in the list of categories | kept | category not listed |
 | every box a crowd region, as some tools export | kept | all boxes are crowd |
-| area negative or beyond AREA_LIMIT | kept, w * h instead | area negative or too large, not taken |
+| area negative or beyond MAX_AREA | kept, w * h instead | area negative or too large, not taken |
 | VOC's `difficult` | kept | marked difficult |
 | `difficult` that is no number | kept | difficult is no number |
 | image without usable boxes | kept | images without boxes |

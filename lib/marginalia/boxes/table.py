@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-AREA_LIMIT = 1e10  # pixels²; COCO's evaluation leaves out what is larger
+MAX_AREA = 1e10  # pixels²; COCO's evaluation leaves out what is larger
 
 
 class BoxWarning(UserWarning):
