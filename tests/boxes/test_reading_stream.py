@@ -32,7 +32,7 @@ annotations = st.fixed_dictionaries(
         "category_id": st.integers(1, 3),
         "image_id": st.integers(1, 4),
     },
-    optional={"area": numbers, "caption": words, "extra": nested},
+    optional={"area": numbers.map(abs), "caption": words, "extra": nested},
 )
 
 
