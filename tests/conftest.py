@@ -25,6 +25,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_cases(shared_data) -> Path:
+    """Folder with small inputs that once went wrong, beside the real annotations; else skip."""
+    folder = shared_data.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip("the cases are not here: they lie beside the folder with real data")
+    return folder
+
+
 @pytest.fixture
 def rng():
     """A seeded numpy generator, new for every test."""

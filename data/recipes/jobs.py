@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 import pandas as pd
@@ -97,9 +98,16 @@ def command_line(one: Callable[[str], None], several: Callable[[list[str], int],
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time (2)")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs must be 1 or more, not {options.jobs}")
     if options.job:
         end_with_parent()
         sys.exit(one(options.job))
+    try:
+        with TemporaryFile(dir=Path(__file__).parents[2]):  # what is made goes into the checkout
+            pass
+    except OSError as error:
+        sys.exit(f"{parser.prog}: the checkout cannot be written to ({error}); copy it to where it can")
     try:
         sys.exit(1 if several(options.names, options.jobs) else 0)
     except (ValueError, OSError) as error:

@@ -25,13 +25,13 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 import runs
 from marginalia import training
 from marginalia.boxes.reading import read_boxes
-from marginalia.boxes.sources import IMAGE_FILES, listing
+from marginalia.boxes.sources import IMAGE_FILES, listing, opened_image, shown_size
 from marginalia.boxes.table import BoxTable
 from marginalia.detection import predict_table
 from marginalia.detection.detector import KINDS, Detector, build
@@ -68,7 +68,7 @@ def read_photographs(data: Path, images: Path | None = None) -> tuple[BoxTable, 
     if images is None and folder.name.lower() in ("annotations", "labels"):  # images stand beside it
         folder = folder.absolute().parent
     files = find_images(table, folder)
-    sizes = np.array([opened(folder / file).size for file in files])
+    sizes = np.array([shown_size(folder / file) for file in files])
 
     # boxes in pixels of the files; sizes (1, 1) are those of YOLO labels whose images lie elsewhere
     scale = np.nan_to_num(sizes / table.sizes, nan=1)
@@ -124,18 +124,17 @@ def find_images(table: BoxTable, folder: Path) -> tuple[str, ...]:
     return tuple(files)
 
 
-def opened(path: Path, size: Sequence[int] | None = None) -> Image.Image:
-    """An image, in colour and stretched to a (width, height) where one is given.
+def opened(path: Path, size: Sequence[int]) -> Image.Image:
+    """An image as it is shown, in colour and stretched to a (width, height).
 
     ValueError for what is no image, is cut off, or has more than 8 bits a channel.
     """
-    try:
-        image = Image.open(path)
-        if image.mode[0] in "IF":
-            raise ValueError(f"{path}: its pixels have more than 8 bits; save it with 8 bits a channel")
-        return image if size is None else image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    except OSError as error:
-        raise ValueError(f"{path}: not an image that can be read ({error}); save it anew") from error
+    with opened_image(str(path), path) as image:
+        deep = image.mode[0] in "IF"
+        shown = ImageOps.exif_transpose(image).convert("RGB")  # annotations are drawn on it so
+    if deep:
+        raise ValueError(f"{path}: its pixels have more than 8 bits; save it with 8 bits a channel")
+    return shown.resize(size, Image.Resampling.LANCZOS)
 
 
 def train(data: Path, images: Path | None, name: str, kind: str, steps: int) -> None:

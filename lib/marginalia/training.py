@@ -231,8 +231,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileNotFoundError(
             f"no {missing[0]}: weights are a .safetensors file with a .json card beside it"
         )
-    found, card = hashlib.sha256(path.read_bytes()).hexdigest(), json.loads(beside.read_text("utf-8"))
-    if found != card["sha256"]:
-        raise ValueError(f"{path}: its sha256 is {found}, but {beside.name} says {card['sha256']}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        card = json.loads(beside.read_text("utf-8"))
+        said = card["sha256"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(f"{beside} is no card of weights: a JSON object with their `sha256`") from None
+    if found != said:
+        raise ValueError(f"{path}: its sha256 is {found}, but {beside.name} says {said!s:.80}")
     weights = load_file(path)
     return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}, card

@@ -156,6 +156,29 @@ def test_area_decides_the_size_class():
     assert evaluate(mask, found)[["AP_small", "AP_medium"]].isna().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("area", [np.nan, -1, -np.inf])
+def test_where_no_area_is_known_the_box_decides(area):
+    large, small = (300, 300, 200, 200), (10, 10, 20, 20)
+    ground_truth = table(("a", 1, *large), ("a", 1, *small), area=[area, 400])
+    frame = evaluate(ground_truth, table(("a", 1, *small, 0.9)))
+    assert (frame["AP_small"], frame["AP_large"]) == (pytest.approx(1), 0)
+    assert np.isnan(frame["AP_medium"])
+
+
+@pytest.mark.parametrize("area", [1e11, np.inf])
+def test_no_object_is_too_large_to_count(area):
+    ground_truth = table(("a", 1, *BOX), ("a", 1, *FAR), area=[area, 400])
+    assert evaluate(ground_truth, table(("a", 1, *FAR, 0.9)))["AP"] == pytest.approx(51 / 101)
+    huge = table(("a", 1, 0, 0, 1e6, 1e6), ("a", 1, *FAR))
+    assert evaluate(huge, table(("a", 1, *FAR, 0.9)))["AP"] == pytest.approx(51 / 101)
+
+
+@pytest.mark.parametrize("flat", [(90, 10, 0, 20), (90, 10, 20, 0), (10, 10, 0, 0)])
+def test_a_detection_without_extent_is_a_false_positive(flat):
+    row = one(table(("a", 1, *BOX)), table(("a", 1, *BOX, 0.5), ("a", 1, *flat, 0.9)))
+    assert row["AP"] == 0.5 and row["false_positives"] == 1
+
+
 def test_an_area_of_the_detections_changes_nothing():
     """COCO takes the box of a detection; a table of detections may carry areas all the same."""
     ground_truth = table(("a", 1, 0, 0, 40, 40), ("a", 1, 60, 60, 20, 20))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from marginalia.boxes.reading import FORMATS, find_format, read_boxes
-from tests.boxes.files import png, put, put_packed, voc
+from tests.boxes.files import CORNERS, png, put, put_packed, voc
 
 
 def as_sets(table) -> dict:
@@ -222,7 +222,7 @@ def test_deeppcb(tmp_path, line):
     assert table.names[table.category[0]] == "mousebite"
     np.testing.assert_array_equal(table.sizes, [[640, 640]] * 2)
     assert table.image_ids == ("a", "b")
-    assert table.report["text file without numbers"].first == "trainval.txt"
+    assert table.report["text file without boxes"].first == "trainval.txt"
 
 
 @pytest.mark.parametrize("header", ["ImageId,ClassId,EncodedPixels", "ImageId_ClassId,EncodedPixels"])
@@ -338,3 +338,110 @@ class TestRealFiles:
         assert len(table) == 734
         assert len(np.unique(table.image)) == 99
         assert table.image_ids == ground_truth.image_ids
+
+
+class TestFilesAsToolsLeaveThem:
+    """What tools and people do to annotations that changes nothing about what they say."""
+
+    @pytest.mark.parametrize("write", [put, put_packed])
+    @pytest.mark.parametrize(
+        "hidden", [".ipynb_checkpoints", ".git", ".idea", ".AppleDouble", "__MACOSX", "a/.b/c", "__MACOSX/a"]
+    )
+    def test_hidden_folders_are_passed_over(self, tmp_path, write, hidden):
+        text = voc("a", ("dog", 1, 2, 30, 40))
+        table = read_boxes(
+            write(tmp_path, {"a.xml": text, f"{hidden}/b.xml": text, f"x/{hidden}/c.xml": text})
+        )
+        assert table.image_ids == ("a",)
+        labels = {"labels/a.txt": "0 .5 .5 .5 .5", f"labels/{hidden}/b.txt": "0 .5 .5 .5 .5"}
+        assert read_boxes(write(tmp_path / "yolo", labels)).image_ids == ("a",)
+
+    def test_a_set_below_a_hidden_folder_is_read(self, tmp_path):
+        assert (
+            len(read_boxes(put(tmp_path / ".cache" / "set", {"a.xml": voc("a", ("dog", 1, 2, 3, 4))}))) == 1
+        )
+
+    def test_several_boxes_of_one_object(self, tmp_path):
+        first, second = (CORNERS.format(*box) for box in ((1, 2, 3, 4), (5, 6, 9, 9)))
+        text = voc("a", ("dog", 1, 2, 3, 4), ("cat", 2, 2, 3, 3)).replace(first, first + second)
+        table = read_boxes(put(tmp_path, {"a.xml": text}))
+        np.testing.assert_array_equal(table.xywh, [[1, 2, 2, 2], [5, 6, 4, 3], [2, 2, 1, 1]])
+        assert [table.names[c] for c in table.category] == ["dog", "dog", "cat"]
+
+    @pytest.mark.parametrize("orientation", range(1, 10))
+    @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
+    def test_orientation_in_exif(self, tmp_path, orientation, kind):
+        turn = Image.Exif()
+        turn[0x0112] = orientation
+        folder = put(tmp_path, {"labels/a.txt": "0 .5 .5 .5 .5", "images/x.txt": ""})
+        Image.new("RGB", (20, 10)).save(folder / "images" / f"a.{kind}", exif=turn)
+        right = [[10, 20]] if orientation in (5, 6, 7, 8) else [[20, 10]]
+        assert read_boxes(folder / "labels").sizes.tolist() == right
+        assert read_boxes(folder / "labels", sizes=folder / "images").sizes.tolist() == right
+
+    def test_damaged_exif_turns_nothing(self, tmp_path):
+        put(tmp_path, {"labels/a.txt": "0 .5 .5 .5 .5", "images/x.txt": ""})
+        Image.new("RGB", (20, 10)).save(tmp_path / "images" / "a.jpg", exif=b"Exif\0\0no such thing")
+        assert read_boxes(tmp_path / "labels").sizes.tolist() == [[20, 10]]
+
+    @pytest.mark.parametrize("write", [put, put_packed])
+    def test_endings_in_any_case(self, tmp_path, write):
+        table = read_boxes(
+            write(tmp_path / "a", {"a.TXT": "0 .5 .5 .5 .5", "b.Txt": "", "Classes.TXT": "cat"})
+        )
+        assert table.image_ids == ("a", "b") and table.names == {0: "cat"}
+        assert len(read_boxes(write(tmp_path / "b", {"a.XML": voc("a"), "b.xml": voc("b")})).image_ids) == 2
+        assert len(read_boxes(write(tmp_path / "c", {"a.PNG": png(np.eye(5))}))) == 1
+
+    @pytest.mark.parametrize("line", ["1.0 .5 .5 .2 .4", "1e0 .5 .5 .2 .4", "1.000000e+00,.5,.5,.2,.4"])
+    def test_whole_classes_written_as_floats(self, tmp_path, line):
+        assert read_boxes(put(tmp_path, {"a.txt": line})).category.tolist() == [1]
+
+    def test_numbers_that_other_tools_write(self, tmp_path, coco_content):
+        """pandas makes floats of ids and NaN of what is missing; BlenderProc names categories by numbers."""
+        for entry in (*coco_content["annotations"], *coco_content["images"], *coco_content["categories"]):
+            entry |= {key: float(entry[key]) for key in ("id", "image_id", "category_id") if key in entry}
+        coco_content["annotations"][0] |= {"iscrowd": float("nan"), "area": float("nan")}
+        coco_content["annotations"][1] |= {"iscrowd": 1.0, "category_id": float("nan")}
+        coco_content["categories"][0]["name"] = 7
+        coco_content["categories"][1]["name"] = 1.5
+        coco_content["images"][0]["file_name"] = 12
+        table = read_boxes(put(tmp_path, ("a.json", json.dumps(coco_content))))
+        assert table.image_ids == (7, 3) and all(type(i) is int for i in table.image_ids)
+        assert table.crowd.tolist() == [False, True] and table.category.tolist() == [2, -1]
+        assert table.names == {2: "7", 5: "1.5"} and table.files == ("12", "b.jpg")
+        found = [{"image_id": 7.0, "category_id": 2.0, "bbox": [1, 1, 2, 2], "score": 1}]
+        found = read_boxes(put(tmp_path, ("r.json", json.dumps(found))), ground_truth=table)
+        assert found.image.tolist() == [0] and found.category.tolist() == [2]
+
+    @pytest.mark.parametrize("encoding", ["gb2312", "gbk", "shift_jis", "utf-16", "utf-8-sig", "big5"])
+    def test_encodings_that_are_declared_or_marked(self, tmp_path, encoding):
+        head = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>'
+        text = (head + voc("a", ("日本", 1, 2, 3, 4))).encode(encoding)
+        table = read_boxes(put(tmp_path, {"a.xml": text}))
+        assert table.names == {1: "日本"}
+
+    def test_labels_in_utf16_as_windows_writes_them(self, tmp_path):
+        files = {"a.txt": "0 .5 .5 .5 .5".encode("utf-16"), "classes.txt": "猫\n".encode("utf-16")}
+        assert read_boxes(put(tmp_path, files)).names == {0: "猫"}
+
+    def test_names_in_yaml_are_text(self, tmp_path):
+        names = "names: [no, 1.50, 07, 2020-01-01, ~]"
+        table = read_boxes(put(tmp_path, {"a.txt": "0 .5 .5 .5 .5", "data.yaml": names}))
+        assert [*table.names.values()] == ["no", "1.50", "07", "2020-01-01", "~"]
+
+    def test_anchors_in_yaml_do_not_multiply(self, tmp_path):
+        lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+        lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+        files = {"a.txt": "0 .5 .5 .5 .5", "data.yaml": "\n".join([*lines, "names: *a0"])}
+        assert len(read_boxes(put(tmp_path, files)).names) == 9
+
+    def test_one_coco_file_in_a_folder(self, tmp_path, coco_content):
+        put(tmp_path, {"_annotations.coco.json": json.dumps(coco_content), "a.png": png(np.zeros((4, 4)))})
+        put(tmp_path, {"settings.json": "[1]", "package.json": '{"name": "x"}'})
+        assert len(read_boxes(tmp_path)) == len(read_boxes(tmp_path, format="coco")) == 2
+
+    def test_areas_that_some_boxes_lack(self, tmp_path, coco_content):
+        coco_content["annotations"].append({**coco_content["annotations"][1], "id": 3, "area": -4})
+        table = read_boxes(put(tmp_path, ("a.json", json.dumps(coco_content))))
+        assert table.areas.tolist() == [9.5, 56, 56]

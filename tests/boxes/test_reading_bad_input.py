@@ -78,10 +78,21 @@ BOXLESS = "annotation with no box, or with four nan"
 OUTSIDE = "box (partly) outside its image, beyond rounding"
 REPEATED = "annotation id used before"
 NO_CATEGORY = "no category"
-UNKNOWN_SIZE = "image size missing or 0"
-NEARLY = "zip archive; text in UTF-16; one YOLO or DeepPCB label file; data.yaml"
+UNKNOWN_SIZE = "image size missing, 0, infinite or no number"
+NEARLY = "zip archive; JSON in UTF-16; one YOLO or DeepPCB label file; data.yaml"
+SEVERAL = "folder with several COCO files and nothing else"
+NOT_UTF8 = "text that is not in UTF-8 and neither marked nor declared as something else"
+NAMES = "names in data.yaml that are neither a list nor a mapping from number to name"
+LIMIT = "more than a limit of `sources`, `json_stream`, `yolo` or `defect_formats` (LimitError)"
+LIST = "text file among labels that holds no numbers, or two a line at most"
+FLAT = "detection of width or height zero"
+AREA = "area negative or beyond MAX_AREA"
 NORMALISED = "YOLO without `sizes`, and an image without file"
 ABOVE = "YOLO number above 2, where 1 is the whole side"
+
+YOLO = {"a.txt": "0 .5 .5 .1 .1"}
+GBK = "划痕".encode("gbk")
+CROWD = coco(iscrowd=1).replace('"bbox": [1', '"iscrowd": 1, "bbox": [1')
 
 # row of the table, the content, options, what the message says besides the file's name
 ERRORS = [
@@ -89,11 +100,11 @@ ERRORS = [
     (NO_FORMAT, ("a.json", " \n"), {"format": "coco"}, "is empty"),
     (NO_FORMAT, ("a.json", "{}"), {}, "no 'images' and no 'annotations'"),
     (NO_FORMAT, ("a.json", '{"shapes": [{"a": "]"}]}'), {}, "beside 'shapes'"),
-    (NO_FORMAT, ("a.json", "[]"), {"format": "coco"}, "not a COCO annotation file"),
+    (NO_FORMAT, ("a.json", "[]"), {"format": "coco"}, "a COCO annotation file is one .* here is a list"),
     (NO_FORMAT, ("a.txt", "hello"), {}, "none of the"),
     (NO_FORMAT, {"a.jpg": "x"}, {}, "none of the"),
     (NO_FORMAT, ("a.tar", tar({"b.md": ""}, "w")), {}, "none of the"),
-    (NO_FORMAT, {"a.txt": "0 .5 .5 .1 .1"}, {"format": "coco"}, "is a folder"),
+    (NO_FORMAT, {"a.txt": "0 .5 .5 .1 .1"}, {"format": "coco"}, "is a folder with no COCO file"),
     (NO_FORMAT, {"a.txt": "0 .5 .5 .1 .1"}, {"format": "voc"}, "no .xml file"),
     (NO_FORMAT, {"a.txt": "hello"}, {"format": "yolo"}, "no text file with labels"),
     (NO_FORMAT, {"a.xml": corners(1, 2, 3, 4)}, {"format": "masks"}, "no .png file"),
@@ -104,6 +115,21 @@ ERRORS = [
     (NO_FORMAT, ("a.json", coco()), {"sizes": (9, 9)}, "sizes= is for"),
     (NO_FORMAT, ("a.csv", "ImageId,Label\n"), {}, "not ImageId,ClassId,EncodedPixels"),
     (NO_FORMAT, {"a.png": "no image"}, {"format": "masks"}, r"a\.png is not an image"),
+    (NO_FORMAT, ("a.json", '{"images": null, "annotations": []}'), {}, "images are a list .* here is null"),
+    (NO_FORMAT, ("a.json", '{"images": {"a": 1}}'), {}, "images are a list .* here is an object"),
+    (NO_FORMAT, ("a.json", '{"annotations": 7.5}'), {}, "annotations are a list .* here is 7.5"),
+    (NO_FORMAT, ("a.json", '{"annotations": "a.csv"}'), {}, 'annotations are a list .* here is "a.csv"'),
+    (NO_FORMAT, ("a.json", '[{"name": "a.jpg", "labels": []}]'), {}, "a JSON list, but not of detections"),
+    (NO_FORMAT, ("a.json", "[[1, 2, 3, 4]]"), {}, "a JSON list, but not of detections"),
+    (
+        NO_FORMAT,
+        ("a.json", '[{"name": "a.jpg"}]'),
+        {"format": "coco-results", "ground_truth": True},
+        "detection number 1: .* missing required field image_id",
+    ),
+    (NO_FORMAT, ("a.json", '{"image_id": 1}\n{"image_id": 2}\n'), {}, "as in JSON lines"),
+    (SEVERAL, {"a/b.json": coco(), "b/c.json": coco()}, {}, "several COCO files: a/b.json, b/c.json; give"),
+    (SEVERAL, {"b.json": coco(), "c.json": coco()}, {"format": "coco"}, "several COCO files"),
     (DAMAGED, ("a.json", LONG[:-2000]), {}, r"cut off after annotation number \d+ \(id"),
     (DAMAGED, ("a.json.gz", gzip.compress(LONG)[:-2000]), {}, r"cut off after annotation number \d+ .*gzip"),
     (DAMAGED, ("a.json.gz", gzip.compress(LONG)[:-4]), {}, "gzip"),
@@ -129,6 +155,47 @@ ERRORS = [
     (NEARLY, ("a.txt", "10 20 30 40 2"), {}, "label file of one image; give the folder"),
     (NEARLY, ("a.txt", ""), {"format": "yolo"}, "label file of one image; give the folder"),
     (NEARLY, ("data.yaml", "names: [a]"), {}, "give the folder with its labels"),
+    (
+        NOT_UTF8,
+        ("a.json", coco().encode().replace(b"dog", GBK)),
+        {},
+        r"category number 1 \(id 1\) holds text",
+    ),
+    (NOT_UTF8, ("a.json", coco().replace("dog", r"\ud800")), {}, r"category number 1 \(id 1\) holds text"),
+    (
+        NOT_UTF8,
+        YOLO | {"classes.txt": b"cat\n" + GBK},
+        {},
+        r"classes\.txt, line 2: not .* save the file as UTF-8",
+    ),
+    (NOT_UTF8, YOLO | {"data.yaml": b"names: [" + GBK + b"]"}, {}, r"data\.yaml, line 1: not text in UTF-8"),
+    (NOT_UTF8, YOLO | {"b.txt": GBK}, {}, r"b\.txt, line 1: not text in UTF-8"),
+    (NOT_UTF8, {"a.png": mask(1), "classes.txt": GBK}, {}, r"classes\.txt, line 1: not text in UTF-8"),
+    (NOT_UTF8, ("a.csv", b"ImageId,ClassId,EncodedPixels\n" + GBK), {}, r"a\.csv, line 2: not text in UTF-8"),
+    (NOT_UTF8, {"a.xml": voc("a").encode() + GBK}, {}, r"a\.xml, line 1: not text in UTF-8"),
+    (
+        NOT_UTF8,
+        {"a.xml": b'<?xml version="1.0" encoding="utf-7-or-so"?>' + voc("a").encode()},
+        {},
+        "not in utf-7-or-so, as it says; save it as UTF-8",
+    ),
+    (NOT_UTF8, {"a.xml": b'<?xml version="1.0" encoding="zlib"?>' + voc("a").encode()}, {}, "not in zlib"),
+    *(
+        (NAMES, YOLO | {"data.yaml": text}, {}, r"data\.yaml: names must be a list")
+        for text in (
+            "names: cat dog",
+            "names: 3",
+            "names:\n  0:cat\n  1:dog",
+            "names: {cat: 0}",
+            "names: {²: cat}",
+            "names: [[cat], dog]",
+            "names: [{0: cat}]",
+            "names: {-1: cat}",
+        )
+    ),
+    (NAMES, YOLO | {"data.yaml": "names: [cat"}, {}, r"data\.yaml is not valid YAML"),
+    (LIMIT, YOLO | {"data.yaml": "names: " + "[" * 5000}, {}, r"data\.yaml is nested too deeply"),
+    (LIMIT, YOLO | {"data.yaml": "#" * 2**21}, {}, r"data\.yaml has more than 1,048,576 bytes"),
     (BAD_XML, {"a.xml": BOMB}, {}, r"a\.xml defines or fetches XML entities"),
     (BAD_XML, {"a.xml": corners(1, 2, 3, 4)[:-5]}, {}, r"a\.xml is not well-formed"),
     (BAD_XML, {"a.xml": corners(1, 2, 3, 4), "b.xml": ""}, {}, r"b\.xml is empty"),
@@ -155,6 +222,18 @@ ERRORS = [
     (WRONG, {"a.txt": "0 .5 .5 .1 .1\n0 .5 .5 .1 x"}, {}, r"a\.txt, line 2 is not a line of numbers"),
     (WRONG, {"a.txt": "0 .5 .5 .1 .1\n-1 .5 .5 .1 .1"}, {}, "class -1.0 is not"),
     (WRONG, {"a.txt": "1 2 3 4 5\n1 2 3 4 .5"}, {}, r"line 2: type 0\.5"),
+    (WRONG, {"a.txt": "1 2 3 4 5\n1 2 3 4 " + "9" * 30}, {}, r"line 2: type 1e\+30"),
+    (WRONG, {"a.txt": "9" * 30 + " .5 .5 .1 .1"}, {}, r"line 1: class 1e\+30 is not"),
+    (WRONG, {"a.txt": "0 .5 .5 .1 .1\n² .5 .5 .1 .1"}, {}, r"a\.txt, line 2 is not a line of numbers"),
+    (WRONG, {"a.txt": "0 .5 .5 .1"}, {}, r"a\.txt, line 1 has 4 numbers"),
+    (WRONG, ("a.json", coco(id=1.5)), {}, "annotation number 2 .*got float - at .*id"),
+    (WRONG, ("a.json", coco(image_id=float("nan"))), {}, "annotation number 2"),
+    (WRONG, ("a.json", coco(area=[1])), {}, r"annotation number 2 \(id 2\): Expected float"),
+    (WRONG, ("a.json", coco(area=[[]]).replace("[[]]", "9" * 5000)), {}, "annotation number 2: .*digits"),
+    (WRONG, ("a.json", coco(s=[]).replace("[]", "[" * 5000 + "]" * 5000)), {}, "number 2 is nested too deep"),
+    (WRONG, ("a.json", coco().replace("[{", "[[[3]], {")), {}, "number 1: Expected object, got array"),
+    (WRONG, ("a.csv", "ImageId,ClassId,EncodedPixels\na.jpg,1," + "1 " * 99_999), {}, "line 2 is no CSV"),
+    (TWICE, ("a.csv", "ImageId,ClassId,EncodedPixels\na.jpg,1,1 1\na.png,1,1 1"), {}, "describe image 'a'"),
     (WRONG, {"a.png": mask(1), "b.png": b"no"}, {}, r"b\.png"),
     *(
         (WRONG, ("a.csv", f"ImageId,ClassId,EncodedPixels\na.jpg,{label},{runs}\n"), {}, rf"row 2 .*{says}")
@@ -163,6 +242,13 @@ ERRORS = [
             ("1", "x 5", "whole"),
             ("1", "0 5", "outside"),
             ("1", "409600 2", "outside"),
+            ("1", f"1 {2**63 - 1}", "outside"),
+            ("1", "1 " + "9" * 30, "outside"),
+            ("1", "9" * 5000 + " 1", "outside"),
+            ("1", "1 ²", "whole"),
+            ("1", "1 1.5", "whole"),
+            ("²", "1 1", "class '²'"),
+            ("9" * 30, "1 1", "class '9999"),
             ("x", "1 1", "class 'x'"),
             ("1", "1 1,9", "fields"),
         ]
@@ -189,6 +275,11 @@ COUNTED = [
     (NAN, {"a.txt": "0 .5 .5 .1 .1\n0 nan .5 .1 .1"}, {}, DROPPED, "a.txt, line 2"),
     (EMPTY, ("a.json", coco(bbox=[1, 2, 0, 4])), {}, DROPPED, "annotation 2"),
     (EMPTY, ("a.json", coco(bbox=[1, 2, 3, -4])), {}, DROPPED, "annotation 2"),
+    (EMPTY, ("a.json", results(bbox=[1, 2, 3, -4])), {"ground_truth": True}, DROPPED, "detection 2"),
+    (FLAT, ("a.json", results(bbox=[1, 2, 0, 4])), {"ground_truth": True}, KEPT, "detection 2"),
+    (FLAT, ("a.json", results(bbox=[1, 2, 0, 0])), {"ground_truth": True}, KEPT, "detection 2"),
+    *((AREA, ("a.json", coco(area=area)), {}, KEPT, "annotation 2") for area in (-1, 1e11, float("inf"))),
+    ("every box a crowd region, as some tools export", ("a.json", CROWD), {}, (2, True), "annotation 1"),
     (EMPTY, {"a.xml": corners(5, 2, 3, 4)}, {}, DROPPED, "a.xml, object 2"),
     (EMPTY, {"a.txt": "1 2 3 4 1\n9 9 9 9 1"}, {}, DROPPED, "a.txt, line 2"),
     (BOXLESS, ("a.json", coco(bbox=...)), {}, DROPPED, "annotation 2"),
@@ -207,12 +298,9 @@ COUNTED = [
         DROPPED,
         "detection 2",
     ),
-    (
-        "text file among labels that holds no numbers",
-        {"a.txt": "0 .5 .5 .1 .1", "train.txt": "images/a.jpg"},
-        {},
-        DROPPED,
-        "train.txt",
+    *(
+        (LIST, YOLO | {"train.txt": text}, {}, DROPPED, "train.txt")
+        for text in ("images/a.jpg", "000001\n000002\n", "2010_006215 1\n2010_006216 -1", "cat\n1")
     ),
     ("masks: value 255 beside other values", {"a.png": mask(1, 255)}, {}, DROPPED, "a.png"),
     (OUTSIDE, ("a.json", coco(bbox=[-1, 2, 3, 4])), {}, KEPT, "annotation 2"),
@@ -259,6 +347,16 @@ COUNTED = [
         KEPT,
         "a.xml, object 1",
     ),
+    *(
+        (
+            "`difficult` that is no number",
+            {"a.xml": corners(1, 2, 3, 4).replace("</name>", f"</name><difficult>{text}</difficult>", 1)},
+            {},
+            KEPT,
+            "a.xml, object 1",
+        )
+        for text in ("Unspecified", "false", "nan")
+    ),
     (
         "image without usable boxes",
         ("a.json", coco().replace('"images": [', '"images": [{"id": 5, "width": 9, "height": 9},')),
@@ -268,7 +366,9 @@ COUNTED = [
     ),
     (UNKNOWN_SIZE, ("a.json", coco().replace('"width": 99', '"width": 0')), {}, KEPT, "image 1"),
     (UNKNOWN_SIZE, ("a.json", coco().replace('"width": 99, ', "")), {}, KEPT, "image 1"),
+    (UNKNOWN_SIZE, ("a.json", coco().replace('"width": 99', '"width": 1e999')), {}, KEPT, "image 1"),
     (UNKNOWN_SIZE, {"a.xml": corners(1, 2, 3, 4).replace("<width>200</width>", "")}, {}, KEPT, "image a"),
+    (UNKNOWN_SIZE, {"a.xml": corners(1, 2, 3, 4).replace("<width>200", "<width>wide")}, {}, KEPT, "image a"),
 ]
 
 
@@ -311,10 +411,11 @@ def test_counted(tmp_path, ground_truth, row, content, options, left, first):
     boxes, kept = left
     assert len(table) == boxes
     issue = table.report[phrase]
-    assert (issue.count, issue.kept, issue.first) == (1, kept, first)
+    assert (issue.count, issue.kept, issue.first) == (2 if table.crowd.any() else 1, kept, first)
     assert does.startswith("kept" if kept else "dropped")
     assert np.isfinite(table.xywh).all()
-    assert (table.xywh[:, 2:] > 0).all()
+    assert (table.xywh[:, 2:] > 0).all() or row == FLAT
+    assert table.area is None or not (table.area < 0).any()
 
 
 def test_good_files_have_nothing_to_report(tmp_path):

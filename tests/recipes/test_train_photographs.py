@@ -215,9 +215,9 @@ WRONG = {
     "text": (
         lambda data: (data.parent / "pictures/photo-5.png").write_text("a pointer"),
         ValueError,
-        r"photo-5\.png: not an image that can be read",
+        r"photo-5\.png is not an image that can be read",
     ),
-    "cut off": (cut_off, ValueError, r"photo-5\.png: not an image that can be read"),
+    "cut off": (cut_off, ValueError, r"photo-5\.png is not an image that can be read"),
     "16 bits": (
         lambda data: Image.fromarray(np.zeros((48, 64), np.uint16)).save(
             data.parent / "pictures/photo-5.png"

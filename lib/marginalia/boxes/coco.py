@@ -8,6 +8,7 @@ memory is bounded by the boxes, and most of the time goes into walking over the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +17,12 @@ import msgspec
 import numpy as np
 from jaxtyping import Int
 
-from .checks import NO_BOX, NO_CATEGORY, validate
+from .checks import HIGHEST_CLASS, NO_BOX, NO_CATEGORY, Raw
 from .json_stream import BLOCK, JsonStream
 from .table import BoxTable, Issue
 
 Id = int | str
-CategoryId = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]  # tables hold 64-bit integers
+CategoryId = Annotated[int, msgspec.Meta(ge=-HIGHEST_CLASS, le=HIGHEST_CLASS)]
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -60,45 +61,41 @@ class Detection(msgspec.Struct, gc=False):
     score: float
 
 
-def read_coco(path: Path, block: int = BLOCK) -> BoxTable:
+def read_coco(path: Path, block: int = BLOCK) -> Raw:
     """Annotations in COCO's layout, packed with gzip or not; `block` bytes are decoded at a time."""
     images, categories, keys = [], [], []
     with JsonStream(path, block) as text:
-        if text.peek() != b"{":
-            raise ValueError(
-                f"{path}: not a COCO annotation file, which is one JSON object with 'images', "
-                "'annotations' and 'categories'"
-            )
+        text.expect(
+            b"{", "a COCO annotation file is one JSON object with 'images', 'annotations' and 'categories'"
+        )
         for key in text.fields():
-            if key in keys:
-                raise ValueError(f"{path}: {key!r} stands in the file twice; join the two parts")
             keys.append(key)
             if key == "annotations":
-                found = _columns(text.entries(Annotation, "annotation"), Annotation)
+                found = _columns(text.entries(Annotation, "annotation", _tidy), Annotation)
             elif key == "images":
-                images = list(chain.from_iterable(text.entries(Image, "image")))
+                images = list(chain.from_iterable(text.entries(Image, "image", _tidy)))
             elif key == "categories":
-                categories = list(chain.from_iterable(text.entries(Category, "category")))
+                categories = list(chain.from_iterable(text.entries(Category, "category", _tidy)))
             else:
                 text.skip()
     missing = [key for key in ("images", "annotations") if key not in keys]
     if missing:
         raise ValueError(
             f"{path}: not a COCO annotation file: no {' and no '.join(map(repr, missing))} beside "
-            f"{', '.join(map(repr, keys)) or 'nothing'}"
+            + (", ".join(f"{key!r:.40}" for key in keys[:5]) or "nothing")
+            + (f" and {len(keys) - 5} others" if len(keys) > 5 else "")
         )
-    return validate(*_join(path, found, images, categories))
+    return _join(path, found, images, categories)
 
 
-def read_results(path: Path, ground_truth: BoxTable) -> BoxTable:
+def read_results(path: Path, ground_truth: BoxTable) -> Raw:
     """Detections, a list of {image_id, category_id, bbox, score}, on the images of `ground_truth`."""
     with JsonStream(path, BLOCK) as text:
-        if text.peek() != b"[":
-            raise ValueError(
-                f"{path}: not a list of detections, which is one JSON array of objects with "
-                "image_id, category_id, bbox and score"
-            )
-        found = _columns(text.entries(Detection, "detection"), Detection)
+        text.expect(
+            b"[",
+            "a list of detections is a JSON array of objects with image_id, category_id, bbox, score",
+        )
+        found = _columns(text.entries(Detection, "detection", _tidy), Detection)
         text.finish()
 
     def entry(i: int) -> str:
@@ -106,17 +103,15 @@ def read_results(path: Path, ground_truth: BoxTable) -> BoxTable:
 
     image = _positions(path, found.pop("image_id"), ground_truth.image_ids, entry)
     shared = {name: getattr(ground_truth, name) for name in ("image_ids", "sizes", "names", "files")}
-    return validate(BoxTable(image=image, **shared, **found), entry)
+    return Raw(BoxTable(image=image, **shared, **found), entry)
 
 
-def _join(
-    path: Path, found: dict[str, np.ndarray], images: list[Image], categories: list[Category]
-) -> tuple[BoxTable, Callable[[int], str]]:
-    """Annotations on their images, and what to call them; ValueError for ids that do not fit."""
+def _join(path: Path, found: dict[str, np.ndarray], images: list[Image], categories: list[Category]) -> Raw:
+    """Annotations on their images; ValueError for ids that do not fit."""
     own = found.pop("id")
 
     def entry(i: int) -> str:
-        return f"annotation {own[i]}" if own[i] is not None else f"annotation number {i + 1}"
+        return f"annotation {own[i]!s:.60}" if own[i] is not None else f"annotation number {i + 1}"
 
     image_ids = _unique_ids(f"{path}: image", images)
     _unique_ids(f"{path}: category", categories)
@@ -132,7 +127,19 @@ def _join(
         report={"annotation id used before": Issue(len(again), True, entry(again[0]))} if again else {},
         **found,
     )
-    return table, entry
+    return Raw(table, entry)
+
+
+def _tidy(entry: dict) -> dict:
+    """An entry of a tool that writes ids as floats, NaN for nothing, or numbers in the place of names."""
+    for field, value in entry.items() if isinstance(entry, dict) else ():
+        if field in ("name", "file_name") and type(value) in (int, float):
+            entry[field] = str(value)
+        elif isinstance(value, float) and field.endswith("id") and value.is_integer():
+            entry[field] = int(value)
+        elif value != value and field != "score":
+            entry[field] = None
+    return entry
 
 
 def _columns(batches: Iterable[list], kind: type[Annotation] | type[Detection]) -> dict[str, np.ndarray]:
@@ -158,9 +165,11 @@ def _arrays(batch: list, kind: type[Annotation] | type[Detection]) -> dict[str, 
 
 
 def _ids(values: list) -> np.ndarray:
-    """Ids as an array of integers, or of objects when some are strings or missing."""
-    array = np.array(values) if values else np.zeros(0, np.int64)
-    return array if array.dtype.kind == "i" else np.array(values, dtype=object)
+    """Ids as an array of integers, or of objects when some are strings, missing or very large."""
+    if {*map(type, values)} <= {int}:
+        with suppress(OverflowError):
+            return np.array(values, np.int64)
+    return np.array(values, object)  # not strings of numpy, which are all as long as the longest
 
 
 def _unique_ids(what: str, entries: list[Image] | list[Category]) -> list[Id]:
@@ -169,8 +178,8 @@ def _unique_ids(what: str, entries: list[Image] | list[Category]) -> list[Id]:
     for i, entry in enumerate(entries):
         if first_seen.setdefault(entry.id, i) != i:
             raise ValueError(
-                f"{what} id {entry.id!r} is given twice (entries {first_seen[entry.id] + 1} and {i + 1}); "
-                "ids must be unique"
+                f"{what} id {entry.id!r:.60} is given twice, in entries {first_seen[entry.id] + 1} and "
+                f"{i + 1}; ids must be unique"
             )
     return list(first_seen)
 
@@ -185,7 +194,7 @@ def _positions(
     if len(unknown):
         first = int(unknown[0])
         raise ValueError(
-            f"{path}: {entry(first)} is for image {wanted.tolist()[first]!r}, which is not "
+            f"{path}: {entry(first)} is for image {wanted.tolist()[first]!r:.60}, which is not "
             f"among the {len(image_ids)} images ({len(unknown)} such in all)"
         )
     return index

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .pycoco import align, cells_of, run_coco, silenced
-from .table import BoxTable
+from .table import MAX_AREA, BoxTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 COCO_IOUS = np.linspace(0.5, 0.95, 10)  # T thresholds; linspace as in pycocotools, arange misses by an ulp
 RECALLS = np.linspace(0.0, 1.0, 101)  # R levels at which precision is read
-AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # pixels²
+# pixels²
+AREAS = {"all": (0, MAX_AREA), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, MAX_AREA)}
 
 
 def evaluate(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
@@ -32,6 +33,7 @@ def evaluate(ground_truth: BoxTable, detections: BoxTable) -> pd.Series:
     below 32², between, above 96² pixels²), `AR1`, `AR10`, `AR100` (recall with so many detections an image
     and category), `AR_small`, `AR_medium`, `AR_large`.
     The area of a ground truth is `ground_truth.area` where the table has it (COCO: the mask's), else w * h.
+    A detection of width or height 0 is a false positive.
     Crowd ground truths are neither found nor missed, and a detection on one costs nothing.
 
     NaN where no ground truth falls under a figure. Images are matched by id. ValueError when detections have

@@ -212,7 +212,10 @@ def excess_correlation(
     observed = mean_absolute(profile[usable], blocks, images)
     measured = np.isfinite(observed)
     if not measured.any():
-        raise ValueError("excess_correlation: no image has two usable boxes")
+        crowd = (
+            ": all boxes are crowd regions, which MC leaves out" if len(table) and table.crowd.all() else ""
+        )
+        raise ValueError(f"excess_correlation: no image has two usable boxes{crowd}")
 
     # the same under the null: the mean over images of each shuffle, the mean over shuffles of each image
     means = np.empty(shuffles)

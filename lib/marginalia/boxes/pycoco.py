@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from .table import BoxTable, BoxWarning
+from .table import MAX_AREA, BoxTable, BoxWarning
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -72,7 +72,8 @@ def run_coco(
     with silenced():
         # the area of a detection is that of its box, as in COCO's loadRes, whatever its table says
         found = _coco(replace(detections, area=None), numbers, categories)
-        run = COCOeval(_coco(ground_truth, numbers, categories), found, "bbox")
+        areas_known = replace(ground_truth, area=np.minimum(ground_truth.areas, MAX_AREA))
+        run = COCOeval(_coco(areas_known, numbers, categories), found, "bbox")
         run.params.iouThrs = ious
         run.params.areaRng = [list(a) for a in areas]
         run.params.maxDets = list(max_detections)
@@ -99,9 +100,8 @@ def silenced() -> contextlib.AbstractContextManager:
 def _coco(table: BoxTable, numbers: Int[np.ndarray, " I"], categories: list[int]) -> COCO:
     from pycocotools.coco import COCO
 
-    area = table.xywh[:, 2] * table.xywh[:, 3] if table.area is None else table.area
     score = np.zeros(len(table)) if table.score is None else table.score
-    columns = (numbers[table.image], table.category, table.xywh, area, table.crowd.astype(int), score)
+    columns = (numbers[table.image], table.category, table.xywh, table.areas, table.crowd.astype(int), score)
     keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "score")
     rows = zip(*(c.tolist() for c in columns), strict=True)
     coco = COCO()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MAX_AREA = 1e10  # pixels²; COCO's evaluation leaves out what is larger
+
+
 class BoxWarning(UserWarning):
     """Something about the boxes deserves a look, but the result is still defined."""
 
@@ -26,7 +29,8 @@ class Issue:
     first: str  # the first entry concerned, in the file's own words: "annotation 17"
 
     def __str__(self) -> str:
-        return f"{self.count} {'kept' if self.kept else 'dropped'}, first: {self.first}"
+        first = self.first.encode(errors="backslashreplace").decode()  # names of files may be no text
+        return f"{self.count} {'kept' if self.kept else 'dropped'}, first: {first}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class BoxTable:
     names: Mapping[int, str]  # category id -> name
     crowd: Bool[np.ndarray, " N"] = None  # True: a region with many objects (COCO's iscrowd)
     score: Float[np.ndarray, " N"] | None = None  # detections only, any monotone scale
-    area: Float[np.ndarray, " N"] | None = None  # mask area in pixels; None: take w * h
+    area: Float[np.ndarray, " N"] | None = None  # of the mask, pixels; None, or NaN for a box: w * h
     files: tuple[str, ...] = ()  # each image's file, as the annotations name it; () when unknown
     report: Mapping[str, Issue] = field(default_factory=dict)  # what was dropped or is unusual, and why
 
@@ -88,6 +92,12 @@ class BoxTable:
     def counts(self) -> Int[np.ndarray, " I"]:
         """Number of boxes in each image, crowd boxes included."""
         return np.bincount(self.image, minlength=len(self.image_ids))
+
+    @property
+    def areas(self) -> Float[np.ndarray, " N"]:
+        """Area of each box, pixels²: that of its mask where it is known, else w * h."""
+        of_box = self.xywh[:, 2:].prod(1)
+        return of_box if self.area is None else np.where(self.area >= 0, self.area, of_box)
 
     def where(self, mask: Bool[np.ndarray, " N"]) -> BoxTable:
         """The same images with only the boxes for which `mask` is True."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -9,49 +11,71 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .checks import NO_BOX, NO_CATEGORY, Rows
-from .sources import image_ids, members
-from .table import BoxTable
+from .checks import NO_BOX, NO_CATEGORY, Raw, Rows
+from .sources import decoded, image_ids, members
+
+_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]+)["']""")
 
 
-def read_voc(path: Path) -> BoxTable:
+def read_voc(path: Path) -> Raw:
     """A folder, an archive or one file of VOC annotations.
 
     x = xmin, y = ymin, w = xmax - xmin, h = ymax - ymin: no 1 is added, and nothing is taken off. In VOC's
     own files corners are 1-based and inclusive, so there a box of this table lies one pixel to the right
     and below, and is one pixel narrower; NEU-DET, BCCD and most tools write 0-based corners, which are met
-    exactly. Categories are numbered from 1 in alphabetical order of their names. `difficult` objects are
-    kept and counted.
+    exactly. An object with several <bndbox> is as many boxes. Categories are numbered from 1 in alphabetical
+    order of their names. `difficult` objects are kept and counted.
     """
     texts = {path.name: path.read_bytes()} if path.suffix.lower() == ".xml" else members(path, (".xml",))
     if not texts:
         raise ValueError(f"{path}: no .xml file in it; VOC annotations are one XML file per image")
-    things, sizes, files = [], [], []
+    rows, things, sizes, files = Rows(), [], [], []
     for i, (name, text) in enumerate(texts.items()):
-        where = f"{path}: {name}"
-        root = _parse(where, text)
-        sizes.append([_number(root, f"size/{side}", where, missing=np.nan) for side in ("width", "height")])
+        root = _parse(f"{path}: {name}", text)
+        sizes.append([_number(_text(root, f"size/{side}")) for side in ("width", "height")])
         files.append(_text(root, "filename"))
         for k, thing in enumerate(root.iterfind("object"), start=1):
-            where = f"{path}: {name}, object {k}"
-            corners = thing.find("bndbox")
-            box, label, hard = NO_BOX, "", False  # of what has no box nothing else is read
-            if corners is not None:
-                x, y, right, bottom = (_number(corners, c, where) for c in ("xmin", "ymin", "xmax", "ymax"))
-                box, label = (x, y, right - x, bottom - y), _text(thing, "name")
-                hard = _number(thing, "difficult", where, missing=0) > 0
-            things.append((f"{name}, object {k}", i, label, box, hard))
+            where = f"{name}, object {k}"
+            boxes = thing.findall("bndbox")
+            if not boxes:  # then nothing else is read
+                things.append((where, i, "", NO_BOX))
+                continue
+            hard = _number(_text(thing, "difficult") or "0")
+            if hard > 0 or np.isnan(hard):
+                rows.mark("marked difficult" if hard > 0 else "difficult is no number", where)
+            for part, corners in enumerate(boxes, start=1):
+                entry = where if len(boxes) == 1 else f"{where}, box {part}"
+                x, y, right, bottom = (
+                    _corner(corners, side, f"{path}: {entry}") for side in ("xmin", "ymin", "xmax", "ymax")
+                )
+                things.append((entry, i, _text(thing, "name"), (x, y, right - x, bottom - y)))
     # numbers can be given only when all names are known
-    names = dict(enumerate(sorted({label for _, _, label, _, _ in things} - {""}), start=1))
-    numbers, rows = {label: c for c, label in names.items()}, Rows()
-    for entry, i, label, box, _ in things:
+    names = dict(enumerate(sorted({label for _, _, label, _ in things} - {""}), start=1))
+    numbers = {label: c for c, label in names.items()}
+    for entry, i, label, box in things:
         rows.add(entry, i, numbers.get(label, NO_CATEGORY), box)
-    ids, files = image_ids(path, list(texts)), files if any(files) else ()
-    return rows.table(ids, sizes, names, files, np.array([hard for *_, hard in things], bool))
+    return rows.raw(image_ids(path, list(texts)), sizes, names, files if any(files) else ())
 
 
-def _parse(where: str, text: bytes) -> Element:
+def xml_text(where: str, content: bytes) -> str:
+    """The text of an XML file in the encoding that it is marked with or declares; else it is UTF-8.
+
+    Decoded here, since the parser knows few encodings. ValueError where the bytes do not fit.
+    """
+    declared = _ENCODING.match(content)
+    try:
+        if declared and codecs.lookup(declared[1].decode()).name not in ("utf-8", "utf-16"):
+            return content.decode(declared[1].decode())
+    except (LookupError, ValueError):
+        raise ValueError(
+            f"{where}: its text is not in {declared[1].decode()}, as it says; save it as UTF-8"
+        ) from None
+    return decoded(where, content)
+
+
+def _parse(where: str, content: bytes) -> Element:
     """The root of one annotation; entities are refused, since a few lines of them can fill all memory."""
+    text = xml_text(where, content)
     try:
         root = fromstring(text)
     except DefusedXmlException as error:
@@ -59,11 +83,11 @@ def _parse(where: str, text: bytes) -> Element:
             f"{where} defines or fetches XML entities ({type(error).__name__}), which annotations "
             "never need; it was not read"
         ) from None
-    except (ParseError, ValueError, LookupError) as error:  # the last two: an encoding that is not there
+    except (ParseError, ValueError) as error:  # the latter: text that is half a character
         what = "is empty" if not text.strip() else f"is not well-formed XML ({error})"
         raise ValueError(f"{where} {what}; fetch or export it again") from None
     if root.tag != "annotation":
-        raise ValueError(f"{where} is XML, but its root is <{root.tag}> and not VOC's <annotation>")
+        raise ValueError(f"{where} is XML, but its root is <{root.tag:.60}> and not VOC's <annotation>")
     return root
 
 
@@ -71,10 +95,16 @@ def _text(element: Element, tag: str) -> str:
     return (element.findtext(tag) or "").strip()
 
 
-def _number(element: Element, tag: str, where: str, missing: float | None = None) -> float:
+def _number(text: str) -> float:
+    """A number; NaN for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _corner(element: Element, tag: str, where: str) -> float:
     text = _text(element, tag)
-    if not text and missing is not None:
-        return missing
     try:
         return float(text)
     except ValueError:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float
 
-from .checks import Rows
-from .sources import image_ids, image_sizes, members, sizes_beside
-from .table import BoxTable
+from .checks import HIGHEST_CLASS, Raw, Rows
+from .sources import LimitError, decoded, image_ids, image_sizes, members, sizes_beside
 
 ABOVE = 2  # normalised to the image size: a box that stands over a little stays below it
 NAME_FILES = ("obj.names", "classes.txt", "data.yaml", "data.yml")
+NAMES_BYTES = 1 << 20  # of a file of names; YAML is slow to read
 
 
-def read_yolo(path: Path, sizes=None) -> BoxTable:
+def read_yolo(path: Path, sizes=None) -> Raw:
     """A folder or archive of YOLO labels; an empty label file is an image without boxes.
 
     `sizes` is (width, height) in pixels, a mapping from image id to that, or a folder of the image files.
@@ -31,13 +32,13 @@ def read_yolo(path: Path, sizes=None) -> BoxTable:
     ids = image_ids(path, list(labels))
     pixels, files = _own_sizes(path, labels, ids, rows) if sizes is None else image_sizes(sizes, ids, path)
     for i, entry, (kind, *box) in box_lines(path, labels, "class cx cy w h"):
-        if not kind.is_integer() or kind < 0:
+        if not (kind.is_integer() and 0 <= kind <= HIGHEST_CLASS):
             raise ValueError(f"{path}: {entry}: class {kind} is not a whole number from 0 on")
         if ABOVE < max(box) < np.inf:
             rows.mark(f"above {ABOVE}: pixels, not normalised?", entry)
         cx, cy, w, h = np.array(box) * np.tile(pixels[i], 2)
         rows.add(entry, i, int(kind), (cx - w / 2, cy - h / 2, w, h))
-    return rows.table(ids, pixels, names, files)
+    return rows.raw(ids, pixels, names, files)
 
 
 def _own_sizes(
@@ -56,17 +57,17 @@ def _own_sizes(
 def label_files(path: Path, texts: dict[str, bytes], rows: Rows) -> dict[str, list]:
     """Text files that hold numbers, split into words; any other text file is dropped, and marked.
 
-    Returns name -> [(line number, words), ...]. ValueError for a file of which some lines are numbers and
-    others are not.
+    Lists of images (`train.txt`, those of VOC) have one or two words a line, numbers too. Returns name ->
+    [(line number, words), ...]. ValueError for a file of which some lines are numbers and others are not.
     """
     labels = {}
     for name, text in texts.items():
-        if not name.endswith(".txt") or PurePosixPath(name).name in NAME_FILES:
+        if not name.lower().endswith(".txt") or PurePosixPath(name).name.lower() in NAME_FILES:
             continue
         lines = list(_lines(f"{path}: {name}", text))
         numeric = [all(map(is_number, words)) for _, words in lines]
-        if lines and not any(numeric):
-            rows.mark("text file without numbers", name, kept=False)
+        if lines and (not any(numeric) or all(len(words) <= 2 for _, words in lines)):
+            rows.mark("text file without boxes", name, kept=False)
         elif not all(numeric):
             number, words = lines[numeric.index(False)]
             said = " ".join(words)
@@ -93,45 +94,56 @@ def box_lines(path: Path, labels: dict[str, list], meaning: str) -> Iterator[tup
 
 def _lines(where: str, text: bytes) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and words of the lines that are not blank; words stand apart by spaces or commas."""
-    try:
-        decoded = text.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{where} is not a text file in UTF-8") from None
-    for number, line in enumerate(decoded.splitlines(), start=1):
+    for number, line in enumerate(decoded(where, text).splitlines(), start=1):
         if words := line.replace(",", " ").split():
             yield number, words
 
 
 def is_number(word: str) -> bool:
-    """Whether a word of a label file is a number, NaN among them."""
+    """Whether a word of a label file is a number, NaN among them; 2010_006215 is a name."""
     try:
         float(word)
     except ValueError:
         return False
-    return True
+    return "_" not in word
+
+
+def named_lines(where: str, text: bytes, start: int) -> dict[int, str]:
+    """The names in a text file, a line each, numbered from `start`."""
+    return dict(enumerate(map(str.strip, decoded(where, text).strip().splitlines()), start=start))
 
 
 def _class_names(path: Path, texts: dict[str, bytes]) -> dict[int, str]:
     """Names by class number from the first file that gives them; empty when there is none."""
     for wanted in NAME_FILES:
         for name, text in texts.items():
-            if PurePosixPath(name).name == wanted:
-                decoded = text.decode("utf-8-sig", errors="replace")
+            if PurePosixPath(name).name.lower() == wanted:
                 if not wanted.startswith("data."):
-                    return dict(enumerate(line.strip() for line in decoded.strip().splitlines()))
-                if found := _names_of_yaml(f"{path}: {name}", decoded):
+                    return named_lines(f"{path}: {name}", text, 0)
+                if found := _names_of_yaml(f"{path}: {name}", text):
                     return found
     return {}
 
 
-def _names_of_yaml(where: str, text: str) -> dict[int, str]:
+def _names_of_yaml(where: str, text: bytes) -> dict[int, str]:
+    """The entry `names`: a list, or a mapping from class number; empty where there is none."""
     import yaml
 
+    if len(text) > NAMES_BYTES:
+        raise LimitError(f"{where} has more than {NAMES_BYTES:,} bytes; leave only `names` in it")
     try:
-        content = yaml.safe_load(text)
+        # all as text: a class may be called `no` or 1.0. Nothing can multiply then, whatever anchors say.
+        content = yaml.load(decoded(where, text), yaml.BaseLoader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not valid YAML: {error}") from None
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    return {int(c): str(name) for c, name in (names or {}).items()}
+        raise ValueError(f"{where} is not valid YAML: {error!s:.300}") from None
+    except RecursionError:
+        raise LimitError(f"{where} is nested too deeply; leave only `names` in it") from None
+    names = content.get("names", {}) if isinstance(content, dict) else {}
+    pairs = list(names.items() if isinstance(names, dict) else enumerate(names))
+    numbered = all(str(number).isdecimal() and isinstance(name, str) for number, name in pairs)
+    if not isinstance(names, (dict, list)) or not numbered:
+        raise ValueError(
+            f"{where}: names must be a list of names, or lines `0: name` with a space behind the colon, "
+            f"not {reprlib.repr(names)}"
+        )
+    return {int(number): name for number, name in pairs}

@@ -31,9 +31,22 @@ WEIGHTS = "weights/detection"  # of the data folder: detectors trained here, and
 # Of a checkpoint; the second file of weights is the older one.
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+SHARDS = "model.safetensors.index.json"  # which file holds which weight, where there are several
 TIMM = "timm_backbone"  # what transformers calls a backbone that it leaves to timm
 SHORTER = 120  # pixels of the shorter side of photographs that detectors are trained on here
 RELATION = "position_relation_embedding.pos_proj.0"  # of Relation DETR's checkpoints
+SIZES = (  # entries of a configuration that cannot be larger than any side of the weights
+    *(
+        "d_model",
+        "hidden_size",
+        "encoder_ffn_dim",
+        "decoder_ffn_dim",
+        "num_queries",
+        "num_labels",
+        "num_channels",
+    ),
+    *("width", "heads", "feed_forward", "queries", "classes"),
+)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -126,12 +139,17 @@ def _padded(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> tuple[Tensor, Tenso
 def _open_own(path: Path) -> Detector:
     """A model trained here, from its weights and card."""
     weights, card = training.load(path)
+    beside = path.with_suffix(".json")
     if "detector" not in card:
-        raise ValueError(f"{path.with_suffix('.json')} has no entry 'detector' to build a model from")
-    model = build(DetectorConfig(**card["detector"]))
-    model.load_state_dict(weights)
-    if "names" in card:
-        model.names = {int(label): name for label, name in card["names"].items()}
+        raise ValueError(f"{beside} has no entry 'detector' to build a model from")
+    try:
+        _check_sizes(card["detector"], weights)
+        model = build(DetectorConfig(**card["detector"]))
+        model.load_state_dict(weights)
+        if "names" in card:
+            model.names = {int(label): name for label, name in card["names"].items()}
+    except Exception as error:  # of many kinds, by what the card says
+        raise ValueError(f"{beside} does not describe the model of {path.name}: {error!s:.300}") from error
     return model.eval()
 
 
@@ -172,7 +190,12 @@ def _open_folder(folder: Path) -> nn.Module:
     transformers = _transformers()
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"load: no {CONFIG} in {folder}; a checkpoint is that file and {SAFETENSORS}")
-    entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    try:
+        entries = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{folder / CONFIG} is no JSON object ({error}); fetch it again") from None
+    # which kernel computes attention is chosen here; a name in this place would be looked up on the hub
+    entries = {name: entry for name, entry in entries.items() if "attn_implementation" not in name}
     kind = entries.get("model_type")
     if kind not in TRANSFORMERS_MODELS:
         known = ", ".join(TRANSFORMERS_MODELS)
@@ -194,7 +217,12 @@ def _open_folder(folder: Path) -> nn.Module:
             weights = rename_backbone(weights)
         except ValueError as error:
             raise ValueError(f"{folder}: its backbone does not open: {error}") from None
-    model = _fill(model_class, model_class.config_class.from_dict(entries), weights, folder)
+    try:
+        _check_sizes(entries, weights)
+        model = _fill(model_class, model_class.config_class.from_dict(entries), weights, folder)
+    except Exception as error:  # of many kinds, by what the file says
+        told = str(error) if str(folder) in str(error) else f"{folder / CONFIG}: {error!s:.300}"
+        raise ValueError(told) from error
     if dilated:
         backbone_of = model.model.backbone
         dilate_last_stage(getattr(backbone_of, "conv_encoder", backbone_of).model)
@@ -204,10 +232,15 @@ def _open_folder(folder: Path) -> nn.Module:
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint; nothing that a pickle may hold beside them is made."""
+    if (folder / SHARDS).is_file():
+        try:
+            names = {*json.loads((folder / SHARDS).read_text(encoding="utf-8"))["weight_map"].values()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise ValueError(f"{folder / SHARDS} does not say which files hold the weights") from None
+        parts = [_unpacked(folder / Path(str(name)).name) for name in sorted(names)]
+        return {name: tensor for part in parts for name, tensor in part.items()}
     if (folder / SAFETENSORS).is_file():
-        from safetensors.torch import load_file
-
-        return load_file(folder / SAFETENSORS)
+        return _unpacked(folder / SAFETENSORS)
     files = sorted(folder.glob(PICKLE)) or sorted(folder.glob("*.pth"))
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "no weights"
@@ -217,14 +250,56 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return _unpickled(files[0])
 
 
+def _unpacked(file: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file; ValueError, naming it, for what is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    _refuse_stand_in(file)
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file} is cut off or damaged ({error}); fetch it again") from None
+
+
+def _refuse_stand_in(file: Path) -> None:
+    """ValueError for what a download leaves in the place of weights."""
+    with file.open("rb") as opened:
+        head = opened.read(100).lstrip()
+    if not head:
+        raise ValueError(f"{file} is empty; fetch it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{file} is a pointer of git-lfs, not the weights; run `git lfs pull` in its folder")
+    if head.startswith(b"<"):
+        raise ValueError(f"{file} is a web page, not the weights; fetch it again")
+
+
 def _unpickled(file: Path) -> dict[str, Tensor]:
     """Tensors of a file that torch.save wrote, and nothing else."""
+    _refuse_stand_in(file)
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         told = "holds more than tensors and is not opened, because that could run somebody's code"
         raise ValueError(f"{file} {told}; use {SAFETENSORS} instead") from error
-    return weights.get("model", weights)  # training scripts often keep the optimiser beside the model
+    except Exception as error:  # of many kinds, by what is missing
+        raise ValueError(f"{file} is cut off or damaged ({error!s:.200}); fetch it again") from error
+    # training scripts often keep the optimiser beside the model
+    weights = weights.get("model", weights) if isinstance(weights, dict) else None
+    if not weights or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise ValueError(f"{file} holds no weights by name")
+    return weights
+
+
+def _check_sizes(entries: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """ValueError for a size that the weights cannot have, before a model takes memory for it."""
+    layers = [int(number) for name in weights for number in re.findall(r"layers\.(\d+)\.", name)]
+    sides = [side for tensor in weights.values() for side in tensor.shape]
+    for name, entry in entries.items():
+        if isinstance(entry, int) and ("layers" in name or name in SIZES):
+            most = max(layers, default=-1) + 1 if "layers" in name else max(sides, default=0)
+            if not entry <= most:
+                raise ValueError(f"{name} is {entry:,}, but the weights have at most {most:,}")
 
 
 def load_relation(path: str | Path) -> PositionRelation:

@@ -1,0 +1,170 @@
+"""Checkpoints that are none, or no more: each is refused by a ValueError that names the file."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from marginalia import training
+from marginalia.detection.detector import DetectorConfig, build
+from marginalia.detection.loading import load, prepare
+from tests.detection.test_loading import publish, safetensors
+
+DAMAGES = {  # what is done to the bytes of weights, what is said
+    "pointer": (
+        lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "is a pointer of git-lfs",
+    ),
+    "empty": (lambda _: b"", "is empty"),
+    "page": (lambda _: b"\n<!DOCTYPE html><html>", "is a web page"),
+    "cut": (lambda whole: whole[:-1000], "is cut off or damaged"),
+    "cut early": (lambda whole: whole[:50], "is cut off or damaged|holds more than tensors"),
+    "noise": (lambda whole: bytes(range(256)) * 9, "is cut off or damaged|holds more than tensors"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A checkpoint as published: its configuration and the bytes of its weights."""
+    folder = tmp_path_factory.mktemp("whole")
+    publish(folder, "detr")
+    torch.save(safetensors.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    return folder
+
+
+def written(folder, whole, **files):
+    """The checkpoint with some files of other content, `None` for those that are not there."""
+    for name in ("config.json", "model.safetensors"):
+        content = files.pop(name.replace(".", "_"), (whole / name).read_bytes())
+        if content is not None:
+            (folder / name).write_bytes(content)
+    for name, content in files.items():
+        (folder / name.replace("_", ".", 1)).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_damaged_weights(tmp_path, whole, damage, says, name):
+    (tmp_path / "config.json").write_bytes((whole / "config.json").read_bytes())
+    (tmp_path / name).write_bytes(damage((whole / name).read_bytes()))
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} ({says})"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {}, {"model": {"a": "b"}}])
+def test_a_pickle_without_weights(tmp_path, whole, content):
+    (tmp_path / "config.json").write_bytes((whole / "config.json").read_bytes())
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin holds no weights by name"):
+        load(tmp_path)
+
+
+CONFIGS = {
+    "cut": b'{"model_type": "detr",',
+    "list": b"[1]",
+    "null": b"null",
+    "bytes": b"\xff\xfe\x00",
+    "nested": b"[" * 5000,
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_configuration_that_is_none(tmp_path, whole, config):
+    with pytest.raises(ValueError, match=r"config\.json is no JSON object"):
+        load(written(tmp_path, whole, config_json=config))
+
+
+CHANGES = [
+    ("decoder_layers", 3000),
+    ("encoder_layers", 3000),
+    ("d_model", 10**9),
+    ("num_queries", 10**9),
+    ("num_labels", 10**9),
+    ("decoder_ffn_dim", 10**12),
+    ("d_model", "wide"),
+    ("activation_function", "no such"),
+    ("id2label", 3),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), CHANGES)
+def test_a_configuration_that_does_not_fit(tmp_path, whole, name, value):
+    config = json.loads((whole / "config.json").read_text()) | {name: value}
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+        load(written(tmp_path, whole, config_json=json.dumps(config).encode()))
+
+
+def test_how_attention_is_computed_is_not_taken_from_others(tmp_path, whole):
+    """A name with a slash is a kernel that transformers would fetch from the hub."""
+    config = json.loads((whole / "config.json").read_text()) | {"_attn_implementation": "someone/kernel"}
+    model = load(written(tmp_path, whole, config_json=json.dumps(config).encode()))
+    assert model.config._attn_implementation in ("eager", "sdpa")
+
+
+def test_shards_are_one_checkpoint(tmp_path, whole):
+    weights = safetensors.load_file(whole / "model.safetensors")
+    names = sorted(weights)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for part, some in parts.items():
+        safetensors.save_file({name: weights[name] for name in some}, tmp_path / part)
+    index = {"weight_map": {name: part for part, some in parts.items() for name in some}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    written(tmp_path, whole, model_safetensors=None)
+    pixels = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(load(tmp_path)(pixels).logits, load(whole)(pixels).logits)
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"b\.safetensors"):
+        load(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ValueError, match="does not say which files hold the weights"):
+        load(tmp_path)
+
+
+CARDS = {
+    "without sha256": lambda card: json.dumps({"detector": card["detector"]}),
+    "a list": lambda card: "[]",
+    "cut": lambda card: json.dumps(card)[:30],
+    "without detector": lambda card: json.dumps({"sha256": card["sha256"]}),
+    "unknown part": lambda card: json.dumps(card | {"detector": {"wheels": 4}}),
+    "of another kind": lambda card: json.dumps(card | {"detector": card["detector"] | {"kind": "yolo"}}),
+    "3,000 layers": lambda card: json.dumps(card | {"detector": card["detector"] | {"decoder_layers": 3000}}),
+    "wide": lambda card: json.dumps(card | {"detector": card["detector"] | {"width": 10**6}}),
+    "odd names": lambda card: json.dumps(card | {"names": {"one": "cat"}}),
+}
+
+
+@pytest.mark.parametrize("change", CARDS.values(), ids=CARDS)
+def test_cards(tmp_path, change):
+    config = {"width": 32, "heads": 4, "encoder_layers": 1, "decoder_layers": 2, "queries": 5}
+    training.save(build(DetectorConfig(**config)), tmp_path / "a.safetensors", {"detector": config})
+    assert load(tmp_path / "a.safetensors").config.width == 32
+    card = tmp_path / "a.json"
+    card.write_text(change(json.loads(card.read_text())))
+    with pytest.raises(ValueError, match=r"a\.json"):
+        load(tmp_path / "a.safetensors")
+
+
+CASES = {
+    "ckpt_lfs": r"model\.safetensors is a pointer of git-lfs",
+    "ckpt_lfsbin": r"pytorch_model\.bin is a pointer of git-lfs",
+    "ckpt_trunc": r"model\.safetensors is cut off or damaged",
+    "ckpt_cfgbroken": r"config\.json is no JSON object",
+}
+
+
+@pytest.mark.parametrize(("name", "says"), CASES.items(), ids=CASES)
+def test_case_is_refused(shared_cases, name, says):
+    with pytest.raises(ValueError, match=says):
+        load(shared_cases / name)
+
+
+def test_case_is_opened(shared_cases):
+    assert type(load(shared_cases / "ckpt_Detr_shard")).__name__ == "DetrForObjectDetection"
+    model = load(shared_cases / "ckpt_cond_mh")
+    assert max(prepare(model, [Image.new("RGB", (300, 200))], size=96)[0].shape[2:]) <= 96
