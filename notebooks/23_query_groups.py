@@ -331,14 +331,14 @@ for layout in ("arranged", "scattered"):
     assert hybrid.loc[["AP", "found"], "sign"].eq("below in all 5 seeds").all()
     assert hybrid.loc["duplicates", "sign"] == "above in all 5 seeds"
     fit = "below in all 5 seeds" if layout == "arranged" else "not separated"
-    assert round(abs(hybrid.loc["mean_iou", "mean"]), 3) <= 0.005 and hybrid.loc["mean_iou", "sign"].startswith(fit)
+    assert round(abs(hybrid.loc["mean_iou", "mean"]), 3) <= 0.006 and hybrid.loc["mean_iou", "sign"].startswith(fit)
 display(gaps.unstack().swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).round(3))
 figure
 
 # %% [markdown]
 # Drawn by [`figures.relation_detr.hybrid_matching`](../lib/marginalia/figures/relation_detr.py).
 #
-# **Notice.** Hybrid queries alone *lower* AP here, on both layouts and in all five seeds. Boxes fit nearly as well (mean IoU of matched queries: .005 lower on arranged scenes, in all five seeds; not separated on scattered ones). What suffers is the order: fewer objects are found by the surest detections, and more of these are duplicates, in every seed. The relation beside them ("both - hybrid") is not separated from nothing on either layout; on arranged scenes AP falls further in three seeds of four, by .09 to .21.
+# **Notice.** Hybrid queries alone *lower* AP here, on both layouts and in all five seeds. Boxes fit nearly as well (mean IoU of matched queries: .006 lower on arranged scenes, in all five seeds; not separated on scattered ones). What suffers is the order: fewer objects are found by the surest detections, and more of these are duplicates, in every seed. The relation beside them ("both - hybrid") is not separated from nothing on either layout; on arranged scenes AP falls further in four seeds of five, by .09 to .21.
 #
 # Is that a matter of time? **Predict** the curves, and how much is found at the step where boxes fit equally well (mean IoU .75).
 
