@@ -85,6 +85,24 @@ def test_images_of_yolo_labels_behind_a_link_or_copied(tmp_path):
         assert pair.pixels(0).shape == (10, 20, 3)
 
 
+@pytest.mark.parametrize("name, reason", [("../secret.png", "leads out"), ("text.png", "not an image")])
+def test_what_is_no_image_of_the_folder_leaves_a_grey_ground_with_the_reason(tmp_path, name, reason):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (20, 10)).save(tmp_path / "secret.png")
+    (tmp_path / "images/text.png").write_text("no image")
+    truth = {
+        "images": [{"id": 1, "file_name": name, "width": 20, "height": 10}],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 2, 10, 5], "area": 50}],
+    }
+    found = [{"image_id": 1, "category_id": 1, "bbox": [5, 2, 10, 5], "score": 0.9}]
+    for file, content in (("truth.json", truth), ("found.json", found)):
+        (tmp_path / file).write_text(json.dumps(content))
+    pair = figures.open_pair(f"{tmp_path}/truth.json,{tmp_path}/found.json,{tmp_path}/images")
+    figure, there = figures.images(pair, {"one": 0}, 0.5, 1)
+    assert there == [False] and reason in " ".join(figure.axes[0].get_xlabel().split())
+
+
 def test_only_the_chosen_images_are_read(files, monkeypatch):
     opened, load = [], figures._load
     monkeypatch.setattr(figures, "_load", lambda *args: opened.append(args[2]) or load(*args))

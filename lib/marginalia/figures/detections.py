@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +21,7 @@ from marginalia.boxes.error_types import ERRORS, error_types
 from marginalia.boxes.evaluation import evaluate, evaluate_images, score_sweep
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.reading import read_boxes
+from marginalia.boxes.sources import image_inside
 from marginalia.boxes.table import BoxTable
 from marginalia.detection.scenes import cell_scenes
 from marginalia.plots import DASHED, NEUTRAL, boxes_on, intervals, legend, panels
@@ -66,21 +67,27 @@ def open_pair(data: str | None = None, detector: str = "cells-conditional-0") ->
 
 
 def _load(folder: Path | None, table: BoxTable, image: int) -> UInt8[np.ndarray, "H W 3"] | None:
-    from PIL import Image
-
+    """An image by its names, the first that is there; ValueError where there is none but one is refused."""
     identity = table.image_ids[image]
     if table.files:  # as seen from the labels, or in a folder of images alone
         names = [table.files[image], Path(table.files[image]).name]
     else:
         names = [f"{identity}.jpg", f"{identity}.png"]
     names += [f"{identity:012d}.jpg"] if isinstance(identity, int) else []
-    places = [Path(os.path.normpath(folder / name)) for name in names] if folder else []
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        return None
-    with Image.open(path) as file:
+    refused = None
+    for name in names if folder else ():
+        try:
+            file = image_inside(folder, name)
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            refused = error
+            continue
         file.thumbnail((SHOWN, SHOWN))
-        return np.asarray(file.convert("RGB"))
+        return np.asarray(file)
+    if refused:
+        raise refused
+    return None
 
 
 @lru_cache(maxsize=8)
@@ -141,7 +148,6 @@ def images(
     for panel, (title, image) in zip(axes, shown.items(), strict=True):
         there.append(show_image(panel, pair, image, score_threshold))
         panel.set_title(title, fontsize=8)
-        panel.set_xlabel("" if there[-1] else "the image is not there", fontsize=7)
     return figure, there
 
 
@@ -397,12 +403,17 @@ def fewer_labels(
 def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0) -> bool:
     """Draw an image with its ground truth and the detections that count; True if there were pixels.
 
+    Without them the ground is grey, and below it stands why: it is not there, or `pair.pixels` refuses it.
     Crowds, and detections of a class that the image does not have, are dashed. Up to SCORES scores stand at a
     free corner of each detection, behind the class where names of classes are short.
     """
     mine = pair.ground_truth.where(pair.ground_truth.image == image)
     kept = (pair.detections.image == image) & (pair.detections.score >= score_threshold)
-    found, pixels = pair.detections.where(kept), pair.pixels(image)
+    found, reason = pair.detections.where(kept), "the image is not there"
+    try:
+        pixels = pair.pixels(image)
+    except ValueError as refused:
+        pixels, reason = None, str(refused)
     size = pair.ground_truth.sizes[image]
     if not np.isfinite(size).all():  # the file is silent: the image's own size, or what holds all boxes
         corners = np.concatenate([t.xywh[:, :2] + t.xywh[:, 2:] for t in (mine, found)] + [[[1, 1]]])
@@ -414,6 +425,8 @@ def show_image(axes: Axes, pair: Pair, image: int, score_threshold: float = 0) -
         boxes_on(axes, table.xywh[~dashed], size, **style)
         boxes_on(axes, table.xywh[dashed], size, **style, linestyle=DASHED)
     axes.set_anchor("N")
+    if pixels is None:
+        axes.set_xlabel(textwrap.fill(reason, 40), fontsize=7)
     if len(found) <= SCORES:
         _write_scores(axes, found, size)
     return pixels is not None
