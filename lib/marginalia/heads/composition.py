@@ -140,8 +140,8 @@ def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tenso
     """A'(i, j) = A(i, j) C(i, j) for all pairs, without building C for them; A itself for plain heads.
 
     What the query token decides (base, low rank and gate) is one H x H matrix a row, applied as a batched
-    product; the key side is applied as R times a weighted sum over heads and a product, and a gate. Of the
-    size of A, autograd keeps A itself for the backward pass, and a copy of it where there are several samples.
+    product; the key side is applied as R times a weighted sum over heads and a product, and a gate. For the
+    backward pass nothing of the size of A is kept but A itself.
 
     >>> A, swap = torch.rand(1, 2, 3, 3), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     >>> torch.equal(compose(A, CompositionTerms(base=swap)), A.flip(1))
