@@ -13,13 +13,11 @@ Measured in one run on a 2-core x86 machine; processor seconds, and MB above lay
     MHA, torch           0.08   21     0.26    42            0.33    43     1.08    87
 
 What limits forward and backward: each chunk is computed again, which takes the time of a forward, and saves
-the scores and weights of all heads. DCMHA and MHA were measured with gradients of chunks added in place. With
-torch.utils.checkpoint, used since, forward and backward of DCMHA take a tenth more (B 4, T 512, D 256, H 8);
-its memory was not measured. torch.compile brings the einsum's first forward to 0.27 s and 144 MB, after a
-minute and more of compiling (one run).
+the scores and weights of all heads. torch.compile brings the einsum's first forward to 0.27 s and 144 MB,
+after a minute and more of compiling (one run).
 
-On an H100 in bfloat16 (B 4, T 2048, D 1024, H 16; torch 2.11), milliseconds and MB; Compose had
-a backward pass of its own then, so backward may differ now:
+On an H100 in bfloat16 (B 4, T 2048, D 1024, H 16; torch 2.11), milliseconds and MB; chunks were recomputed by
+torch.utils.checkpoint then, so backward may differ now:
 
                          forward       and backward
     DCMHA, chunk 2^26    13.9   836     56.3   1530

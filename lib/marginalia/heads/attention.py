@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from torch.utils.checkpoint import checkpoint
 
 from .composition import VARIANTS, Compose, Composition, CompositionTerms
 
@@ -110,32 +109,32 @@ class DCMHAttention(nn.Module):
             k, v = extended(cache, k=k, v=v)
             pre, post = extended_terms(cache, "pre", pre), extended_terms(cache, "post", post)
 
-        q, k, v = (each.transpose(1, 2) for each in (q, k, v))  # (B, H, T or S, D_h)
-        causal, places = self.causal and memory is None, torch.arange(S, device=x.device)
+        causal = self.causal and memory is None
+        rows = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // max(1, len(x) * H * S))
+        parts = (self.pre, self.softmax, self.post)
+        if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
+            rows = max(1, T)
+        chunks = []
+        for first in range(0, max(1, T), rows):
+            # of the keys, those that some row of the chunk may attend to
+            last = before + min(first + rows, T) if causal else S
+            start = max(0, before + first - self.window + 1) if causal and self.window else 0
+            chunks.append((slice(first, first + rows), slice(start, last)))
+        places = torch.arange(S, device=x.device)
 
-        def attend(rows: slice, keys: slice) -> Float[Tensor, "B H t D_h"]:
+        def attend(rows: slice, keys: slice, *tensors: Tensor | None) -> Tensor:
+            q, k, v = (each.transpose(1, 2) for each in tensors[:3])  # (B, H, T or S, D_h)
+            pre, post = (CompositionTerms(*part, self.pre.groups) for part in (tensors[3:10], tensors[10:]))
             seen = None if mask is None else mask[..., rows, keys]
             if causal:
                 i, j = places[before:][rows, None], places[keys]
                 near = (j <= i) & (i - j < (self.window or S + 1))
                 seen = near if seen is None else seen & near
-            scores = q[:, :, rows] @ k[:, :, keys].mT  # (B, H, t, s), not masked before they are composed
-            weights = self.softmax(self.pre(scores, pre.part(rows, keys)), seen)
-            return self.post(weights, post.part(rows, keys)) @ v[:, :, keys]
+            scores = self.pre(q @ k.mT, pre)  # (B, H, T, S), not masked before they are composed
+            return (self.post(self.softmax(scores, seen), post) @ v).transpose(1, 2)
 
-        step = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // max(1, len(x) * H * S))  # rows of a chunk
-        parts = (self.pre, self.softmax, self.post)
-        if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
-            step = max(1, T)
-        # one chunk is left to autograd; of several it keeps what comes out, and computes each again
-        run = attend if step >= T else partial(checkpoint, attend, use_reentrant=False)
-        out = []
-        for first in range(0, max(1, T), step):
-            # of the keys, those that some row of the chunk may attend to
-            last = before + min(first + step, T) if causal else S
-            start = max(0, before + first - self.window + 1) if causal and self.window else 0
-            out.append(run(slice(first, first + step), slice(start, last)))
-        return self.wo(torch.cat(out, 2).transpose(1, 2).flatten(2))
+        run = _Chunks.apply if len(chunks) > 1 else _in_chunks  # one chunk is left to autograd
+        return self.wo(run(attend, chunks, q, k, v, *pre[:7], *post[:7]).flatten(2))
 
     def _fitting(
         self, x: Tensor, memory: Tensor | None, mask: Tensor | None, cache: Cache | None, before: int
@@ -157,6 +156,52 @@ class DCMHAttention(nn.Module):
             return mask.expand(B, 1, x.shape[1], before + source.shape[1])
         except RuntimeError as error:
             raise ValueError(f"DCMHAttention: mask does not broadcast to (B, 1, T, S): {error}") from None
+
+
+# Which part of q, k, v and the terms of pre and post (fields of CompositionTerms) a chunk takes.
+SIDES = ("rows", "keys", "keys", *2 * ("all", *3 * ("rows",), *3 * ("keys",)))
+
+
+def _parts(rows: slice, keys: slice, *tensors: Tensor | None) -> list[Tensor | None]:
+    """Views of the tensors for one chunk; all are (B, T or S, ...) but the base."""
+    part = {"rows": rows, "keys": keys, "all": slice(None)}
+    return [None if x is None else x[:, part[side]] for side, x in zip(SIDES, tensors, strict=True)]
+
+
+def _in_chunks(
+    attend: Callable[..., Tensor], chunks: list[tuple[slice, slice]], *tensors: Tensor | None
+) -> Tensor:
+    return torch.cat([attend(*chunk, *_parts(*chunk, *tensors)) for chunk in chunks], 1)
+
+
+class _Chunks(torch.autograd.Function):
+    """Attention in chunks of rows, of which nothing is kept: the backward pass computes each again.
+
+    As a checkpoint around each chunk, but gradients are added in place to the parts of keys and values that
+    a chunk saw; autograd would make a tensor of full length for each.
+    """
+
+    @staticmethod
+    def forward(ctx, attend, chunks, *tensors):
+        ctx.attend, ctx.chunks = attend, chunks
+        ctx.save_for_backward(*tensors)
+        return _in_chunks(attend, chunks, *tensors)
+
+    @staticmethod
+    def backward(ctx, grad):
+        if torch.is_grad_enabled():  # create_graph
+            raise RuntimeError("DCMHAttention: no second derivatives in chunks; raise attention.CHUNK")
+        tensors = ctx.saved_tensors
+        grads = [None if x is None else torch.zeros_like(x) for x in tensors]
+        for chunk in ctx.chunks:
+            parts = [None if x is None else x.detach().requires_grad_() for x in _parts(*chunk, *tensors)]
+            with torch.enable_grad():
+                out = ctx.attend(*chunk, *parts)
+            parts = [x for x in parts if x is not None]
+            into = [x for x in _parts(*chunk, *grads) if x is not None]
+            for to, new in zip(into, torch.autograd.grad(out, parts, grad[:, chunk[0]]), strict=True):
+                to += new
+        return None, None, *grads
 
 
 def rotate(

@@ -79,12 +79,6 @@ class CompositionTerms(NamedTuple):
         """Whether C is the identity for every pair: plain heads."""
         return not any(isinstance(part, Tensor) for part in self)
 
-    def part(self, rows: slice, keys: slice) -> CompositionTerms:
-        """The terms of some of the tokens that ask and some of those that are attended to."""
-        sides = 3 * [rows] + 3 * [keys]
-        chosen = (None if x is None else x[:, side] for x, side in zip(self[1:7], sides, strict=True))
-        return CompositionTerms(self.base, *chosen, self.groups)
-
     def branches(
         self, i: Tokens, j: Tokens, heads: int | None = None
     ) -> dict[str, Float[Tensor, "B *P H H"]]:
@@ -140,8 +134,8 @@ def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tenso
     """A'(i, j) = A(i, j) C(i, j) for all pairs, without building C for them; A itself for plain heads.
 
     What the query token decides (base, low rank and gate) is one H x H matrix a row, applied as a batched
-    product; the key side is applied as R times a weighted sum over heads and a product, and a gate. For the
-    backward pass nothing of the size of A is kept but A itself.
+    product; the key side is applied as R times a weighted sum over heads and a product, and a gate. Only A is
+    kept for the backward pass.
 
     >>> A, swap = torch.rand(1, 2, 3, 3), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     >>> torch.equal(compose(A, CompositionTerms(base=swap)), A.flip(1))
@@ -164,28 +158,52 @@ def compose(A: Float[Tensor, "B H T S"], terms: CompositionTerms) -> Float[Tenso
         return part.unflatten(-1, (groups, -1)).movedim(-2, 1).flatten(0, 1)
 
     w_q1, w_q2, w_qg, w_k1, w_k2, w_kg = map(folded, terms[1:7])
-    A = A.unflatten(1, (groups, -1)).flatten(0, 1).transpose(1, 2)  # (B G, T, M, S)
+    A = A.unflatten(1, (groups, -1)).flatten(0, 1)  # (B G, M, T, S)
+    row = torch.eye(heads // groups).to(A)
+    if terms.base is not None:  # its diagonal blocks
+        blocks = terms.base.unflatten(1, (groups, -1)).unflatten(0, (groups, -1)).diagonal(dim1=0, dim2=2)
+        row = blocks.movedim(-1, 0).repeat(len(A) // groups, 1, 1)[:, None]  # (B G, 1, M, M)
+    row = row if w_q1 is None else row + w_q1.mT @ w_q2  # (B G, T, M, M)
+    row = row if w_qg is None else row + torch.diag_embed(w_qg)
+    row = row.to(A.dtype).expand(len(A), A.shape[2], -1, -1)  # autocast mixes types
+    row = None if terms.base is w_q1 is w_qg is None else row
+    keys = (None if part is None else part.movedim(1, -1) for part in (w_k1, w_k2, w_kg))  # (B G, *, M, S)
+    return _Compose.apply(A, row, *keys).unflatten(0, (-1 if len(A) else 0, groups)).flatten(1, 2)
 
-    # what the query token decides
-    if terms.base is w_q1 is w_qg is None:
-        out = A.clone(memory_format=torch.contiguous_format)
-    else:
-        row = torch.eye(heads // groups).to(A)
-        if terms.base is not None:  # its diagonal blocks
-            blocks = terms.base.unflatten(1, (groups, -1)).unflatten(0, (groups, -1)).diagonal(dim1=0, dim2=2)
-            row = blocks.movedim(-1, 0).repeat(len(A) // groups, 1, 1)[:, None]  # (B G, 1, M, M)
-        row = row if w_q1 is None else row + w_q1.mT @ w_q2  # (B G, T, M, M)
-        row = row if w_qg is None else row + torch.diag_embed(w_qg)
-        out = row.to(A.dtype).expand(*A.shape[:2], -1, -1).mT @ A  # autocast mixes types
 
-    # what the key token decides
-    w_k1, w_k2, w_kg = (None if part is None else part.movedim(1, -1) for part in (w_k1, w_k2, w_kg))
-    for r in range(0 if w_k1 is None else w_k1.shape[1]):  # (B G, R, M, S)
-        read = (A * w_k1[:, None, r]).sum(2, keepdim=True)  # (B G, T, 1, S)
-        out.addcmul_(read, w_k2[:, None, r])
-    if w_kg is not None:
-        out.addcmul_(A, w_kg[:, None])
-    return out.transpose(1, 2).unflatten(0, (-1 if len(A) else 0, groups)).flatten(1, 2)
+class _Compose(torch.autograd.Function):
+    """A (B, H, T, S), row (B, T, H, H), w_1 and w_2 (B, R, H, S), gate (B, H, S) -> (B, H, T, S)."""
+
+    @staticmethod
+    def forward(ctx, A, row, w_1, w_2, gate):
+        ctx.save_for_backward(A, row, w_1, w_2, gate)
+        A = A.transpose(1, 2)  # (B, T, H, S)
+        out = A.clone(memory_format=torch.contiguous_format) if row is None else row.mT @ A
+        for r in range(0 if w_1 is None else w_1.shape[1]):
+            read = (A * w_1[:, None, r]).sum(2, keepdim=True)  # (B, T, 1, S)
+            out.addcmul_(read, w_2[:, None, r])
+        if gate is not None:
+            out.addcmul_(A, gate[:, None])
+        return out.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx, grad):  # of operations that can be differentiated again
+        A, row, w_1, w_2, gate = ctx.saved_tensors
+        A, grad = A.transpose(1, 2), grad.transpose(1, 2)  # (B, T, H, S)
+        to_A = grad.clone(memory_format=torch.contiguous_format) if row is None else row @ grad
+        to_row = None if row is None else A @ grad.mT
+        to_1, to_2 = [], []
+        for r in range(0 if w_1 is None else w_1.shape[1]):
+            read = (A * w_1[:, None, r]).sum(2, keepdim=True)
+            to_read = (grad * w_2[:, None, r]).sum(2, keepdim=True)
+            to_A.addcmul_(to_read, w_1[:, None, r])
+            to_1.append((A * to_read).sum(1))  # (B, H, S)
+            to_2.append((grad * read).sum(1))
+        if gate is not None:
+            to_A.addcmul_(grad, gate[:, None])
+        to_gate = None if gate is None else (A * grad).sum(1)
+        pair = (torch.stack(each, 1) if each else None for each in (to_1, to_2))
+        return to_A.transpose(1, 2), to_row, *pair, to_gate
 
 
 class Generator(nn.Module):
