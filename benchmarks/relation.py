@@ -2,13 +2,13 @@
 
 Run with `python benchmarks/relation.py`, on one thread: 900 boxes against 900, eight heads.
 
-Measured in one run on a 2-core x86 machine beside two trainings; processor seconds, and MB above the start:
+Measured in one run on a 2-core x86 machine; processor seconds, and MB above the start:
 
                         forward          and backward
-    PositionRelation    0.17    71       0.42   109
-    written out         0.48   537       0.56   507
+    PositionRelation    0.13    98       0.34   121
+    written out         0.51   507       0.52   537
 
-So a fifth of the memory in three quarters of the time. What limits is sine and cosine of the two distances,
+So less than a quarter of the memory in two thirds of the time. What limits is sine and cosine of the two distances,
 which belong to pairs of boxes; those of the two ratios belong to single boxes. The backward pass makes the
 former once more. Rel itself takes 25 MB, its gradient as much.
 """

@@ -397,7 +397,7 @@ assert rel.shape == (1, 8, 1500, 1500) and rel.nbytes / 1e6 == sizes["Rel of 8 h
 print(sizes.round(0).to_string(index=False))
 
 # %% [markdown]
-# **Notice.** With 1,500 queries the embedding alone takes 576 MB in each layer, Rel 72. (The author's advice to that user was to save memory in the *encoder*; what filled it there, we do not know.) Measured for 900 boxes, forward and backward (`python benchmarks/relation.py`): 81 MB and .30 s of the processor here, 506 MB and .49 s with the embedding written out.
+# **Notice.** With 1,500 queries the embedding alone takes 576 MB in each layer, Rel 72. (The author's advice to that user was to save memory in the *encoder*; what filled it there, we do not know.) Measured for 900 boxes, forward and backward (`python benchmarks/relation.py`): 121 MB and .34 s of the processor here, 537 MB and .52 s with the embedding written out.
 #
 # *What did the published model learn?* Its weights could not be had here. With the official file (`.pth`, opened with weights only) set as `CHECKPOINT` in the parameters cell, the next cell shows its eight heads as in section 4, and the explorer has them; else it has the weights of section 4. Our names of the file's tensors come from the code, not from a file that we opened. Move boxes: geometry, embedding, bias and attention follow.
 
