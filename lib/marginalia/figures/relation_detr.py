@@ -373,7 +373,7 @@ def gains(pairs: Mapping[str, tuple[str, str]]) -> tuple[Figure, pd.DataFrame]:
     axes.axvline(0, color=NEUTRAL, linewidth=1)
     axes.plot(data["gain"], y, "o", color=CYCLE[0], markersize=5, alpha=0.65)
     axes.plot(mean, range(len(pairs)), "|", color="black", markersize=14, markeredgewidth=2)
-    axes.set(xlabel="gain of AP (dot: a seed, line: mean)")
+    axes.set(xlabel="gain of AP (dot: a seed, line: mean; in brackets: mean AP without)")
     labels = [
         f"{name}  (AP {base:.2f})" for name, base in data.groupby("pair", sort=False)["base"].mean().items()
     ]
