@@ -8,9 +8,9 @@ Measured in one run on a 2-core x86 machine; processor seconds, and MB above the
     PositionRelation    0.13    98       0.34   121
     written out         0.51   507       0.52   537
 
-So less than a quarter of the memory in two thirds of the time. What limits is sine and cosine of the two distances,
-which belong to pairs of boxes; those of the two ratios belong to single boxes. The backward pass makes the
-former once more. Rel itself takes 25 MB, its gradient as much.
+So less than a quarter of the memory in two thirds of the time. What limits is sine and cosine of the two
+distances, which belong to pairs of boxes; those of the two ratios belong to single boxes. The backward pass
+makes the former once more. Rel itself takes 25 MB, its gradient as much.
 """
 
 from __future__ import annotations

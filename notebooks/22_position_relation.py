@@ -62,7 +62,7 @@ CHECKPOINT = None  # a .pth of the official Relation DETR: section 7 then shows 
 #
 # $$\text{Rel} = \max\big(0,\ W\,\text{Embed}(e) + B\big), \qquad \text{attention} = \text{softmax}\Big(\frac{q k^\top}{\sqrt D} + \text{Rel}\Big).$$
 #
-# Embed writes each of the four numbers as sines and cosines of eight frequencies, 100 down to .03; $W$ (heads × 64) and $B$ are learned: 520 numbers with eight heads. Row $i$ attends, column $j$ is attended. First by hand, for two boxes; the second lies a box width and a half to the right.
+# Embed writes each of the four numbers as sines and cosines of eight frequencies, 100 down to .03; $W$ (heads × 64) and $B$ are learned: 520 numbers with eight heads. Row $i$ attends, column $j$ is attended. First by hand, for two boxes; the second lies a box width and a half to the right. Then the same for all pairs, with the published code's $10^{-5}$ beside widths and heights; the embedding; and the bias.
 
 # %%
 boxes = torch.tensor([[0.30, 0.40, 0.10, 0.20], [0.45, 0.50, 0.20, 0.10]], dtype=torch.float64)
@@ -70,9 +70,6 @@ boxes = torch.tensor([[0.30, 0.40, 0.10, 0.20], [0.45, 0.50, 0.20, 0.10]], dtype
 by_hand = [abs(x_i - x_j) / w_i + 1, abs(y_i - y_j) / h_i + 1, w_i / w_j, h_i / h_j]  # before the log
 print("as multiples:", *(f"{value:.2f}" for value in by_hand))
 print("e(b_1, b_2): ", *(f"{value.log():+.3f}" for value in by_hand))
-
-# %% [markdown]
-# The same for all pairs, with the published code's $10^{-5}$ beside widths and heights; then the embedding, and the bias.
 
 # %%
 def geometry(b, c, eps=1e-5):
@@ -115,12 +112,14 @@ source = torch.tensor([[[0.5, 0.5, 0.2, 0.1]]])
 e = relative_geometry(source, partner[None])[0, 0]  # (81 * 81, 4)
 waves = embed(e, relation.frequency)  # (81 * 81, 64): 16 for each number, sine and cosine in turn
 shown = {"$|x_i - x_j|$ part of $e$": e[:, 0], "its sine, frequency 100": waves[:, 0], "frequency 10": waves[:, 4], "frequency 1": waves[:, 8]}
+assert int(100 * e[:, 0].max() / torch.pi) == 39  # sign changes of sin(100 x) between 0 and the largest x
+
+# %%
 figure, axes = plots.panels(4, 4, 2.2)
 for panel, (name, values) in zip(axes, shown.items(), strict=True):
     diverging = {"vmin": -1, "vmax": 1, "cmap": style.DIVERGING} if "freq" in name else {}
     plots.map_over(panel, values.reshape(81, 81).numpy(), box=source[0, 0].numpy(), color="black", **diverging)
     panel.set_title(name, fontsize=8)
-assert int(100 * e[:, 0].max() / torch.pi) == 39  # sign changes of sin(100 x) between 0 and the largest x
 figures.save(figure, "extra/relation-geometry", pd.DataFrame({name: values for name, values in shown.items()}).round(4))
 figure
 
@@ -261,17 +260,15 @@ alone, start = (wide.xs(name, axis=1, level="map").dropna() for name in ("relati
 alone, without = alone.loc[start.index], wide[~wide.index.isin(start.index)]["overlapping", "attention"]  # with a relation, and none
 of = alone.index.get_level_values("base").str
 assert alone[of.contains("permuted")]["overlapping"].sub(1).abs().max(axis=None) < 0.022  # boxes of other queries: no preference
-rises, other = (alone["overlapping"] > start["overlapping"]).all(axis=1), of.contains("detr|dab")  # of decoders
-conditional = ~of.contains("permuted|detr|dab")
+rises, other, conditional = (alone["overlapping"] > start["overlapping"]).all(axis=1), of.contains("detr|dab"), ~of.contains("permuted|detr|dab")
 alone, start, learnt = alone[conditional], start[conditional], rises[conditional]
 nearer, prefers = alone["distance", 2] < alone["distance", 1], (alone["overlapping"] > 1).all(axis=1)
 print(f"more weight than at the start: {learnt.sum()} of {len(learnt)}, than uniform: {prefers.sum()}; nearer in layer 3 than in 2: {nearer.sum()}")
 assert [len(learnt), learnt.sum(), prefers.sum(), nearer.sum(), rises[other].sum(), other.sum()] == [39, 34, 25, 30, 0, 9]
 assert sorted(learnt[~learnt].index.get_level_values("base")) == ["arranged-relation", *["arranged-scale-2pi"] * 2, *["cells-relation"] * 2]
-assert start["overlapping"].sub(1).abs().max(axis=None) < 0.09
 plain = without[~without.index.get_level_values("base").str.contains("hybrid")]
 assert len(plain) == 14 and [round(plain.min(axis=None), 2), round(plain.max(axis=None), 2)] == [1.06, 3.15]
-assert 2 < alone["overlapping"].max(axis=None) < 2.05
+assert start["overlapping"].sub(1).abs().max(axis=None) < 0.09 and 2 < alone["overlapping"].max(axis=None) < 2.05
 figure
 
 # %% [markdown]
@@ -410,15 +407,13 @@ print(sizes.round(0).to_string(index=False))
 # %%
 if CHECKPOINT is not None:
     trained = load_relation(CHECKPOINT)
-    rel = trained(source, partner[None])[0, :, 0].detach().reshape(-1, 81, 81)
-    figure, axes = plots.panels(len(rel), 4, 1.9)
-    for head, (panel, values) in enumerate(zip(axes, rel, strict=True)):
-        plots.map_over(panel, values.numpy(), box=source[0, 0].numpy(), color="white", vmin=0, vmax=rel.max().item())
-        panel.set_title(f"head {head}", fontsize=8)
+    rel = trained(source, partner[None])[0, :, 0].detach().reshape(-1, 81, 81).numpy()
+    figure, axes = plots.panels(len(rel), 4, 1.9, [f"head {head}" for head in range(len(rel))])
+    for panel, values in zip(axes, rel, strict=True):
+        plots.map_over(panel, values, box=source[0, 0].numpy(), color="white", vmin=0, vmax=rel.max())
     display(figure)
 scene, side = make_scenes(1, "arranged", "val", side=48, digits=(4, 4), first=3), 480
-xywh = cxcywh_to_xywh(scene.boxes[0].astype(float)) * side
-RelationExplorer(xywh, trained, pixels=scene.pixels[0, 0], size=(side, side))
+RelationExplorer(cxcywh_to_xywh(scene.boxes[0].astype(float)) * side, trained, pixels=scene.pixels[0, 0], size=(side, side))
 
 # %% [markdown]
 # ## Here and in the paper
@@ -446,12 +441,9 @@ RelationExplorer(xywh, trained, pixels=scene.pixels[0, 0], size=(side, side))
 # %%
 answer = None  # exercise 1
 check(answer, np.log(2), tolerance=5e-3, hints={2: "That is before the log.", 1: "Close: take the log of 1 + 1.", 0: "Their centres are one width apart."})
-undo = None  # exercise 2
-check_function(undo, {
-    "equal widths": ((np.array([np.log(2), 0, 0, 0]),), np.log(2)),
-    "twice as wide": ((np.array([np.log(2), 0, np.log(0.5), 0]),), np.log(1.5)),
-    "half as wide": ((np.array([np.log(4), 0, np.log(2), 0]),), np.log(7)),
-})  # fmt: skip
+undo = None  # exercise 2: widths equal, twice as wide, half as wide
+given = {"equal": (2, 1, 2), "twice": (2, 0.5, 1.5), "half": (4, 2, 7)}  # exp(e[0]), exp(e[2]), and what should come out
+check_function(undo, {name: ((np.log([x, 1, w, 1]),), np.log(back)) for name, (x, w, back) in given.items()})
 answer = None  # exercise 3
 check(answer, np.exp(2) / (np.exp(2) + 9), tolerance=2e-3, hints={0.1: "That is the weight without the relation."})
 

@@ -87,6 +87,15 @@ def chosen(runs: Mapping[str, T], patterns: Iterable[str] = ()) -> list[T]:
     return [run for name, run in runs.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
+def check_writable() -> None:
+    """OSError, before any work, where the checkout, into which runs are made, cannot be written to."""
+    try:
+        with TemporaryFile(dir=Path(__file__).parents[2]):
+            pass
+    except OSError as error:
+        raise OSError(f"the checkout cannot be written to ({error}); copy it to where it can") from None
+
+
 def command_line(one: Callable[[str], None], several: Callable[[list[str], int], list[str]]) -> None:
     """Make the runs of the command line: `several` gets patterns of names and how many at a time.
 
@@ -104,11 +113,7 @@ def command_line(one: Callable[[str], None], several: Callable[[list[str], int],
         end_with_parent()
         sys.exit(one(options.job))
     try:
-        with TemporaryFile(dir=Path(__file__).parents[2]):  # what is made goes into the checkout
-            pass
-    except OSError as error:
-        sys.exit(f"{parser.prog}: the checkout cannot be written to ({error}); copy it to where it can")
-    try:
+        check_writable()
         sys.exit(1 if several(options.names, options.jobs) else 0)
     except (ValueError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 import runs
+from jobs import check_writable
 from marginalia import training
 from marginalia.boxes.reading import read_boxes
 from marginalia.boxes.sources import IMAGE_FILES, listing, opened_image, shown_size
@@ -267,6 +268,7 @@ def main() -> None:
     data, images = (path and path.expanduser() for path in (options.data, options.images))
     name = re.sub(r"[^\w.-]+", "-", options.name or data.absolute().name.partition(".")[0])
     try:
+        check_writable()
         train(data, images, name, options.kind, options.steps)
     except (ValueError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")

@@ -26,6 +26,7 @@ def explorer() -> BoxExplorer:
 def test_it_shows_and_follows_without_a_kernel(open_saved, explorer):
     shown = Shown(open_saved(explorer), "box")
     shown.says("mc", f"MC {explorer.correlation:.3f}")
+    assert shown.page.title() == shown.page.locator("main h1").text_content() == "BoxExplorer"
     shown.press("Tab", "Shift+ArrowRight")
     moved = BoxExplorer([[30, 20, 60, 40], *BOXES[1:]], size=explorer.size)
     assert shown.text("mc") == f"MC {moved.correlation:.3f}"

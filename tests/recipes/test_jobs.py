@@ -108,3 +108,25 @@ def test_runs_are_added_to_a_table_that_keeps_its_rows(folder):
     table = read_table("measured/some.csv")
     assert table["run"].tolist() == ["a", "b", "b", "c"] and table["AP"].tolist() == [0.1, 0.4, 0.5, 0.3]
     assert table.attrs["source"] == "of AP" and jobs.measured_runs("some") == {"a", "b", "c"}
+
+
+def unused(*_):
+    raise AssertionError("no work is begun")
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_no_jobs_at_a_time_is_an_error(count, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--jobs", count])
+    with pytest.raises(SystemExit):
+        jobs.command_line(unused, unused)
+    assert f"--jobs must be 1 or more, not {count}" in capsys.readouterr().err
+
+
+def test_a_checkout_that_cannot_be_written_to_is_said_before_the_work(monkeypatch):
+    def refused(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(jobs, "TemporaryFile", refused)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(SystemExit, match=r"the checkout cannot be written to .*copy it"):
+        jobs.command_line(unused, unused)
