@@ -224,9 +224,9 @@ def relation_of_a_query(names: Sequence[str] | None = None) -> tuple[Figure, pd.
 
     names: detectors with a relation, as `load` takes them, on photographs of cells or arranged digits; by
     default one of each. Of three images each: the surest detection (green) and all others with a score from
-    0.3 on, in the last layer; the six whose weight changes most have a tag. Returns (figure, data), data with
-    model, image, query, x, y, w, h (in image sizes) and multiplier: exp(Rel) over its mean over all other
-    queries, mean over heads; NaN for the object itself.
+    0.3 on, in the last layer; those whose weight changes most have a tag, six at most, none on another.
+    Returns (figure, data), data with model, image, query, x, y, w, h (in image sizes) and multiplier:
+    exp(Rel) over its mean over all other queries, mean over heads; NaN for the object itself.
     """
     rows = pd.concat([_multipliers(name) for name in names or RELATED_MODELS], ignore_index=True)
     limit = np.exp(1.6 * np.log(rows["multiplier"]).abs().max())  # so that no tag is too dark to read
@@ -239,8 +239,12 @@ def relation_of_a_query(names: Sequence[str] | None = None) -> tuple[Figure, pd.
         xywh, own = part[["x", "y", "w", "h"]].to_numpy() * np.tile(size, 2), part["multiplier"].isna()
         values = part["multiplier"][~own]
         colors = [to_hex(color) for color in shade.to_rgba(values)]
-        told = np.log(values).abs().rank(ascending=False) <= 6  # more tags would cover a photograph
-        tags = [f"{v:.2f}" if tell else "" for v, tell in zip(values, told, strict=True)]
+        corners, told = xywh[~own, :2] / size, []  # largest changes first; more would cover a photograph
+        for n in np.argsort(-np.log(values).abs().to_numpy(), kind="stable"):
+            apart = (abs(corners[told] - corners[n]) > (0.14, 0.08)).any(axis=1)
+            if len(told) < 6 and apart.all():
+                told.append(n)
+        tags = [f"{value:.2f}" if n in told else "" for n, value in enumerate(values)]
         boxes_on(panel, xywh[~own], size, pixels.squeeze(), colors, tags)
         boxes_on(panel, xywh[own], size, color=PALETTE["green"], linewidth=2.6)
         panel.set_title(f"{name}, {image}", fontsize=8)
