@@ -185,6 +185,6 @@ class AttentionView extends View {
   }
 }
 
-export const render = renderWith(AttentionView);
+const render = renderWith(AttentionView);
 
 export default { render };

@@ -1,8 +1,8 @@
 // Boxes on an image, their Pearson correlations, and the band of MC of random boxes of the same sizes.
 
-import { append, arrowOf, clamp, fixed, remember, renderWith } from "./canvas.js";
+import { arrowOf, clamp, fixed, remember, renderWith } from "./canvas.js";
 import { asPython, bandOf, measure } from "./box_maths.js";
-import { drawAxis, drawMatrix, pairAt } from "./box_drawing.js";
+import { drawAxis, drawMatrix, matrixPicture, pairAt } from "./box_drawing.js";
 import { BOX_HELP, BoxesView, describeBoxes } from "./boxes.js";
 
 // ---- words --------------------------------------------------------------------------------------------
@@ -14,7 +14,7 @@ function describe({ boxes, names, numbers, selected, lit }) {
     const value = numbers.matrix[lit[0]][lit[1]];
     const pair = `Boxes ${names[lit[0]]} and ${names[lit[1]]}`;
     sentences.push(`${pair}: ${Number.isNaN(value) ? "no correlation" : `correlation ${fixed(value, 3)}`}.`);
-  } else sentences.push(describeBoxes(boxes, names, selected));
+  } else sentences.push(describeBoxes(boxes, names, lit[0] ?? selected));
   if (numbers.leftOut.length) {
     const which = numbers.leftOut.map((i) => names[i]).join(", ");
     sentences.push(`Left out of MC (four equal numbers): ${which}.`);
@@ -34,14 +34,15 @@ class BoxView extends BoxesView {
     // correlations, and their band, each computed again only when something that it depends on changed
     const band = remember(bandOf);
     this.measured = remember((...boxes) => measure(...boxes, band));
+    this.pictured = remember(matrixPicture);
     const above = this.line(right);
     this.text(above, "mc");
     this.text(above, "band", "m-muted");
     this.stage(right, "MC on an axis from 0 to 1", drawAxis, { height: () => 76, role: "img" });
-    append(right, "div", "m-title m-muted", "Correlation of every two boxes");
+    this.text(right, "heading", "m-title m-muted");
     const point = (p) => this.point({ pointed: pairAt(p) });
     this.stage(right, "Correlation matrix; arrow keys choose a pair", drawMatrix, {
-      height: (width) => Math.min(width - 40, 320), pointer: { down: point, hover: point },
+      height: (width) => (this.boxes.length < 2 ? 0 : Math.min(width - 40, 320)), pointer: { down: point, hover: point },
       keys: (event) => this.matrixKey(event) });
   }
 
@@ -54,7 +55,8 @@ class BoxView extends BoxesView {
     const { numbers: { band, mc }, note } = this;
     const [low, high] = (band ?? []).map((value) => value.toFixed(2));
     return { mc: band ? `MC ${mc.toFixed(3)}` : "MC needs two boxes",
-      band: band ? `random boxes: ${low} to ${high}` : "", status: note || describe(this) };
+      band: band ? `random boxes: ${low} to ${high}` : "", status: note || describe(this),
+      heading: this.boxes.length < 2 ? "" : "Correlation of every two boxes" };
   }
 
   matrixKey(event) {
@@ -70,6 +72,6 @@ class BoxView extends BoxesView {
   }
 }
 
-export const render = renderWith(BoxView);
+const render = renderWith(BoxView);
 
 export default { render };

@@ -1,7 +1,7 @@
 // What the box explorer draws: boxes on their image, the matrix of correlations, MC on its axis.
 
-import { block, clamp, css, diverging, drawTag, emphasis, fill, fillRamp, fixed, inkOn, outline, stroke,
-  strokeRimmed, write } from "./canvas.js";
+import { block, clamp, diverging, drawPixels, drawTag, emphasis, fill, fillRamp, fixed, inkOn, outline, pixelsOf,
+  stroke, strokeRimmed, write } from "./canvas.js";
 import { lowerBound } from "./box_maths.js";
 
 // ---- image ------------------------------------------------------------------------------------------
@@ -22,6 +22,7 @@ export function handlePlaces([x, y, w, h]) {
   }));
 }
 
+const MANY = 100; // boxes: from here on their lines are thin
 const MARGIN = 6; // pixels around the image, for handles of boxes at its edge
 
 export const pictureHeight = (width, [W, H]) =>
@@ -47,17 +48,19 @@ export function drawPicture(context, place, { image, boxes, size, names, selecte
   if (image) context.drawImage(image, x, y, wide, tall);
   outline(context, theme.line, 1, x + 0.5, y + 0.5, wide - 1, tall - 1);
 
-  const order = boxes.map((_, i) => i).sort((a, b) => (a === selected) - (b === selected));
+  const strong = (i) => 2 * (i === selected) + lit.includes(i);
+  const colourOf = (i) => hues[i] ?? (strong(i) ? "#ff8c1a" : "#56b4e9");
+  const order = boxes.map((_, i) => i).sort((a, b) => strong(a) - strong(b));
   for (const i of order) {
-    const corner = onScreen(boxes[i]);
-    const strong = i === selected || lit.includes(i);
-    const colour = hues[i] ?? (strong ? "#ff8c1a" : "#56b4e9");
-    const dash = leftOut.includes(i) ? [5, 4] : [];
-    strokeRimmed(context, colour, strong ? 2.5 : 1.75, () => context.rect(...corner), dash);
-    drawTag(context, tags[i], "", corner, colour, frame);
+    strokeRimmed(context, colourOf(i), strong(i) ? 2.5 : boxes.length > MANY ? 1 : 1.75,
+      () => context.rect(...onScreen(boxes[i])), leftOut.includes(i) ? [5, 4] : []);
+  }
+  const taken = []; // the tag of a chosen box first; where there is one, no other is written over it
+  for (const i of order.toReversed()) {
+    drawTag(context, tags[i], "", onScreen(boxes[i]), colourOf(i), frame, taken, i);
   }
   if (selected >= 0) drawHandles(context, onScreen(boxes[selected]));
-  return frame;
+  return { ...frame, tags: taken };
 }
 
 function drawHandles(context, box) {
@@ -69,15 +72,14 @@ function drawHandles(context, box) {
 
 // ---- matrix -------------------------------------------------------------------------------------------
 
-// Colour and ink of a correlation in steps of 0.01, worked out once: 100 boxes have ten thousand cells.
-const shades = new Map();
-function shade(value, dark) {
-  const key = Math.round(value * 100) + (dark ? 1000 : 0);
-  if (!shades.has(key)) {
-    const colour = diverging(value, dark);
-    shades.set(key, { colour: css(colour), ink: inkOn(colour) });
-  }
-  return shades.get(key);
+const NONE = [128, 128, 128, 100]; // where there is no correlation
+
+// One pixel a pair, in colours of steps of 0.01, each worked out once; a box and itself are no pair.
+export function matrixPicture(matrix, dark) {
+  const shades = Array.from({ length: 201 }, (_, k) => [...diverging(k / 100 - 1, dark), 255]);
+  const cells = matrix.flatMap((row, i) => row.map((value, j) => (i === j ? null : value)));
+  return pixelsOf(cells, matrix.length, (value) => (value === null ? []
+    : shades[Math.round(100 * (value + 1))] ?? NONE));
 }
 
 function matrixFrame(context, { width, height }, names) {
@@ -92,22 +94,24 @@ export function pairAt({ x, y, drawn: { left, top, cell, count } }) {
   return pair.every((k) => k >= 0 && k < count) ? pair : [];
 }
 
-export function drawMatrix(context, place, { numbers, names, lit }) {
+export function drawMatrix(context, place, { numbers: { matrix }, names, lit, pictured }) {
   const { theme } = place;
   if (names.length < 2) return null;
   const frame = matrixFrame(context, place, names);
   const { cell, left, top, count } = frame;
-  numbers.matrix.forEach((row, i) => row.forEach((value, j) => {
-    if (i === j) return; // no pair: the page shows through
-    const [x, y] = [left + j * cell, top + i * cell];
-    const missing = Number.isNaN(value);
-    const { colour, ink } = missing ? { colour: theme.line } : shade(value, theme.dark);
-    block(context, colour, x, y, cell - (cell > 8), cell - (cell > 8));
-    if (missing || count > 8) return;
-    const string = fixed(Math.round(value * 100) / 100 || 0, 2); // no −0.00
-    write(context, string, x + cell / 2, y + cell / 2,
-      { size: clamp(cell / 3.2, 8, 12), align: "center", colour: ink });
-  }));
+  drawPixels(context, pictured(matrix, theme.dark), left, top, cell * count, cell * count);
+  for (let k = 1; cell > 8 && k <= count; k += 1) {
+    block(context, theme.page, left + k * cell - 1, top, 1, cell * count);
+    block(context, theme.page, left, top + k * cell - 1, cell * count, 1);
+  }
+  if (count <= 8) {
+    matrix.forEach((row, i) => row.forEach((value, j) => {
+      if (i === j || Number.isNaN(value)) return;
+      const string = fixed(Math.round(value * 100) / 100 || 0, 2); // no −0.00
+      write(context, string, left + (j + 0.5) * cell, top + (i + 0.5) * cell,
+        { size: clamp(cell / 3.2, 8, 12), align: "center", colour: inkOn(diverging(value, theme.dark)) });
+    }));
+  }
   drawNames(context, { names, frame, lit, theme });
   const mark = (i, j, wide) => outline(context, theme.accent, 2, left + j * cell, top + i * cell, wide, cell - 1);
   const pairs = lit.length === 2 ? [lit, [lit[1], lit[0]]] : [];

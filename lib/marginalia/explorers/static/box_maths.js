@@ -87,24 +87,33 @@ export function uniformBand(wh, size, boxFormat = "xywh") {
 // No N boxes can have a smaller MC: four centred numbers leave room for three directions only.
 export const lowerBound = (n) => (n < 4 ? 0 : (n - 3) / (3 * (n - 1)));
 
-// The box shifted by whole pixels and kept inside the image.
+// The box shifted by whole pixels: one that is inside the image stays there, and another gets no further out.
 export function moved([x, y, w, h], dx, dy, [W, H]) {
-  return [clamp(x + dx, 0, Math.max(W - w, 0)), clamp(y + dy, 0, Math.max(H - h, 0)), w, h];
+  const place = (start, by, most) => clamp(start + by, Math.min(start, 0), Math.max(start, most, 0));
+  return [place(x, dx, W - w), place(y, dy, H - h), w, h];
 }
 
-// The box with the sides that a handle holds shifted. A handle is two of -1, 0 and 1; left and top are -1.
+// The box with the sides that a handle holds shifted, none of them further out of the image than it was. A handle
+// is two of -1, 0 and 1; left and top are -1.
 export function resized([x, y, w, h], [across, down], dx, dy, [W, H]) {
   const side = (start, length, hold, by, most) => {
     const end = start + length;
     if (hold < 0) {
-      const first = clamp(start + by, 0, Math.max(end - LEAST, 0));
+      const first = clamp(start + by, Math.min(start, 0), Math.max(end - LEAST, start));
       return [first, end - first];
     }
-    return [start, hold > 0 ? Math.max(Math.min(length + by, most - start), LEAST) : length];
+    return [start, hold > 0 ? clamp(length + by, Math.min(length, LEAST), Math.max(most - start, length)) : length];
   };
   const [left, width] = side(x, w, across, dx, W);
   const [top, height] = side(y, h, down, dy, H);
   return [left, top, width, height];
+}
+
+// The box between two corners, cut to the image, in whole pixels.
+export function between(one, other, size) {
+  const [[x, right], [y, bottom]] = [0, 1].map((axis) =>
+    [one[axis], other[axis]].map((at) => Math.round(clamp(at, 0, size[axis]))).sort((a, b) => a - b));
+  return moved([x, y, Math.max(right - x, LEAST), Math.max(bottom - y, LEAST)], 0, 0, size);
 }
 
 // A new box around a place, as large as the middle one of those there are.

@@ -1,13 +1,13 @@
 // Boxes on an image that can be moved, resized, added and removed: what the views of boxes have in common.
 
-import { listen, modified } from "./canvas.js";
+import { boxesAt, listen, modified } from "./canvas.js";
 import { ListView } from "./view.js";
-import { fresh, moved, resized } from "./box_maths.js";
+import { between, fresh, moved, resized } from "./box_maths.js";
 import { CURSORS, drawPicture, handlePlaces, pictureHeight } from "./box_drawing.js";
 
-export const BOX_HELP = "Drag a box or its handles; double-click an empty place to add one. Keys: Tab or [ ] "
-  + "choose, arrows move (Shift: 10 px, Alt: resize), N adds, Delete removes, Ctrl+Z, Ctrl+Shift+Z, R reset, "
-  + "C copy, S save, Escape lets go.";
+export const BOX_HELP = "Drag a box or its handles; click again to choose what lies beneath. Drag on empty ground "
+  + "(with Shift anywhere) to draw a box; double-click to add one. Keys: Tab or [ ] choose, arrows move (Shift: "
+  + "10 px, Alt: resize), N adds, Delete removes, Ctrl+Z, Ctrl+Shift+Z, R reset, C copy, S save, Escape lets go.";
 const BOXES_STYLE = `
 .marginalia .m-mc { font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums;
   margin-right: 10px; }
@@ -28,12 +28,12 @@ export class BoxesView extends ListView {
     super(model, host, signal, { list: "boxes", style: BOXES_STYLE, ...words });
     this.ground = this.stage(this.left, `Image with boxes. ${help}`, drawPicture, {
       height: (width) => pictureHeight(width, this.size),
-      pointer: { ...this.pointer("default"), twice: (p) => this.twice(p) },
+      pointer: this.boxPointer(),
       keys: (event) => this.key(event) });
     this.buildWords("box", help);
     this.buildRight(this.right);
     this.start([...TRAITS, ...shown]);
-    listen(model, { png: () => this.loadPicture() }, signal);
+    listen(model, { "change:png": () => this.loadPicture() }, signal);
     this.loadPicture();
   }
 
@@ -47,12 +47,19 @@ export class BoxesView extends ListView {
 
   // Without a place near the middle, where boxes added one after the other do not hide each other.
   add(place) {
-    const { boxes: old, size } = this;
-    const shift = 0.4 + (old.length % 7) * 0.04;
+    const { boxes, size } = this;
+    const shift = 0.4 + (boxes.length % 7) * 0.04;
     const [x, y] = place ?? [size[0] * shift, size[1] * shift];
+    this.append(fresh(boxes, x, y, size));
+  }
+
+  append(box, options) {
+    const { boxes: old } = this;
+    const boxes = [...old, box];
+    if (this.grip) this.grip.ours = boxes;
     const labels = this.model.get("labels");
     const added = labels.length ? { labels: [...old.map((_, i) => labels[i] ?? ""), ""] } : {};
-    this.change({ boxes: [...old, fresh(old, x, y, size)], selected: old.length, ...added });
+    this.change({ boxes, selected: old.length, ...added }, options);
   }
 
   remove() {
@@ -68,32 +75,48 @@ export class BoxesView extends ListView {
     return true;
   }
 
-  // A handle of the selected box, that box, or else the smallest one there.
-  under({ x, y, touch, drawn: { onScreen } }) {
+  // A handle of the selected box, then the boxes there.
+  under(p) {
     const { boxes, selected } = this;
+    const { x, y, touch, drawn: { onScreen, tags } } = p;
     const reach = touch ? 18 : 8;
     const spots = selected < 0 ? [] : handlePlaces(onScreen(boxes[selected]));
     const spot = spots.find((each) => Math.abs(x - each.x) <= reach && Math.abs(y - each.y) <= reach);
-    if (spot) return { item: selected, handle: spot.handle, cursor: CURSORS[spot.handle] };
-    const inside = (i) => {
-      const [left, top, w, h] = onScreen(boxes[i]);
-      return x >= left - 3 && x <= left + w + 3 && y >= top - 3 && y <= top + h + 3;
-    };
-    const area = (i) => boxes[i][2] * boxes[i][3];
-    const found = boxes.map((_, i) => i).filter(inside)
-      .sort((a, b) => (b === selected) - (a === selected) || area(a) - area(b));
-    return found.length ? { item: found[0], cursor: "move" } : null;
+    const held = spot ? [{ item: selected, handle: spot.handle, cursor: CURSORS[spot.handle] }] : [];
+    const found = boxesAt(boxes.map(onScreen), p, tags).filter((item) => !spot || item !== selected);
+    return [...held, ...found.map((item) => ({ item, cursor: "move" }))];
   }
 
-  dragged({ start, handle, p: from }, { x, y, drawn: { scale } }) {
-    const [dx, dy] = [x - from.x, y - from.y].map((shift) => Math.round(shift / scale));
+  dragged({ start, handle, p: from, draws }, p) {
+    const { scale } = p.drawn;
+    if (draws) return between(placeOf(from), placeOf(p), this.size);
+    const [dx, dy] = [p.x - from.x, p.y - from.y].map((shift) => Math.round(shift / scale));
     return handle ? resized(start, handle, dx, dy, this.size) : moved(start, dx, dy, this.size);
   }
 
-  twice(p) {
-    const { x, y, scale } = p.drawn;
-    if (this.under(p)) return false;
-    this.add([(p.x - x) / scale, (p.y - y) / scale]);
-    return true;
+  // Beside what things in the plane do: a drag on empty ground, or with Shift, draws a box; a finger scrolls the
+  // page there.
+  boxPointer() {
+    const own = this.pointer("crosshair");
+    return { ...own,
+      down: (p) => {
+        if (!p.shift && (own.down(p) || p.touch)) return Boolean(this.grip);
+        this.grip = { p, ours: this.boxes, draws: true };
+        return true;
+      },
+      drag: (p) => {
+        if (!this.grip?.draws || this.grip.begun) own.drag(p);
+        else if (!p.still) {
+          this.grip.begun = true;
+          this.append(this.dragged(this.grip, p), { last: false });
+        }
+      },
+      twice: (p) => {
+        this.add(placeOf(p));
+        return true;
+      } };
   }
 }
+
+// Where a place of the canvas is on the image.
+const placeOf = ({ x, y, drawn }) => [(x - drawn.x) / drawn.scale, (y - drawn.y) / drawn.scale];

@@ -122,6 +122,10 @@ const STYLE = `
 .marginalia .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin: 6px 0; }
 .marginalia .m-choice { display: flex; gap: 3px; align-items: center; }
 .marginalia .m-value { min-width: 40px; margin-left: 3px; }
+.marginalia .m-slider { flex: 1 1 190px; } .marginalia .m-slider input { flex: 1 1 60px; min-width: 50px;
+  accent-color: var(--m-mark); }
+.marginalia .m-gone { color: var(--m-accent); font-weight: 600; } .marginalia .m-gone:empty { display: none; }
+.marginalia .m-code { display: block; width: 100%; box-sizing: border-box; font: 12px/1.4 monospace; }
 .marginalia .m-status { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 .marginalia .m-help { font-size: 12px; margin-top: 4px; }
 .marginalia .m-title { font-size: 12px; margin: 8px 0 2px; }
@@ -188,11 +192,11 @@ export function setText(element, string) {
   if (element.textContent !== string) element.textContent = string;
 }
 
-// Calls a function when a trait of the model changes: `heard` has one by name.
+// Calls functions at events of the model, as `heard` has them by name: "change:boxes", say.
 export function listen(model, heard, signal) {
   for (const [name, act] of Object.entries(heard)) {
-    model.on(`change:${name}`, act);
-    signal.addEventListener("abort", () => model.off(`change:${name}`, act));
+    model.on(name, act);
+    signal.addEventListener("abort", () => model.off(name, act));
   }
 }
 
@@ -282,16 +286,16 @@ export function savePicture(root, name) {
 
 // ---- canvas -------------------------------------------------------------------------------------------
 
-const DOUBLE = { milliseconds: 400, pixels: 8 };
+const DOUBLE = 400; // milliseconds between two clicks that are one double-click
 const AWAY = -1e6; // pixels: beside all that is drawn
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
 //   height(width) -> CSS pixels;  draw(context, { width, height, theme }) -> where things are now, for `pointer`
-//   pointer: { down(p) -> true to start a drag, drag(p), drop(), hover(p), twice(p),
+//   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), twice(p),
 //            tap(p): let go where it went down, and nothing was dragged }
-//            with p = { x, y, touch, drawn } in CSS pixels of the canvas, `drawn` being what `draw` returned; a
-//            canvas on which nothing is hears nothing. A pointer that leaves hovers once far away, but a finger
-//            stays where it tapped.
+//            with p = { x, y, touch, shift, still, drawn } in CSS pixels of the canvas, `drawn` being what `draw`
+//            returned, `still` whether it is where it went down; a canvas on which nothing is hears nothing. A
+//            pointer that leaves hovers once far away, but a finger stays where it tapped.
 //   keys(event) -> true when the key was used
 //   role "img": the canvas has no keys of its own, and Tab goes past it
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
@@ -336,15 +340,18 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
   return { canvas, redraw, cursor: (name) => (canvas.style.cursor = name) };
 }
 
+// Whether a place is where another one is, for a mouse or a finger; nowhere where the other is null.
+export const isNear = (p, other) => Boolean(other) && Math.hypot(p.x - other.x, p.y - other.y) < (p.touch ? 20 : 8);
+
 // `tell(name, p)` calls a handler that there is.
 function hearPointer(canvas, tell, signal) {
   let [held, tapped] = [false, false];
   let down = null; // where the pointer went down
   let before = { time: -Infinity, x: 0, y: 0 };
-  const place = (event) => {
+  const place = ({ clientX, clientY, pointerType, shiftKey: shift }) => {
     const frame = canvas.getBoundingClientRect();
-    const touch = event.pointerType === "touch";
-    return { x: event.clientX - frame.left, y: event.clientY - frame.top, touch };
+    const p = { x: clientX - frame.left, y: clientY - frame.top, touch: pointerType === "touch", shift };
+    return { ...p, still: isNear(p, down) };
   };
   const on = (name, act, options = {}) => canvas.addEventListener(name, act, { ...options, signal });
 
@@ -352,8 +359,7 @@ function hearPointer(canvas, tell, signal) {
     if (event.button !== 0) return;
     canvas.focus({ preventScroll: true });
     const p = place(event);
-    const near = Math.hypot(p.x - before.x, p.y - before.y) < DOUBLE.pixels;
-    const twice = near && event.timeStamp - before.time < DOUBLE.milliseconds;
+    const twice = isNear(p, before) && event.timeStamp - before.time < DOUBLE;
     before = { time: twice ? -Infinity : event.timeStamp, x: p.x, y: p.y };
     if (twice && tell("twice", p)) return;
     down = p;
@@ -361,25 +367,39 @@ function hearPointer(canvas, tell, signal) {
     if (held) canvas.setPointerCapture(event.pointerId);
   });
   on("pointermove", (event) => tell(held ? "drag" : "hover", place(event)));
-  const release = () => {
-    if (held) tell("drop");
+  const release = (p) => {
+    if (held) tell("drop", p);
     held = false;
     down = null;
   };
   on("pointerup", (event) => {
     const p = place(event);
-    const still = event.button === 0 && Math.hypot(p.x - down?.x, p.y - down?.y) < DOUBLE.pixels;
-    tapped = still && p.touch;
-    if (still && !held) tell("tap", p);
-    release();
+    tapped = p.still && p.touch;
+    if (p.still && !held) tell("tap", p);
+    release(p);
   });
-  on("pointercancel", release); // a finger that scrolls the page, say
+  on("pointercancel", () => release({})); // a finger that scrolls the page, say
   on("pointerleave", (event) => {
     if (!held && !tapped) tell("hover", { ...place(event), x: AWAY, y: AWAY });
     tapped = false;
   });
   // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
   on("touchstart", (event) => held && event.preventDefault(), { passive: false });
+}
+
+// Indices of the boxes x, y, w, h on the screen that are at a place, best first: those whose border is near, or
+// whose tag is there, the nearest first; then those around the place, the smallest first.
+export function boxesAt(boxes, { x, y, touch }, tags = []) {
+  const reach = touch ? 12 : 5;
+  const onTag = ({ left, top, width }) => x >= left && x <= left + width && y >= top && y <= top + TAG;
+  const tagged = new Set(tags.filter(onTag).map(({ item }) => item));
+  const found = boxes.map(([left, top, w, h], item) => {
+    const [across, down] = [Math.max(left - x, x - left - w), Math.max(top - y, y - top - h)]; // below 0 inside
+    const away = tagged.has(item) ? 0 : Math.abs(Math.max(across, down));
+    const near = away <= reach || (across < 0 && down < 0);
+    return { item, order: !near ? Infinity : away <= reach ? away : reach + w * h };
+  });
+  return found.filter(({ order }) => order < Infinity).sort((a, b) => a.order - b.order).map(({ item }) => item);
 }
 
 // The image of PNG bytes; null where there are none.
@@ -454,6 +474,12 @@ export function pixelsOf(values, columns, shade) {
   return canvas;
 }
 
+// Such a canvas in a frame; its pixels stay as they are: smoothing them would move a peak.
+export function drawPixels(context, image, x, y, wide, tall) {
+  context.imageSmoothingEnabled = false;
+  context.drawImage(image, x, y, wide, tall);
+}
+
 // ---- text ---------------------------------------------------------------------------------------------
 
 // The font of what is measured or written next, in the page's family.
@@ -488,18 +514,20 @@ function shorten(context, string, most) {
 export const emphasis = (chosen, theme) =>
   ({ weight: chosen ? 700 : 400, colour: chosen ? theme.ink : theme.muted });
 
+const TAG = 15; // pixels: height of a tag
+
 // A box's name on its top left corner, in the frame of the image: above it where there is room, else inside.
-// Over one of the tags in `taken` it is not drawn.
-export function drawTag(context, words, more, [x, y], colour, frame, taken = []) {
+// Over one of the tags in `taken` it is not drawn, else it is one of them, the tag of box `item`.
+export function drawTag(context, words, more, [x, y], colour, frame, taken, item) {
   setFont(context, 11, 600);
   const string = `${shorten(context, words, 90)}${more}`;
   const width = context.measureText(string).width + 8;
   const left = Math.max(frame.x, Math.min(x - 1, frame.x + frame.wide - width));
-  const top = Math.max(frame.y, y - 16 < frame.y ? y + 1 : y - 16);
-  const met = (tag) => Math.abs(tag.top - top) < 15 && left < tag.left + tag.width && tag.left < left + width;
+  const top = clamp(y - TAG - 1 < frame.y ? y + 1 : y - TAG - 1, frame.y, frame.y + frame.tall - TAG);
+  const met = (tag) => Math.abs(tag.top - top) < TAG && left < tag.left + tag.width && tag.left < left + width;
   if (taken.some(met)) return;
-  taken.push({ left, top, width });
-  block(context, colour, left, top, width, 15);
+  taken.push({ left, top, width, item });
+  block(context, colour, left, top, width, TAG);
   write(context, string, left + 4, top + 8, { weight: 600, colour: "#000000" });
 }
 

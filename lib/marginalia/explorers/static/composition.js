@@ -210,6 +210,6 @@ class CompositionView extends View {
   }
 }
 
-export const render = renderWith(CompositionView);
+const render = renderWith(CompositionView);
 
 export default { render };

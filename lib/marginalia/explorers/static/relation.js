@@ -104,12 +104,12 @@ class RelationView extends BoxesView {
   }
 
   told() {
-    const { known, names, boxes, selected, note } = this;
+    const { known, names, boxes, selected, lit, note } = this;
     const weights = this.model.get("weights");
     const [query, partner] = known ? [names[known.i], names[known.j]] : ["none", "none"];
     const most = known ? percent(Math.max(...known.attention.flat())) : "";
     return { query, partner, head: this.head < 0 ? "mean" : this.head,
-      status: note || describeBoxes(boxes, names, selected),
+      status: note || describeBoxes(boxes, names, lit[0] ?? selected),
       mc: known ? describePair(known) : "Add a box",
       geometry: `Geometry of box ${query} beside box ${partner} (w′, h′), and its embedding`,
       bias: `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box ${query} to every `
@@ -166,6 +166,6 @@ class RelationView extends BoxesView {
   }
 }
 
-export const render = renderWith(RelationView);
+const render = renderWith(RelationView);
 
 export default { render };

@@ -34,7 +34,6 @@ function describeComplex({ length, count, all, components, loops }) {
 }
 
 const RIPS_STYLE = `
-.m-rips .m-line input { flex: 1 1 140px; accent-color: var(--m-mark); }
 .m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 @media (max-width: 500px) { .m-rips .m-status { min-height: 4.35em; } }
 .m-rips .m-bars { flex: 1 1 200px; } .m-rips .m-bars > * { margin-right: 12px; }
@@ -67,14 +66,10 @@ class RipsView extends ListView {
       height: (width) => Math.min((width * this.span[1]) / this.span[0], 440),
       pointer: { ...this.pointer("crosshair"), tap: (p) => this.add(p.drawn.onPlane(p)) },
       keys: (event) => this.key(event) });
-    const slider = append(left, "label", "m-line");
-    append(slider, "span", "", "length");
-    this.slider = append(slider, "input");
-    this.slider.type = "range";
-    this.slider.addEventListener("input", () =>
-      this.change({ length: Number(this.slider.value) }, { last: false }), { signal: this.signal });
-    this.slider.addEventListener("change", () => this.speak(this.places.counts.textContent),
-      { signal: this.signal });
+    this.slider(this.line(left), "length", () => {
+      const { known: { end }, length } = this;
+      return { max: Math.max(end, length), step: end / 200 };
+    });
     this.text(left, "counts");
     this.buildWords("point", HELP);
   }
@@ -118,17 +113,10 @@ class RipsView extends ListView {
   }
   get bar() { return this.known.bars[this.lit]; }
 
-  refresh() {
-    const { known: { end }, length } = this;
-    super.refresh();
-    Object.assign(this.slider, { max: Math.max(end, length), step: end / 200, value: length });
-    this.slider.setAttribute("aria-valuetext", this.places.counts.textContent);
-  }
-
   told() {
     const { known: { known, totals }, shown: { dimension, nodes, bandwidth, peak } } = this;
     const settings = `${nodes} × ${nodes} nodes, bandwidth ${digits(bandwidth)}, weight = persistence`;
-    return { counts: describeComplex(this.complex), status: this.describe(), h0: `H0: ${many(totals[0], "bar")}`,
+    return { counts: describeComplex(this.complex), length: digits(this.length), status: this.describe(), h0: `H0: ${many(totals[0], "bar")}`,
       h1: known ? `H1: ${many(totals[1], "bar")}` : this.missing(),
       caption: dimension && !known ? "No persistence image: H1 is not known."
         : `Persistence image of H${dimension}: ${settings}, peak ${digits(peak)}.` };
@@ -186,8 +174,8 @@ class RipsView extends ListView {
 
   under({ x, y, touch, drawn: { onScreen } }) {
     const away = this.points.map(onScreen).map(([left, top]) => Math.hypot(left - x, top - y));
-    const best = away.indexOf(Math.min(...away));
-    return away[best] < (touch ? 22 : 10) ? { item: best, cursor: "move" } : null;
+    return away.map((_, item) => ({ item, cursor: "move" })).filter(({ item }) => away[item] < (touch ? 22 : 10))
+      .sort((a, b) => away[a.item] - away[b.item]);
   }
 
   dragged({ start, p: from }, { x, y, drawn: { onScreen, onPlane } }) {
@@ -232,6 +220,6 @@ class RipsView extends ListView {
   }
 }
 
-export const render = renderWith(RipsView);
+const render = renderWith(RipsView);
 
 export default { render };

@@ -1,7 +1,9 @@
 // What the views of all explorers do in the same way: traits that they set, a history, words, buttons.
 
 import { History, append, around, arrowOf, button, copyText, createRoot, createStage, grouped, hearKeys,
-  imageFrom, listen, modified, savePicture, setText, undoKey } from "./canvas.js";
+  imageFrom, isNear, listen, modified, savePicture, setText, undoKey } from "./canvas.js";
+
+const GONE = "The kernel is gone: what is changed here stays in this view. Run the cell again.";
 
 // A view of a model. Its class builds elements and has `told()`, what the places made by `text` and `steppers`
 // say; `steps(by)`, what the steppers change, by name; and `python`, an expression that makes the explorer again.
@@ -14,6 +16,9 @@ export class View {
     this.root = createRoot(host, { label, signal, themed: () => this.refresh() });
     this.root.classList.add(`m-${name}`);
     append(this.root, "style", "", style);
+    this.above = append(this.root, "div");
+    this.gone = append(this.above, "div", "m-gone");
+    this.gone.setAttribute("role", "alert");
     const row = append(this.root, "div", "m-row");
     [this.left, this.right] = ["m-left", "m-right"].map((side) => append(row, "div", side));
     // what keys do, wherever the focus is; `back` is -1 with Shift, else 1
@@ -24,8 +29,8 @@ export class View {
   start(shown = []) {
     hearKeys(this.root, (event) => this.rootKey(event), this.signal);
     const heard = () => this.changing || this.replaced();
-    const traits = Object.fromEntries([...this.kept, ...shown].map((name) => [name, heard]));
-    listen(this.model, traits, this.signal);
+    const traits = Object.fromEntries([...this.kept, ...shown].map((name) => [`change:${name}`, heard]));
+    listen(this.model, { ...traits, comm_live_update: () => setText(this.gone, GONE) }, this.signal);
     this.refresh();
   }
 
@@ -58,6 +63,13 @@ export class View {
     this.refresh();
   }
 
+  // Whether a click is where the last one was, so that it goes on to what lies beneath.
+  again({ x, y, touch }) {
+    const again = isNear({ x, y, touch }, this.clicked);
+    this.clicked = { x, y };
+    return again;
+  }
+
   // What the pointer is over, fields of this view by name: drawn and told again where it is something else.
   point(values) {
     const same = (name) => JSON.stringify(values[name]) === JSON.stringify(this[name]);
@@ -79,7 +91,11 @@ export class View {
 
   async copy() {
     const done = await copyText(this.python);
-    this.say(done ? "Copied: a call that makes this explorer." : "The browser does not let this page copy.");
+    this.code.hidden = done;
+    this.code.value = this.python;
+    if (!done) this.code.select();
+    this.say(done ? "Copied: a call that makes this explorer."
+      : "The browser does not let this page copy: the call stands below its buttons.");
   }
 
   speak(words = this.said) { this.spoken.textContent = words; }
@@ -104,6 +120,7 @@ export class View {
   step(name, by) { this.change(this.steps(by)[name]); }
 
   rootKey(event) {
+    if (arrowOf(event.key) && event.target.type === "range") return false;
     const by = undoKey(event);
     const act = by ? () => this.travel(by) : !modified(event) && this.keys[event.key.toLowerCase()];
     if (!act) return false;
@@ -141,6 +158,8 @@ export class View {
     this.button(line, "Reset", () => this.reset(), { title: "R: back to the beginning" });
     this.button(line, "Copy as Python", () => this.copy(), { title: "a call that makes this explorer" });
     this.button(line, "Save PNG", () => this.save(), { title: "all drawings as one image" });
+    this.code = append(line, "textarea", "m-code"); // where the browser does not let us copy
+    Object.assign(this.code, { readOnly: true, hidden: true, ariaLabel: "a call that makes this explorer" });
   }
 
   // The help, and what is read aloud.
@@ -159,6 +178,23 @@ export class View {
       this.button(group, "›", () => this.step(name, 1), { label: `next ${name}` });
       this.places[name] = append(group, "span", "m-value");
     }
+  }
+
+  // A slider of a trait from 0 to 1, in steps of a hundredth; `range()` may say otherwise. Undo takes back what
+  // was there before it was held.
+  slider(parent, name, range = () => ({ max: 1, step: 0.01 })) {
+    const label = append(parent, "label", "m-choice m-slider");
+    append(label, "span", "m-muted", name);
+    const input = append(label, "input");
+    input.type = "range";
+    const heard = { input: () => this.change({ [name]: Number(input.value) }, { last: false }),
+      change: () => this.change({}) };
+    for (const [event, act] of Object.entries(heard)) {
+      input.addEventListener(event, act, { signal: this.signal });
+    }
+    this.places[name] = append(label, "span", "m-value");
+    this.toggles.push(() => Object.assign(input, { min: 0, ...range(), value: this.model.get(name) },
+      { ariaValueText: this.places[name].textContent }));
   }
 
   // A button for each choice of a trait.
@@ -182,8 +218,8 @@ export function pythonCall(explorer, given, choices) {
 export const next = (choices, now, by) => choices[around(choices.indexOf(now) + by, choices.length)];
 
 // A view of things in the plane, the trait `list`, of which one may be `selected`; they are drawn on the stage
-// `ground`. Its class has `under(p)`, the thing at a place as { item, cursor }, or null; `dragged(grip, p)`, what
-// a held thing becomes, `grip` being what was under the place `p` where it was taken, and `start`, the thing
+// `ground`. Its class has `under(p)`, the things at a place as { item, cursor }, best first; `dragged(grip, p)`,
+// what a held thing becomes, `grip` being what was under the place `p` where it was taken, and `start`, the thing
 // then; `add()`, `remove()`, `nudge(event, arrow)`.
 export class ListView extends View {
   constructor(model, host, signal, { list, ...words }) {
@@ -229,25 +265,30 @@ export class ListView extends View {
     else this.change({ selected: i });
   }
 
-  // The pointer on the ground: points at things, selects and drags them.
+  // The pointer on the ground: points at things, selects and drags them. A click takes the best of those under
+  // it, and one more click at the same place what lies beneath; what is dragged is the one that is selected then.
   pointer(empty) {
     return {
       hover: (p) => {
-        const at = this.under(p);
+        const [at] = this.under(p);
         this.ground.cursor(at?.cursor ?? empty);
         this.point({ pointed: at ? [at.item] : [] });
       },
       down: (p) => {
-        const at = this.under(p);
+        const found = this.under(p);
+        const now = this.again(p) ? found.findIndex(({ item }) => item === this.selected) : -1;
+        const at = found[Math.max(now, 0)];
         this.free = false;
         this.select(at ? at.item : -1);
-        this.grip = at && { ...at, p, start: this.items[at.item], ours: this.items };
+        const beneath = now < 0 ? at : found[around(now + 1, found.length)];
+        this.grip = at ? { ...at, p, start: this.items[at.item], ours: this.items, beneath } : null;
         return Boolean(at);
       },
       drag: (p) => this.grip && this.put(this.dragged(this.grip, p), { last: false }),
-      drop: () => {
+      drop: ({ still }) => {
+        const beneath = still && this.grip?.beneath;
         this.grip = null;
-        this.change({});
+        this.change(beneath ? { selected: beneath.item } : {});
       },
     };
   }
