@@ -71,6 +71,7 @@ def open_page(chromium):
         context = chromium.new_context(**options)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(10_000)
         watch(page, wrong)
         return page
 

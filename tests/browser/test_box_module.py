@@ -97,6 +97,34 @@ def test_moving_and_resizing_keep_boxes_inside(call, rng):
             assert x + w <= 500 + 1e-9 and y + h <= 400 + 1e-9  # sums of parts of pixels round
 
 
+def test_a_box_outside_of_the_image_stays_where_it_is_and_gets_no_further_out(call):
+    size, outside = [500, 400], [-30, 450, 60, 40]
+    assert call("moved", outside, 1, 0, size) == [-29, 450, 60, 40]
+    assert call("moved", outside, -5, 5, size) == outside
+    assert call("moved", outside, 40, -100, size) == [10, 350, 60, 40]
+    assert call("resized", outside, [1, 1], 3, 3, size) == [-30, 450, 63, 40]
+    assert call("resized", outside, [-1, -1], 3, -3, size) == [-27, 447, 57, 43]
+
+
+def test_a_box_is_drawn_between_two_corners_of_the_image(call):
+    size = [500, 400]
+    assert call("between", [20.4, 30.2], [60.6, 90], size) == [20, 30, 41, 60]
+    assert call("between", [60.6, 90], [20.4, 30.2], size) == [20, 30, 41, 60]
+    assert call("between", [490, -20], [700, 10], size) == [490, 0, 10, 10]
+    assert call("between", [500, 400], [500, 400], size) == [498, 398, 2, 2]
+
+
+def test_boxes_are_found_by_border_then_by_size(call):
+    boxes = [[0, 0, 200, 200], [50, 50, 100, 100], [60, 60, 40, 40], [180, 180, 60, 60]]
+    at = {(80, 80): [2, 1, 0], (10, 100): [0], (3, 100): [0], (52, 100): [1, 0], (58, 80): [2, 1, 0]}
+    at |= {(197, 181): [3, 0], (150, 198): [0], (205, 150): [0], (206, 150): [], (300, 300): []}
+    assert {p: call("boxesAt", boxes, {"x": p[0], "y": p[1]}) for p in at} == at
+    finger = {"x": 211, "y": 150, "touch": True}
+    assert call("boxesAt", boxes, finger) == [0]
+    tag = {"left": 76, "top": 70, "width": 30, "item": 3}
+    assert call("boxesAt", boxes, {"x": 80, "y": 80}, [tag]) == [3, 2, 1, 0]
+
+
 def test_categories_are_those_of_the_figures(open_module):
     page = open_module(BoxExplorer)
     assert [colour.upper() for colour in page.evaluate("module.PALETTE")] == CYCLE

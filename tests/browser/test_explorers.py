@@ -83,6 +83,15 @@ def test_undo_redo_and_reset_by_keys_and_buttons(notebook, shown, name):
     notebook.until(KEPT, given)
 
 
+def test_it_says_that_the_kernel_is_gone(shown, name):
+    assert shown.text("gone") == ""
+    session = "jupyterapp.shell.currentWidget.sessionContext"
+    shown.page.evaluate(f"async () => {{ await {session}.session.kernel.restart(); }}")
+    shown.says("gone", "The kernel is gone: what is changed here stays in this view. Run the cell again.")
+    shown.press(*CHANGES[name])
+    assert not shown.button("Undo").is_disabled()
+
+
 def test_a_call_is_copied_and_a_picture_saved(notebook, shown, name):
     shown.press(*CHANGES[name])
     shown.click("Copy as Python")

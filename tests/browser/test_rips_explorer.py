@@ -65,6 +65,17 @@ def test_it_appears_with_the_numbers_of_the_library(notebook, shown):
     assert shown.text("caption") == f"Persistence image of {told}"
 
 
+def test_a_click_goes_through_points_that_lie_on_each_other(notebook, shown):
+    notebook.run(f"explorer.points = {[*POINTS, [1, 0.98], [1, 0.96]]}")
+    for point in (2, 5, 6, 2):
+        shown.page.mouse.click(*shown.at(1, 1))
+        shown.says("status", f"Point {point}: x 1, ")
+        notebook.has(selected=point)
+    shown.drag((1, 1), (0.5, 0.5))  # what was chosen beneath is moved
+    moved = notebook.until("explorer.points", lambda points: points[2] != [1, 1])
+    assert moved[5:] == [[1, 0.98], [1, 0.96]]
+
+
 def test_the_mouse_adds_moves_and_selects(notebook, shown):
     shown.page.mouse.click(*shown.at(-1, -0.5))
     shown.says("status", "Point 5: ")

@@ -143,12 +143,15 @@ class Shown:
 
 
 class ShownBoxes(Shown):
-    """A view of BOXES."""
+    """A view of boxes on an image of `size`."""
+
+    size = SIZE
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where a place of the image is on the page."""
         frame = self.frame(0)
-        scale = min((frame["width"] - 12) / SIZE[0], (frame["height"] - 12) / SIZE[1])  # 6 around
-        left = frame["x"] + (frame["width"] - SIZE[0] * scale) / 2
-        top = frame["y"] + (frame["height"] - SIZE[1] * scale) / 2
+        W, H = self.size
+        scale = min((frame["width"] - 12) / W, (frame["height"] - 12) / H)  # 6 around
+        left = frame["x"] + (frame["width"] - W * scale) / 2
+        top = frame["y"] + (frame["height"] - H * scale) / 2
         return left + x * scale, top + y * scale

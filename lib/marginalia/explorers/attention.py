@@ -11,12 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from marginalia import plots, style
+from marginalia.boxes.geometry import cxcywh_to_xywh
 from marginalia.detection.capture import CapturedAttention, crop_to_valid
 
 from .base import Explorer, encoded, joined, within
 
 KINDS = ("content", "spatial", "combined")
-SOLID = 0.3  # score from which a box is drawn solid; those of focal heads are low
+PLACE = ("query", "layer", "head", "kind")
+CHOICE = (*PLACE, "cell", "pinned", "threshold", "opacity")
+THRESHOLD = 0.3  # of scores, where the best one is at least twice that: those of focal heads are low
 TINT = "#ff7800"  # of the chosen query's box and map
 BUDGET = 3_000_000  # bytes that go to the browser
 LONGEST = 800  # pixels: the view shows no image larger than that
@@ -32,17 +35,23 @@ class AttentionExplorer(Explorer):
     highest scores, and fewer where their maps would be more than 3 MB; the view and `summary` say how many
     were left out.
 
-    The traits `query`, `layer`, `head` and `kind` (one of KINDS) can be read, set, and given by name. They
-    count from 0 as the axes of `captured` do; `query` is the model's own number, one of `kept`. By default:
-    the query with the highest score, the last layer and the head with the most weight in that query's box.
+    Traits can be read, set, and given by name. `query`, `layer`, `head` (-1: mean of heads) and `kind` (one
+    of KINDS) count from 0 as the axes of `captured` do; `query` is the model's own number, one of `kept`. By
+    default: the query with the highest score, the last layer and the head with the most weight in that
+    query's box. `cell`, row * w + column of the maps, turns the view round: it shows how much each query
+    looks at that cell (-1: it shows the cells of `query`). `pinned` keeps a map beside the present one on one
+    scale: a dict of query, layer, head and kind, or empty. Boxes with a score below `threshold` are hidden;
+    `opacity`, 0 to 1, is that of the map over the image.
+
     Maps go to the browser in 8 bits, each divided by its own maximum, which goes as a float, so that weights
     can be told. Column j of a map lies on [j, j + 1] / w of the image; its key encodes the lower right
-    corner, so that maps lean half a cell up and to the left. In the still figure boxes with a score of 0.3 or
-    more are solid, and small maps are scaled to their own peaks, which are told as multiples of the uniform
-    weight (1 / number of cells). Conditional DETR section 3.4 and Figure 4.
+    corner, so that maps lean half a cell up and to the left. Small maps are scaled to their own peaks, which
+    are told as multiples of the uniform weight (1 / number of cells). Conditional DETR section 3.4 and
+    Figure 4.
 
-    Raises ValueError for pixels of another kind, an image that is not there, and maps of which not even one
-    query fits; TraitError for a choice that is not there.
+    Raises ValueError for pixels of another kind, an image that is not there, maps, scores or boxes with
+    numbers that are not finite, and maps of which not even one query fits; TraitError for a choice that is
+    not there.
     """
 
     _esm = joined("canvas.js", "view.js", "attention_maths.js", "attention_drawing.js", "attention.js")
@@ -51,6 +60,10 @@ class AttentionExplorer(Explorer):
     layer = traitlets.Int().tag(sync=True)
     head = traitlets.Int().tag(sync=True)
     kind = traitlets.Enum(KINDS, "combined").tag(sync=True)
+    cell = traitlets.Int(-1).tag(sync=True)
+    pinned = traitlets.Dict().tag(sync=True)
+    threshold = traitlets.CFloat().tag(sync=True)
+    opacity = traitlets.CFloat(0.85).tag(sync=True)
     # What the view draws; set once.
     facts = traitlets.Dict().tag(sync=True)
     levels = traitlets.Bytes().tag(sync=True)  # uint8, (3 kinds, L, H, Q, h, w)
@@ -69,6 +82,7 @@ class AttentionExplorer(Explorer):
     ):
         png = encoded(pixels, LONGEST)
         self._captured, self._pixels = crop_to_valid(captured, image), pixels
+        _check_finite(self._captured)
         order = self._captured.queries.scores[0].argsort(descending=True, stable=True)
         kept = order[: _how_many(self._captured.combined.shape, queries, BUDGET - len(png))]
         # 255 steps of each map's own maximum, because heads differ in their peaks a hundredfold
@@ -79,6 +93,7 @@ class AttentionExplorer(Explorer):
             "query": int(kept[0]),
             "layer": len(self._captured.combined) - 1,
             "head": int(_inside(self._captured, kept[0])[-1].argmax()),
+            "threshold": min(THRESHOLD, round(float(self._captured.queries.scores.max()) / 2, 2)),
         }
         facts = {"image": image, "named": names is not None}  # for a call that makes the explorer again
         super().__init__(
@@ -89,7 +104,7 @@ class AttentionExplorer(Explorer):
             png=png,
             **(first | choice),
         )
-        self.given = {name: getattr(self, name) for name in (*first, "kind")}
+        self.given = {name: getattr(self, name) for name in CHOICE}
 
     @traitlets.validate("query")
     def _kept_query(self, proposal):
@@ -98,10 +113,21 @@ class AttentionExplorer(Explorer):
             raise traitlets.TraitError(f"{told}; to keep more, ask for more `queries`")
         return proposal.value
 
-    @traitlets.validate("layer", "head")
+    @traitlets.validate("layer", "head", "cell", "threshold", "opacity")
     def _existing(self, proposal):
-        layers, heads, *_ = self.facts["shape"]
-        return within(proposal, 0, {"layer": layers, "head": heads}[proposal.trait.name] - 1)
+        layers, heads, _, h, w = self.facts["shape"]
+        low, high = {"layer": (0, layers - 1), "head": (-1, heads - 1), "cell": (-1, h * w - 1)}.get(
+            proposal.trait.name, (0, 1)
+        )
+        return within(proposal, low, high)
+
+    @traitlets.validate("pinned")
+    def _existing_map(self, proposal):
+        pinned, (layers, heads, *_) = proposal.value, self.facts["shape"]
+        there = {"query": self.kept, "layer": range(layers), "head": range(-1, heads), "kind": KINDS}
+        if pinned and (pinned.keys() != there.keys() or any(pinned[k] not in there[k] for k in there)):
+            raise traitlets.TraitError(f"pinned: expected {{}}, or query, layer, head, kind, not {pinned}")
+        return pinned
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -110,94 +136,175 @@ class AttentionExplorer(Explorer):
 
     @property
     def weights(self) -> Float[np.ndarray, "h w"]:
-        """The chosen map as the model has it; sums to 1."""
-        return self._maps(self.kind)[self.head]
+        """The chosen map as the model has it, or the mean of all heads; sums to 1."""
+        return self._map(**self._place)
 
-    def _maps(self, kind: str) -> Float[np.ndarray, "H h w"]:
-        """Maps of all heads, for the chosen query and layer."""
-        return getattr(self._captured, kind)[self.layer, 0, :, self.query].numpy()
+    @property
+    def looks(self) -> Float[np.ndarray, " Q"]:
+        """Weights that the queries in `kept` give to `cell`, in the chosen layer, head and kind.
+
+        ValueError where no cell is chosen.
+        """
+        if self.cell < 0:
+            raise ValueError("cell is -1: choose the cell first, row * w + column")
+        return np.array([self._map(**{**self._place, "query": q}).flat[self.cell] for q in self.kept])
+
+    @property
+    def _place(self) -> dict[str, int | str]:
+        return {name: getattr(self, name) for name in PLACE}
+
+    def _map(self, query: int, layer: int, head: int, kind: str) -> Float[np.ndarray, "h w"]:
+        heads = getattr(self._captured, kind)[layer, 0, :, query].numpy()
+        return heads.mean(0) if head < 0 else heads[head]
 
     def summary(self) -> str:
         """What is chosen, its peak as a multiple of the uniform weight, and how many queries were kept."""
-        facts, row = self.facts, self.kept.index(self.query)
-        what = f"query {self.query} ({facts['names'][row]!r}, score {facts['scores'][row]:.2f})"
-        times = f"{plots.times_uniform(self.weights)} the uniform weight over {self.weights.size} cells"
+        facts = self.facts
+        where = f"layer {self.layer}, {_named(self.head)}: {self.kind} attention"
         kept = f"{len(self.kept)} of {len(self.kept) + facts['left_out']} queries kept"
+        if self.cell >= 0:
+            looks = self.looks
+            best = int(looks.argmax())
+            told = f"{self._told_cell}, {where}; most from {self._told_query(best)}, "
+            return f"Attention explorer: {told}{looks[best]:.2g} = {self._times(looks[best])} uniform; {kept}"
+        times = f"{plots.times_uniform(self.weights)} the uniform weight over {self.weights.size} cells"
         return (
-            f"Attention explorer: {what}, layer {self.layer}, head {self.head}: {self.kind} attention peaks "
-            f"at {self.weights.max():.2g} = {times}; {kept}"
+            f"Attention explorer: {self._told_query(self._row)}, {where} peaks at {self.weights.max():.2g} = "
+            f"{times}; {kept}"
         )
 
-    def _draw(self, figure: Figure) -> None:
-        """The image with boxes and the chosen map, all heads, and the product."""
-        heads = self.facts["shape"][1]
-        rows = max(1, round((heads / 2) ** 0.5))
-        tall = 0.95 * min(1.0, self._pixels.shape[0] / self._pixels.shape[1])  # inches of a small map
-        figure.set_figheight(1.6 + (rows + 1) * tall)
-        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.05)  # inches, for the outlines of chosen maps
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.12))
-        above, below = right.subfigures(2, 1, height_ratios=(rows * (tall + 0.2) + 0.2, tall + 0.75))
-        self._draw_image(left)
-        above.suptitle(f"All heads, {self.kind}: peak as multiple of uniform", **HEADING)
-        panels = above.subplots(rows, -(-heads // rows), squeeze=False).flat
-        for empty in panels[heads:]:
-            empty.set_axis_off()
-        for head, (axes, weights) in enumerate(zip(panels, self._maps(self.kind), strict=False)):
-            self._draw_map(axes, weights, chosen=head == self.head)
-            axes.set_xlabel(f"head {head}: {plots.times_uniform(weights)}", fontsize=7, labelpad=2)
-        self._draw_product(below)
+    @property
+    def _row(self) -> int:
+        """Row of the chosen query among those kept."""
+        return self.kept.index(self.query)
 
     @property
-    def _place(self) -> tuple[int, list[float] | None]:
-        """Row of the chosen query among those kept, and its reference in the chosen layer."""
-        row, references = self.kept.index(self.query), self.facts["references"]
-        return row, references and references[self.layer][row]
+    def _told_cell(self) -> str:
+        return "cell at row {}, column {}".format(*divmod(self.cell, self.facts["shape"][-1]))
+
+    def _told_query(self, row: int) -> str:
+        facts = self.facts
+        return f"query {self.kept[row]} ({facts['names'][row]!r}, score {facts['scores'][row]:.2f})"
+
+    def _times(self, weight: float) -> str:
+        return plots.times_uniform(np.broadcast_to(weight, self.facts["shape"][-2:]))
+
+    def _draw(self, figure: Figure) -> None:
+        """The image with boxes and the chosen map, or who looks at the cell; all heads; the product."""
+        heads = [*range(self.facts["shape"][1]), -1]
+        rows = max(1, round((len(heads) / 2) ** 0.5))
+        tall = 0.95 * min(1.0, self.facts["size"][1] / self.facts["size"][0])  # inches of a small map
+        ratios = [rows * (tall + 0.2) + 0.2, tall + 0.75, *([tall + 0.75] if self.pinned else [])]
+        figure.set_figheight(0.5 + sum(ratios))
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.05)  # inches, for the outlines of chosen maps
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.12))
+        above, below, *pinned = right.subfigures(len(ratios), 1, height_ratios=ratios)
+        self._draw_image(left)
+        above.suptitle(f"All heads, {self.kind}: peak as multiple of uniform", **HEADING)
+        panels = above.subplots(rows, -(-len(heads) // rows), squeeze=False).flat
+        for empty in panels[len(heads) :]:
+            empty.set_axis_off()
+        for head, axes in zip(heads, panels, strict=False):
+            place = {**self._place, "head": head}
+            self._draw_map(axes, place, chosen=head == self.head)
+            name = "mean" if head < 0 else f"head {head}"
+            axes.set_xlabel(f"{name}: {plots.times_uniform(self._map(**place))}", fontsize=7, labelpad=2)
+        self._draw_product(below)
+        for each in pinned:
+            self._draw_pinned(each)
 
     def _draw_image(self, figure: Figure) -> None:
-        facts, (row, point) = self.facts, self._place
-        told = f"“{facts['names'][row]}”, score {facts['scores'][row]:.2f}"
-        choice = f"layer {self.layer}, head {self.head}, {self.kind}"
-        figure.suptitle(f"Query {self.query}: {told}\n{choice}", **HEADING)
+        """Boxes from the threshold on over the chosen map, or filled by how much they look at the cell."""
+        facts, row = self.facts, self._row
+        if self.cell < 0:
+            told = f"Query {self.query}: “{facts['names'][row]}”, score {facts['scores'][row]:.2f}"
+            numbers = [f"{score:.2f}" for score in facts["scores"]]
+        else:
+            told = f"Queries that look at the {self._told_cell}"
+            numbers = [self._times(look) for look in self.looks]
+        figure.suptitle(f"{told}\nlayer {self.layer}, {_named(self.head)}, {self.kind}", **HEADING)
+        (h, w), turned = facts["shape"][-2:], self.cell >= 0
+        point = None if turned else self._reference(self.query, self.layer)
         cross = "" if point is None else " Cross: reference point."
-        w = self.weights.shape[1]
-        note = f"Dashed: score below {SOLID}.{cross}\nColumn j of {w} lies on [j, j + 1] / {w} of the image;"
-        figure.supxlabel(f"{note}\nits key encodes the right end.", fontsize=7, x=0.03, ha="left")
-        axes, sky = figure.subplots(), style.PALETTE["sky"]
-        plots.map_over(axes, self.weights, self._pixels, point=point, color=TINT)
-        cxcywh = np.array([facts["boxes"][row], *facts["boxes"]])  # the chosen one, then all by score
-        boxes = np.hstack((cxcywh[:, :2] - cxcywh[:, 2:] / 2, cxcywh[:, 2:]))
-        names = np.array([facts["names"][row], *facts["names"]])
+        cell = f"Column j of {w} lies on [j, j + 1] / {w} of the image;\nits key encodes the right end."
+        note = f"Scores from {self.threshold:.2g}.{cross}\n{cell}"
+        figure.supxlabel(note, fontsize=7, x=0.03, ha="left")
+        axes = figure.subplots()
+        weights = np.ones((h, w)) if turned else self.weights  # equal ones are not seen
+        plots.map_over(axes, weights, self._pixels, point=point, color=TINT).set_alpha(self.opacity)
+        rows = [row, *(k for k, score in enumerate(facts["scores"]) if score >= self.threshold and k != row)]
+        boxes = cxcywh_to_xywh(np.array(facts["boxes"]))[rows]
         # of boxes on one thing only the first has its name, or the names would overlap
         _, first = np.unique(boxes[:, :2].clip(0).round(1), axis=0, return_index=True)
-        names[np.isin(np.arange(len(names)), first, invert=True)] = ""
-        solid = np.array([False, *(score >= SOLID for score in facts["scores"])])
-        dotted = {"linewidth": 0.8, "linestyle": (0, (2, 3))}
-        plots.boxes_on(axes, boxes[1:][~solid[1:]], color=sky, **dotted)
-        plots.boxes_on(axes, boxes[solid], color=sky, labels=names[solid])
-        plots.boxes_on(axes, boxes[:1], color=TINT, labels=names[:1], linewidth=2)
+        labels = [f"{facts['names'][k]} {numbers[k]}" if at in first else "" for at, k in enumerate(rows)]
+        if turned:
+            for box, look in zip(boxes, self.looks[rows] / self.looks.max(), strict=True):
+                plots.boxes_on(axes, [box], color=TINT, fill=look * self.opacity, linewidth=0)
+            y, x = divmod(self.cell, w)
+            plots.boxes_on(axes, [[x / w, y / h, 1 / w, 1 / h]], color="white")
+        plots.boxes_on(axes, boxes[1:], color=style.PALETTE["sky"], labels=labels[1:])
+        plots.boxes_on(axes, boxes[:1], color=TINT, labels=labels[:1], linewidth=2)
         if point is not None and len(point) == 4:  # an anchor
-            x, y, w, h = point
-            plots.boxes_on(axes, [[x - w / 2, y - h / 2, w, h]], color="white", linewidth=1, linestyle="--")
+            anchor = cxcywh_to_xywh(np.array([point]))
+            plots.boxes_on(axes, anchor, color="white", linewidth=1, linestyle="--")
         axes.set(aspect="auto")
 
-    def _draw_map(self, axes: Axes, weights: Float[np.ndarray, "h w"], chosen: bool) -> None:
-        row, point = self._place
-        plots.map_over(axes, weights, box=self.facts["boxes"][row], point=point, color=TINT)
+    def _reference(self, query: int, layer: int) -> list[float] | None:
+        """Where a layer looks from, for a query; None for DETR."""
+        references = self.facts["references"]
+        return references and references[layer][self.kept.index(query)]
+
+    def _draw_map(self, axes: Axes, place: Mapping, chosen: bool = False, **options) -> None:
+        """The map of a query, layer, head and kind, with its box and reference."""
+        box = self.facts["boxes"][self.kept.index(place["query"])]
+        point = self._reference(place["query"], place["layer"])
+        plots.map_over(axes, self._map(**place), box=box, point=point, color=TINT, **options)
         axes.spines[:].set(visible=chosen, color=style.PALETTE["vermilion"], linewidth=2)
 
     def _draw_product(self, figure: Figure) -> None:
         """The three maps with their formulas and peaks."""
-        maps = {kind: self._maps(kind)[self.head].astype(float) for kind in KINDS}
-        overlap = (maps["content"] * maps["spatial"]).sum()
-        figure.suptitle(f"Head {self.head}: content × spatial → combined (Σ = {overlap:.2g})", **HEADING)
+        places = [{**self._place, "kind": kind} for kind in KINDS]
+        maps = [self._map(**place).astype(float) for place in places]
+        mean = self.head < 0
         terms = [one[self.layer].replace(" . ", r"\!\cdot\!") for one in self.facts["terms"]]
-        formulas = [*(f"softmax(${term}$)" for term in terms), "product ÷ Σ"]
+        formulas = ["mean of heads"] * 3 if mean else [*(f"softmax(${t}$)" for t in terms), "product ÷ Σ"]
+        told = f"content × spatial → combined (Σ = {(maps[0] * maps[1]).sum():.2g})"
+        title = "Mean of heads of each kind" if mean else f"Head {self.head}: {told}"
+        figure.suptitle(title, **HEADING)
         panels = figure.subplots(1, 3)
-        for axes, kind, formula in zip(panels, KINDS, formulas, strict=True):
-            self._draw_map(axes, maps[kind], chosen=kind == self.kind)
-            peak = f"peak {maps[kind].max():.2g} = {plots.times_uniform(maps[kind])}"
-            axes.set_xlabel(f"{kind}\n{formula}\n{peak}", fontsize=7, labelpad=2)
-        plots.joined(panels, ("×", "→"), at=1.17)
+        for axes, place, weights, formula in zip(panels, places, maps, formulas, strict=True):
+            self._draw_map(axes, place, chosen=place["kind"] == self.kind)
+            peak = f"peak {weights.max():.2g} = {plots.times_uniform(weights)}"
+            axes.set_xlabel(f"{place['kind']}\n{formula}\n{peak}", fontsize=7, labelpad=2)
+        if not mean:
+            plots.joined(panels, ("×", "→"), at=1.17)
+
+    def _draw_pinned(self, figure: Figure) -> None:
+        """The pinned map and the present one on one scale."""
+        places = [self.pinned, self._place]
+        most = max(self._map(**place).max() for place in places)
+        figure.suptitle(f"Pinned and present map, both in colours from 0 to {most:.2g}", **HEADING)
+        for axes, place in zip(figure.subplots(1, 2), places, strict=True):
+            self._draw_map(axes, place, vmax=most)
+            where = f"layer {place['layer']}, {_named(place['head'])}, {place['kind']}"
+            peak = plots.times_uniform(self._map(**place))
+            axes.set_xlabel(f"query {place['query']}\n{where}\npeak {peak}", fontsize=7, labelpad=2)
+
+
+def _named(head: int) -> str:
+    return "mean of heads" if head < 0 else f"head {head}"
+
+
+def _check_finite(captured: CapturedAttention) -> None:
+    """ValueError naming the maps, scores, boxes or references that hold a number that is not finite."""
+    found = captured.queries
+    parts = {f"{kind} maps": getattr(captured, kind) for kind in KINDS}
+    parts |= {"scores": found.scores, "boxes": found.boxes, "references": found.references}
+    for name, values in parts.items():
+        if not values.isfinite().all():
+            raise ValueError(
+                f"captured: {name} with numbers that are not finite; look at the model's weights"
+            )
 
 
 def _how_many(shape: Sequence[int], queries: int, room: int) -> int:
@@ -253,7 +360,6 @@ def _facts(captured: CapturedAttention, kept, size: Sequence[int], names) -> dic
         "names": [str(named.get(label, label)) for label in found.labels[0, kept].tolist()],
         "references": references[:, kept].tolist() if pointed else None,
         "terms": [list(captured.content_terms), list(captured.spatial_terms)],
-        "solid": SOLID,
         "left_out": len(out),
         "best_left_out": float(scores[out].max()) if len(out) else 0.0,
     }

@@ -1,39 +1,63 @@
-// Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined.
+// Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined. Or the
+// other way round: the queries that look at a cell.
 
-import { append, around, clamp, floatsOf, remember, renderWith } from "./canvas.js";
+import { append, around, arrowOf, boxesAt, clamp, floatsOf, modified, remember, renderWith } from "./canvas.js";
 import { View, pythonCall } from "./view.js";
-import { KINDS, against, boxAt, bytesOf, cellAt, mapOf, peakOf, productAt, short } from "./attention_maths.js";
-import { drawHeads, drawProduct, drawScale, drawScene, frameAt, headFrames, heatOf, partIn, productFrames,
-  tintOf } from "./attention_drawing.js";
+import { KINDS, against, bytesOf, cellAt, looksAt, mapOf, overlapOf, peakOf, short,
+  told } from "./attention_maths.js";
+import { QUERIES_HEIGHT, barAt, drawHeads, drawPinned, drawProduct, drawQueries, drawScale, drawScene, frameAt,
+  headFrames, heatOf, partIn, pinHeight, productFrames, tintOf } from "./attention_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
-const HELP = "Point at a box to choose its query, click to hold it. Keys: ←\u00a0→ query, ↑\u00a0↓ layer, "
-  + "[\u00a0] or a digit head, C content, S spatial, B both combined, Ctrl+Z, Ctrl+Shift+Z, R reset, Escape lets go.";
+const HELP = "Point at a box to choose its query, click to hold it, click again for what lies beneath. "
+  + "“Cell → queries” shows which queries look at a cell: click one. Keys: ←\u00a0→ query, ↑\u00a0↓ layer (or "
+  + "they move the cell), [\u00a0] or a digit head, C content, S spatial, B both combined, Q cell → queries, "
+  + "L all layers, P pin, Ctrl+Z, Ctrl+Shift+Z, R reset, Escape lets go.";
 const CORNERS = "Column j of a map lies on [j, j + 1] / w of the image. Its key encodes the lower right "
   + "corner, so maps lean half a cell up and to the left.";
 
-function describe({ facts, row, layer, head, kind, held, shown }) {
-  const map = shown.heads[head];
-  const what = `“${facts.names[row]}”, score ${facts.scores[row].toFixed(2)}${held ? ", held" : ""}`;
+const headOf = (head) => (head < 0 ? "mean of heads" : `head ${head}`);
+const queryOf = ({ queries, names, scores }, row, more = "") =>
+  `Query ${queries[row]} (“${names[row]}”, score ${scores[row].toFixed(2)}${more})`;
+const placeOf = (cell, w) => `row ${Math.floor(cell / w)}, column ${cell % w}`;
+
+function describe({ facts, row, layer, head, kind, held, shown: { map } }) {
   const peak = `peak ${short(map.peak)} = ${against(map.peak, map.levels.length)} the uniform weight`;
-  return `Query ${facts.queries[row]} (${what}), layer ${layer}, head ${head}, ${kind}: ${peak}.`;
+  return `${queryOf(facts, row, held ? ", held" : "")}, layer ${layer}, ${headOf(head)}, ${kind}: ${peak}.`;
 }
 
-// The cell under the pointer, or else the peak.
-function describeCell({ cell, lit, w, data, choice }) {
-  const { weights, overlap } = productAt(data, choice, lit);
-  const [content, spatial, combined] = weights.map(short);
-  const where = `${cell < 0 ? "Peak" : "Cell"} at row ${Math.floor(lit / w)}, column ${lit % w}`;
-  return `${where}: content ${content} × spatial ${spatial} ÷ Σ ${short(overlap)} ≈\u00a0${combined}`;
+// The three queries that give a cell most.
+function describeLooks({ facts, looks, lit, layer, head, kind, w, h }) {
+  const best = looks.map((_, row) => row).sort((a, b) => looks[b] - looks[a]).slice(0, 3);
+  const each = best.map((row) => `${queryOf(facts, row).toLowerCase()} ${against(looks[row], h * w)}`);
+  return `Cell at ${placeOf(lit, w)}, layer ${layer}, ${headOf(head)}, ${kind}: most from `
+    + `${each.join(", then ")} the uniform weight.`;
 }
 
-function describeKept({ queries, left_out: out, best_left_out: best, solid }) {
+// A query of the bars, or the cell under the pointer, or else the peak.
+function describeCell({ facts, bar, looks, over, cells, lit, w, data, choice, shown: { parts } }) {
+  if (bar >= 0) {
+    const weight = `${short(looks[bar])} = ${against(looks[bar], parts[0].levels.length)} the uniform weight`;
+    return `${queryOf(facts, bar)} gives the cell at ${placeOf(lit, w)} ${weight}.`;
+  }
+  const [content, spatial, combined] = parts.map((map) => told(map, lit));
+  const where = `${over < 0 && !cells ? "Peak" : "Cell"} at ${placeOf(lit, w)}`;
+  if (choice.head < 0) {
+    return `${where}, means of heads: content ${content}, spatial ${spatial}, combined ${combined}. The product `
+      + "holds for each head, not for means.";
+  }
+  const sum = short(overlapOf(data, choice));
+  return `${where}: content ${content} × spatial ${spatial} ÷ Σ ${sum} ≈\u00a0${combined}`;
+}
+
+function describeKept({ queries, left_out: out, best_left_out: best }) {
   const all = queries.length + out;
   const kept = out
     ? `The ${queries.length} best of ${all} queries; ${out} left out, scores up to ${best.toFixed(2)}.`
     : `All ${all} queries.`;
-  return `${kept} Boxes with a score below ${solid} are dotted; all numbers count from 0.`;
+  return `${kept} Boxes with a score below the threshold are hidden, but for the chosen one; all numbers count `
+    + "from 0.";
 }
 
 const ATTENTION_STYLE = `
@@ -52,92 +76,148 @@ class AttentionView extends View {
     this.facts = model.get("facts");
     this.data = { shape: this.facts.shape, levels: bytesOf(model.get("levels")),
       peaks: floatsOf(model.get("peaks")), overlaps: floatsOf(model.get("overlaps")) };
-    [this.layers, this.heads, this.rows, this.h, this.w] = this.facts.shape;
+    [this.layers, this.heads, this.count, this.h, this.w] = this.facts.shape;
     this.aspect = this.facts.size[0] / this.facts.size[1];
-    this.solid = this.facts.scores.map((score) => score >= this.facts.solid);
-    this.cell = -1; // under the pointer
+    this.over = -1; // the cell under the pointer
+    this.bar = -1; // the row of the bar under it
     this.held = false; // a choice that pointing at other boxes does not change
-    this.mapped = remember((...choice) => this.maps(...choice)); // made again only when the choice changed
+    this.all = false; // maps of all layers
+    // made again only when the choice changed
+    this.mapped = remember((...choice) => this.maps(...choice));
+    this.paired = remember((pinned, ...choice) => (pinned.kind ? this.onOneScale(pinned, ...choice) : []));
+    this.looked = remember((kind, layer, head, cell) => looksAt(this.data, kind, { layer, head }, cell));
+    this.buildChoices(this.line(this.above));
     this.buildImage(this.left);
     this.buildMaps(this.right);
+    this.buildHelp(this.root, HELP);
+    append(this.root, "div", "m-help m-muted m-kept", describeKept(this.facts));
+    append(this.root, "div", "m-help m-muted", CORNERS);
     this.buildKeys();
     this.start();
     this.loadPicture();
   }
 
+  buildChoices(line) {
+    line.classList.add("m-choices");
+    this.steppers(line, "query");
+    append(line, "span", "m-muted", "layer");
+    this.toggle(line, "layer", Array.from({ length: this.layers }, (_, layer) => layer));
+    this.steppers(line, "head");
+    this.toggle(line, "kind", KINDS);
+    this.press(line, "Cell → queries", () => this.cells, () => this.turn(),
+      { title: "Q: which queries look at a cell" });
+    this.press(line, "All layers", () => this.all, () => this.overview(), { title: "L: layers × heads" });
+    this.press(line, "Pin", () => this.pair.length > 0, () => this.pin(),
+      { title: "P: keep this map beside those chosen next, on one scale" });
+  }
+
   buildImage(left) {
     this.picture = this.stage(left, `Image with predicted boxes. ${HELP}`, drawScene, {
       height: (width) => Math.min(width / this.aspect, TALLEST),
-      pointer: { hover: (p) => this.hover(p), down: (p) => this.click(p) } });
+      pointer: { hover: (p) => this.hover(p), tap: (p) => this.click(p) } });
+    const sliders = this.line(left);
+    this.slider(sliders, "threshold");
+    this.slider(sliders, "opacity");
     this.buildActs(this.line(left));
     this.text(left, "status");
     this.text(left, "cell", "m-muted");
-    this.buildHelp(left, HELP);
-    append(left, "div", "m-help m-muted m-kept", describeKept(this.facts));
-    append(left, "div", "m-help m-muted", CORNERS);
   }
 
   buildMaps(right) {
-    const choices = append(right, "div", "m-line m-choices");
-    this.steppers(choices, "query");
-    append(choices, "span", "m-muted", "layer");
-    this.toggle(choices, "layer", Array.from({ length: this.layers }, (_, layer) => layer));
-    this.toggle(choices, "kind", KINDS);
     this.text(right, "title");
+    const choose = (p) => {
+      const { layer, head } = this.shown.small[frameAt(p)] ?? this.choice;
+      this.change({ layer, head });
+    };
     const heads = this.stage(right, "Maps of all heads; a click chooses one", drawHeads, { role: "img",
       height: (width) => headFrames(width, this).height,
-      pointer: { hover: (p) => heads.cursor(frameAt(p) < 0 ? "default" : "pointer"),
-        down: (p) => frameAt(p) >= 0 && this.change({ head: frameAt(p) }) } });
+      pointer: { hover: (p) => heads.cursor(frameAt(p) < 0 ? "default" : "pointer"), tap: choose } });
     this.stage(right, "Colours of the maps, from 0 to their own peak", drawScale,
       { role: "img", height: () => 18 });
+    this.text(right, "pinned", "m-title");
+    this.stage(right, "The pinned map beside the present one, on one scale", drawPinned,
+      { role: "img", height: (width) => pinHeight(width, this) });
     this.text(right, "equation", "m-title");
     this.product = this.stage(right, "Content map times spatial map gives the combined map; a click chooses one",
       drawProduct, { role: "img", height: (width) => productFrames(width, this).height,
-        pointer: { hover: (p) => this.hoverProduct(p),
-          down: (p) => frameAt(p) >= 0 && this.change({ kind: KINDS[frameAt(p)] }) } });
+        pointer: { hover: (p) => this.hoverProduct(p), tap: (p) => this.clickProduct(p) } });
+    this.text(right, "looks", "m-title");
+    const bars = (p) => this.point({ bar: barAt(p) });
+    this.stage(right, "Weight that each query gives to the cell; a click chooses a query", drawQueries,
+      { role: "img", height: () => QUERIES_HEIGHT, pointer: { hover: bars, tap: (p) => this.hold(barAt(p)) } });
   }
 
   buildKeys() {
     const choose = (values) => () => this.change(values);
     this.arrows("query", "layer");
     Object.assign(this.keys, { c: choose({ kind: "content" }), s: choose({ kind: "spatial" }),
-      b: choose({ kind: "combined" }), "[": () => this.step("head", -1), "]": () => this.step("head", 1),
-      escape: () => this.letGo() });
+      b: choose({ kind: "combined" }), q: () => this.turn(), l: () => this.overview(), p: () => this.pin(),
+      "[": () => this.step("head", -1), "]": () => this.step("head", 1), escape: () => this.letGo() });
     for (let head = 0; head < Math.min(this.heads, 10); head += 1) this.keys[head] = choose({ head });
   }
 
   get layer() { return this.model.get("layer"); }
   get head() { return this.model.get("head"); }
   get kind() { return this.model.get("kind"); }
+  get opacity() { return this.model.get("opacity"); }
+  get cells() { return this.model.get("cell") >= 0; }
   get row() { return Math.max(0, this.facts.queries.indexOf(this.model.get("query"))); }
+  get rows() { // that are shown
+    const { row, facts: { scores } } = this;
+    return scores.map((_, i) => i).filter((i) => i === row || scores[i] >= this.model.get("threshold"));
+  }
   get choice() { return { layer: this.layer, head: this.head, row: this.row }; }
   get box() { return this.facts.boxes[this.row]; }
-  get reference() { return this.facts.references?.[this.layer][this.row]; }
-  get shown() { return this.mapped(this.row, this.layer, this.head, this.kind); }
-  get lit() { return this.cell < 0 ? this.shown.peak : this.cell; }
+  get reference() { return this.referenceOf(this.layer, this.row); }
+  get shown() { return this.mapped(this.row, this.layer, this.head, this.kind, this.all); }
+  get pair() { return this.paired(this.model.get("pinned"), this.row, this.layer, this.head, this.kind); }
+  get lit() { return this.over >= 0 ? this.over : this.cells ? this.model.get("cell") : this.shown.peak; }
+  get looks() { return this.looked(this.kind, this.layer, this.head, this.lit); }
   get python() {
-    const { rows, state, facts: { image, named } } = this;
+    const { count, state, facts: { image, named } } = this;
     const given = `captured, pixels${named ? ", names=names" : ""}`;
-    return pythonCall("AttentionExplorer", given, { image, queries: rows, ...state });
+    return pythonCall("AttentionExplorer", given, { image, queries: count, ...state });
   }
 
-  // The maps of a choice and their images: those of all heads, and of all kinds.
-  maps(row, layer, head, kind) {
+  referenceOf(layer, row) { return this.facts.references?.[layer][row]; }
+
+  // The map of a choice and those beside it, with their images: all kinds, all heads and their mean.
+  maps(row, layer, head, kind, all) {
     const one = (name, at) => {
-      const map = mapOf(this.data, name, { layer, head: at, row });
-      return { ...map, heat: heatOf(map, this.w) };
+      const map = mapOf(this.data, name, { row, ...at });
+      return { ...map, ...at, heat: heatOf(map, this.w) };
     };
-    const heads = Array.from({ length: this.heads }, (_, at) => one(kind, at));
-    const parts = KINDS.map((name) => one(name, head));
-    return { heads, parts, tint: tintOf(heads[head], this.w), peak: peakOf(heads[head]) };
+    const layers = all ? Array.from({ length: this.layers }, (_, at) => at) : [layer];
+    const small = layers.flatMap((at) => Array.from({ length: this.heads + 1 }, (_, k) =>
+      ({ ...one(kind, { layer: at, head: k < this.heads ? k : -1 }), reference: this.referenceOf(at, row) })));
+    const parts = KINDS.map((name) => one(name, { layer, head }));
+    const map = parts[KINDS.indexOf(kind)];
+    return { map, small, parts, tint: tintOf(map, this.w), peak: peakOf(map) };
+  }
+
+  // The pinned map and the present one.
+  onOneScale(pinned, ...now) {
+    const at = [[this.facts.queries.indexOf(pinned.query), pinned.layer, pinned.head, pinned.kind], now];
+    const pair = at.map(([row, layer, head, kind], k) => ({ ...mapOf(this.data, kind, { row, layer, head }),
+      box: this.facts.boxes[row], reference: this.referenceOf(layer, row),
+      words: [`${k ? "now" : "pinned"}: query ${this.facts.queries[row]} “${this.facts.names[row]}”`,
+        `layer ${layer}, ${headOf(head)}, ${kind}`] }));
+    const most = Math.max(...pair.map(({ peak }) => peak));
+    return pair.map((map) => ({ ...map, most, heat: heatOf(map, this.w, most) }));
   }
 
   told() {
-    const { layer, head, kind, note } = this;
+    const { layer, head, kind, note, cells, lit, pair, rows, w } = this;
     const query = this.model.get("query");
-    return { query, status: note || describe(this), cell: describeCell(this),
-      title: `All heads: ${kind} attention of query ${query} in layer ${layer}`,
-      equation: `Head ${head}: content × spatial → combined; Σ sums the products over all cells` };
+    return { query, head: head < 0 ? "mean" : head, cell: describeCell(this),
+      status: note || (cells ? describeLooks(this) : describe(this)),
+      threshold: `${this.model.get("threshold").toFixed(2)}: ${rows.length} of ${this.count}`,
+      opacity: this.opacity.toFixed(2),
+      title: `All heads: ${kind} attention of query ${query} in ${this.all ? "all layers" : `layer ${layer}`}`,
+      pinned: pair.length ? `Pinned and present map, both in colours from 0 to ${short(pair[0].most)}` : "",
+      equation: head < 0 ? "Mean of heads of each kind"
+        : `Head ${head}: content × spatial → combined; Σ sums the products over all cells`,
+      looks: `Queries, by score: ${kind} weight on the cell at ${placeOf(lit, w)}; dashed: uniform` };
   }
 
   // ---- changes
@@ -145,9 +225,9 @@ class AttentionView extends View {
   chooseRow(row, options) { this.change({ query: this.facts.queries[row] }, options); }
 
   steps(by) {
-    return { query: { query: this.facts.queries[around(this.row + by, this.rows)] },
+    return { query: { query: this.facts.queries[around(this.row + by, this.count)] },
       layer: { layer: clamp(this.layer + by, 0, this.layers - 1) },
-      head: { head: around(this.head + by, this.heads) } };
+      head: { head: around(this.head + 1 + by, this.heads + 1) - 1 } }; // after the last their mean, -1
   }
 
   // A query that was asked for by name stays when the pointer moves on.
@@ -156,32 +236,83 @@ class AttentionView extends View {
     super.step(name, by);
   }
 
+  hold(row) {
+    if (row < 0) return;
+    this.held = true;
+    this.chooseRow(row);
+  }
+
   letGo() {
     this.held = false;
-    this.change({});
+    this.change({ cell: -1 });
+  }
+
+  // From a query's cells to a cell's queries, and back.
+  turn() { this.change({ cell: this.cells ? -1 : this.lit }); }
+
+  overview() {
+    this.all = !this.all;
+    this.refresh();
+  }
+
+  pin() {
+    const { query, layer, head, kind } = this.state;
+    this.change({ pinned: this.pair.length ? {} : { query, layer, head, kind } });
+  }
+
+  // Arrow keys move a held cell.
+  rootKey(event) {
+    const arrow = this.cells && event.target.type !== "range" && !modified(event) && arrowOf(event.key);
+    if (!arrow) return super.rootKey(event);
+    const cell = this.model.get("cell");
+    const [column, row] = [cell % this.w, Math.floor(cell / this.w)];
+    const to = [clamp(row + arrow[1], 0, this.h - 1), clamp(column + arrow[0], 0, this.w - 1)];
+    this.change({ cell: to[0] * this.w + to[1] });
+    return true;
   }
 
   // ---- pointer
 
+  // Rows whose boxes are at a place, best first.
+  under(p) { return boxesAt(p.drawn.places, p, p.drawn.tags).filter((row) => this.rows.includes(row)); }
+
   hover(p) {
-    const [x, y] = partIn(p.drawn, p);
-    const row = boxAt(this.facts.boxes, this.solid, x, y);
-    this.picture.cursor(row < 0 ? "default" : "pointer");
-    if (!this.held && row >= 0 && row !== this.row) this.chooseRow(row, { last: false });
-    this.point({ cell: cellAt(x, y, this.h, this.w) });
+    const over = cellAt(...partIn(p.drawn, p), this.h, this.w);
+    const [row] = this.cells ? [] : this.under(p);
+    this.picture.cursor(this.cells && over >= 0 ? "crosshair" : row === undefined ? "default" : "pointer");
+    if (!this.held && !p.touch && row !== undefined && row !== this.row) this.chooseRow(row, { last: false });
+    this.point({ over });
   }
 
-  // Holds the query of the box, or lets it go when it is held already; a click beside all boxes lets go too.
+  // Holds the cell; or the query of the box, at the same place again the one beneath, and after the last none.
   click(p) {
-    const row = boxAt(this.facts.boxes, this.solid, ...partIn(p.drawn, p));
-    this.held = row >= 0 && !(this.held && row === this.row);
-    this.chooseRow(row < 0 ? this.row : row);
+    const cell = cellAt(...partIn(p.drawn, p), this.h, this.w);
+    if (this.cells) {
+      if (cell >= 0) this.change({ cell });
+      return;
+    }
+    const rows = this.under(p);
+    const now = this.again(p) && this.held ? rows.indexOf(this.row) : -1;
+    const row = rows[now + 1];
+    this.held = row !== undefined;
+    this.chooseRow(row ?? this.row);
+  }
+
+  // The kind whose map is under a place, and the cell in it; -1: none.
+  inProduct(p) {
+    const k = frameAt(p);
+    return { kind: KINDS[k], cell: k < 0 ? -1 : cellAt(...partIn(p.drawn.frames[k], p), this.h, this.w) };
   }
 
   hoverProduct(p) {
-    const k = frameAt(p);
-    this.product.cursor(k < 0 ? "default" : "pointer");
-    this.point({ cell: k < 0 ? -1 : cellAt(...partIn(p.drawn.frames[k], p), this.h, this.w) });
+    const { kind, cell } = this.inProduct(p);
+    this.product.cursor(kind ? "pointer" : "default");
+    this.point({ over: cell });
+  }
+
+  clickProduct(p) {
+    const { kind, cell } = this.inProduct(p);
+    if (kind) this.change({ kind, ...(this.cells && cell >= 0 ? { cell } : {}) });
   }
 }
 

@@ -1,27 +1,22 @@
-// What the attention explorer draws: boxes and a map on their image, all heads, and the product.
+// What the attention explorer draws: boxes and a map on their image, all heads, two maps on one scale, the
+// product, and the queries that look at a cell.
 
-import { block, clipped, drawColours, drawTag, emphasis, outline, pixelsOf, sequential, setFont, strokeRimmed,
-  write } from "./canvas.js";
+import { block, clipped, drawColours, drawPixels, drawTag, emphasis, labelsThatFit, outline, pixelsOf, sequential,
+  setFont, strokeRimmed, write } from "./canvas.js";
 import { KINDS, against, gridOf, short } from "./attention_maths.js";
 
 const CHOSEN = "#ff8c1a";
 const OTHER = "#56b4e9";
 const TINT = [255, 120, 0]; // of the chosen query's map, like its box
-const FULL = 215; // opacity of the tint where the map peaks, of 255
 
 // ---- maps ---------------------------------------------------------------------------------------------
 
 const MAGNITUDE = Array.from({ length: 256 }, (_, level) => [...sequential(level / 255), 255]);
-const OPACITY = Array.from({ length: 256 }, (_, level) => [...TINT, Math.round((level * FULL) / 255)]);
 
-export const heatOf = (map, w) => pixelsOf(map.levels, w, (level) => MAGNITUDE[level]);
-export const tintOf = (map, w) => pixelsOf(map.levels, w, (level) => OPACITY[level]);
-
-// Cells are shown as they are: smoothing them would move a peak.
-function drawCells(context, image, { x, y, wide, tall }) {
-  context.imageSmoothingEnabled = false;
-  context.drawImage(image, x, y, wide, tall);
-}
+// Colours from 0 to the map's own peak, or to `most`; and the tint of the image, full at the peak.
+export const heatOf = ({ levels, peak }, w, most = peak) =>
+  pixelsOf(levels, w, (level) => MAGNITUDE[Math.round((level * peak) / most)]);
+export const tintOf = ({ levels }, w) => pixelsOf(levels, w, (level) => [...TINT, level]);
 
 // ---- marks --------------------------------------------------------------------------------------------
 
@@ -56,54 +51,59 @@ function markCell(context, cell, { h, w }, { x, y, wide, tall }) {
 // Where a place is in a frame: 0 to 1 across and down.
 export const partIn = ({ x, y, wide, tall }, p) => [(p.x - x) / wide, (p.y - y) / tall];
 
+// The chosen query's map over the image; or, the other way round, each box filled by what it gives to a cell.
 export function drawScene(context, { width, height, theme }, view) {
-  const { facts, image, shown, row, reference, cell, aspect, solid } = view;
+  const { facts, image, shown, row, reference, cells, lit, over, aspect, rows, opacity, looks } = view;
   const wide = Math.min(width, height * aspect);
   const frame = { x: 0, y: 0, wide, tall: wide / aspect };
+  const places = facts.boxes.map((box) => corner(box, frame));
+  const most = Math.max(...looks, 1 / shown.map.levels.length);
+  const taken = []; // boxes on one thing would write over each other: the best keeps its tag
   block(context, theme.panel, 0, 0, wide, frame.tall);
   context.imageSmoothingEnabled = wide < 2 * facts.size[0];
   if (image) context.drawImage(image, 0, 0, wide, frame.tall);
-  drawCells(context, shown.tint, frame);
+  context.globalAlpha = opacity;
+  if (!cells) drawPixels(context, shown.tint, 0, 0, wide, frame.tall);
   clipped(context, frame, () => { // boxes may reach beyond their image
-    const order = facts.boxes.map((_, i) => i).filter((i) => i !== row).sort((a, b) => solid[a] - solid[b]);
-    for (const i of order) {
-      context.globalAlpha = solid[i] ? 1 : 0.45;
-      markBox(context, facts.boxes[i], frame, OTHER, solid[i] ? 1.75 : 1, solid[i] ? [] : [2, 4]);
+    for (const i of cells ? rows : []) {
+      context.globalAlpha = (opacity * looks[i]) / most;
+      block(context, CHOSEN, ...places[i]);
     }
     context.globalAlpha = 1;
+    for (const i of rows.filter((each) => each !== row)) markBox(context, facts.boxes[i], frame, OTHER, 1.75);
     markBox(context, facts.boxes[row], frame, CHOSEN, 2.75);
-    const taken = []; // boxes on one thing would write over each other: the best keeps its tag
-    const best = order.filter((i) => solid[i]).sort((a, b) => facts.scores[b] - facts.scores[a]);
-    for (const i of [row, ...best]) {
-      drawTag(context, facts.names[i], ` ${facts.scores[i].toFixed(2)}`, corner(facts.boxes[i], frame),
-        i === row ? CHOSEN : OTHER, frame, taken);
+    const best = cells ? rows.toSorted((a, b) => looks[b] - looks[a]) : [row, ...rows.filter((i) => i !== row)];
+    for (const i of best) {
+      const number = cells ? against(looks[i], shown.map.levels.length) : facts.scores[i].toFixed(2);
+      drawTag(context, facts.names[i], ` ${number}`, places[i], i === row ? CHOSEN : OTHER, frame, taken, i);
     }
-    if (reference) markReference(context, reference, frame, 7);
-    if (cell >= 0) markCell(context, cell, view, frame);
+    if (reference && !cells) markReference(context, reference, frame, 7);
+    if (cells || over >= 0) markCell(context, lit, view, frame);
   });
-  return frame;
+  return { ...frame, places, tags: taken };
 }
 
 // ---- heads --------------------------------------------------------------------------------------------
 
 const LINE = 16; // pixels of a line of text
-const GAP = 10;
 const EDGE = 3; // room for the chosen frame's outline
 const TALL = 150; // pixels of a small map
 
-// Frames of `count` equal images in a canvas of this width, `lines` of text below each.
-function framesOf(width, count, columns, aspect, lines, gap) {
-  const room = width - 2 * EDGE - (columns - 1) * gap;
+// Frames of `count` equal images in a canvas of this width, `lines` of text below each, from `left` on.
+function framesOf(width, count, columns, aspect, lines, gap, left = EDGE) {
+  const room = width - left - EDGE - (columns - 1) * gap;
   const wide = Math.min(room / columns, TALL * aspect);
   const tall = wide / aspect;
   const step = tall + lines * LINE + 6;
   const frames = Array.from({ length: count }, (_, i) => (
-    { x: EDGE + (i % columns) * (wide + gap), y: EDGE + Math.floor(i / columns) * step, wide, tall }));
+    { x: left + (i % columns) * (wide + gap), y: EDGE + Math.floor(i / columns) * step, wide, tall }));
   return { frames, lines, height: EDGE + Math.ceil(count / columns) * step };
 }
 
-export const headFrames = (width, { heads, aspect }) =>
-  framesOf(width, heads, gridOf(heads)[0], aspect, 1, GAP);
+// The heads of a layer and their mean in a grid, or all layers below each other.
+export const headFrames = (width, { heads, layers, aspect, all }) =>
+  (all ? framesOf(width, layers * (heads + 1), heads + 1, aspect, 1, 4, 20)
+    : framesOf(width, heads + 1, gridOf(heads + 1)[0], aspect, 1, 10));
 
 export const productFrames = (width, { aspect }) =>
   framesOf(width, KINDS.length, KINDS.length, aspect, 3, Math.max(20, Math.min(30, width / 14)));
@@ -113,7 +113,7 @@ export const frameAt = ({ x, y, drawn: { frames, lines } }) => frames.findIndex(
   x >= frame.x && x <= frame.x + frame.wide && y >= frame.y && y <= frame.y + frame.tall + lines * LINE);
 
 function drawHeat(context, heat, frame, { box, reference, chosen, theme }) {
-  drawCells(context, heat, frame);
+  drawPixels(context, heat, frame.x, frame.y, frame.wide, frame.tall);
   clipped(context, frame, () => {
     markBox(context, box, frame, CHOSEN, 1.5);
     if (reference) markReference(context, reference, frame, 4);
@@ -123,26 +123,34 @@ function drawHeat(context, heat, frame, { box, reference, chosen, theme }) {
 }
 
 export function drawHeads(context, { width, theme }, view) {
-  const { shown, head, box, reference } = view;
+  const { shown, layer, head, heads, box, all } = view;
   const drawn = headFrames(width, view);
   drawn.frames.forEach((frame, i) => {
-    const { heat, peak, levels } = shown.heads[i];
-    drawHeat(context, heat, frame, { box, reference, chosen: i === head, theme });
+    const { heat, peak, levels, reference, ...at } = shown.small[i];
+    const chosen = at.layer === layer && at.head === head;
+    drawHeat(context, heat, frame, { box, reference, chosen, theme });
     const below = frame.y + frame.tall + LINE / 2 + 2;
-    const style = emphasis(i === head, theme);
-    write(context, frame.wide < 72 ? String(i) : `head ${i}`, frame.x, below, style);
-    write(context, against(peak, levels.length), frame.x + frame.wide, below, { ...style, align: "right" });
+    const style = emphasis(chosen, theme);
+    const name = at.head < 0 ? "mean" : frame.wide < 72 ? String(at.head) : `head ${at.head}`;
+    write(context, name, frame.x, below, { ...style, most: frame.wide });
+    if (!all) {
+      write(context, against(peak, levels.length), frame.x + frame.wide, below, { ...style, align: "right" });
+    } else if (i % (heads + 1) === 0) {
+      write(context, frame.tall > 42 ? `layer ${at.layer}` : String(at.layer), 9, frame.y + frame.tall / 2,
+        { ...emphasis(at.layer === layer, theme), align: "center", turned: true });
+    }
   });
   return drawn;
 }
 
-// ---- product ------------------------------------------------------------------------------------------
+// ---- product, and the pinned map ----------------------------------------------------------------------
 
 export function drawProduct(context, { width, theme }, view) {
-  const { shown, kind, box, reference, lit, layer, facts } = view;
+  const { shown, head, kind, box, reference, lit, layer, facts } = view;
   const drawn = productFrames(width, view);
   const terms = facts.terms.map((each) => each[layer]);
-  const formulas = [...terms.map((term) => `softmax(${term})`), "content × spatial ÷ Σ"];
+  const formulas = head < 0 ? ["mean of heads", "mean of heads", "mean of heads"]
+    : [...terms.map((term) => `softmax(${term})`), "content × spatial ÷ Σ"];
   drawn.frames.forEach((frame, k) => {
     const { heat, peak, levels } = shown.parts[k];
     const chosen = KINDS[k] === kind;
@@ -152,12 +160,30 @@ export function drawProduct(context, { width, theme }, view) {
     write(context, KINDS[k], frame.x, line(0), { size: 12, weight: chosen ? 700 : 600, colour: theme.ink });
     const most = frame.wide + (k < 2 ? 14 : 0);
     writeFitting(context, [formulas[k], terms[k] ?? formulas[k]], frame.x, line(1), most, theme.muted);
-    const told = `peak ${short(peak)} = ${against(peak, levels.length)}`;
-    writeFitting(context, [told], frame.x, line(2), most, theme.ink);
-    if (!k) return;
+    const peaks = `peak ${short(peak)} = ${against(peak, levels.length)}`;
+    writeFitting(context, [peaks], frame.x, line(2), most, theme.ink);
+    if (!k || head < 0) return;
     const [before, middle] = [drawn.frames[k - 1], frame.y + frame.tall / 2];
     const between = (before.x + before.wide + frame.x) / 2;
     write(context, k === 1 ? "×" : "→", between, middle, { size: 18, align: "center", colour: theme.ink });
+  });
+  return drawn;
+}
+
+const pinFrames = (width, { aspect }) => framesOf(width, 2, 2, aspect, 3, 20);
+export const pinHeight = (width, view) => (view.pair.length ? pinFrames(width, view).height : 0);
+
+// The pinned map and the present one, in colours from 0 to the larger of their peaks.
+export function drawPinned(context, { width, theme }, view) {
+  if (!view.pair.length) return null;
+  const drawn = pinFrames(width, view);
+  view.pair.forEach(({ heat, peak, levels, box, reference, words }, k) => {
+    const frame = drawn.frames[k];
+    drawHeat(context, heat, frame, { box, reference, theme });
+    [...words, `peak ${short(peak)} = ${against(peak, levels.length)}`].forEach((string, n) => {
+      const style = { colour: theme.ink, weight: n ? 400 : 600, most: frame.wide + 16 };
+      write(context, string, frame.x, frame.y + frame.tall + (n + 0.5) * LINE + 2, style);
+    });
   });
   return drawn;
 }
@@ -188,3 +214,38 @@ export function drawScale(context, { width, theme }) {
   drawColours(context, { x: EDGE, y: 8, most: width - EDGE, colourAt: sequential, low: "0",
     words: "own peak, told as a multiple of the uniform weight", theme });
 }
+
+// ---- queries ------------------------------------------------------------------------------------------
+
+const BARS = { left: 40, top: 8, tall: 64 };
+export const QUERIES_HEIGHT = BARS.top + BARS.tall + 20;
+
+// A bar for each query, by score: its weight on the cell as a multiple of the uniform weight, whose line is
+// dashed. Bars of queries that the threshold hides are pale.
+export function drawQueries(context, { width, theme }, { facts, shown, looks, row, rows }) {
+  const cells = shown.map.levels.length;
+  const { left, top, tall } = BARS;
+  const [step, most] = [(width - left) / looks.length, Math.max(...looks, 1 / cells)];
+  const yOf = (weight) => top + tall * (1 - weight / most);
+  const muted = { colour: theme.muted, align: "right" };
+  looks.forEach((weight, i) => {
+    context.globalAlpha = rows.includes(i) ? 1 : 0.4;
+    block(context, i === row ? CHOSEN : theme.mark, left + (i + 0.15) * step, yOf(weight), 0.7 * step,
+      Math.max(top + tall - yOf(weight), 1));
+  });
+  context.globalAlpha = 1;
+  for (let x = left; x < width; x += 6) block(context, theme.ink, x, yOf(1 / cells) - 0.5, 3, 1);
+  block(context, theme.muted, left, top + tall, width - left, 1);
+  for (const value of [most, 0]) write(context, against(value, cells), left - 5, yOf(value), muted);
+  for (const i of labelsThatFit(looks.length, step, 22, [row])) {
+    write(context, String(facts.queries[i]), left + (i + 0.5) * step, top + tall + 10,
+      { ...emphasis(i === row, theme), align: "center" });
+  }
+  return { left, step, count: looks.length };
+}
+
+// The row whose bar is under a place; -1: none.
+export const barAt = ({ x, drawn: { left, step, count } }) => {
+  const row = Math.floor((x - left) / step);
+  return row < count ? Math.max(row, -1) : -1;
+};

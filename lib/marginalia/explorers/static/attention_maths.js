@@ -8,20 +8,35 @@ export const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, vi
 // Where a map lies in the arrays: (layer, head, row) of [L, H, Q, h, w]. A row is a query's place by score.
 export const unitOf = ([, heads, rows], { layer, head, row }) => (layer * heads + head) * rows + row;
 
-// One map: its levels of 8 bits, and the weight of level 255.
-export function mapOf({ shape, levels, peaks }, kind, choice) {
-  const [layers, heads, rows, h, w] = shape;
-  const at = KINDS.indexOf(kind) * layers * heads * rows + unitOf(shape, choice);
+// One map: its levels of 8 bits, and the weight of level 255; of head -1 the mean of all heads.
+export function mapOf(data, kind, choice) {
+  const { shape: [layers, heads, rows, h, w], levels, peaks } = data;
+  if (choice.head < 0) {
+    return meanOf(Array.from({ length: heads }, (_, head) => mapOf(data, kind, { ...choice, head })));
+  }
+  const at = KINDS.indexOf(kind) * layers * heads * rows + unitOf(data.shape, choice);
   return { levels: levels.subarray(at * h * w, (at + 1) * h * w), peak: peaks[at] };
+}
+
+function meanOf(maps) {
+  const weights = Array.from(maps[0].levels, (_, cell) =>
+    maps.reduce((sum, map) => sum + weightAt(map, cell), 0) / maps.length);
+  const peak = Math.max(...weights);
+  return { levels: Uint8Array.from(weights, (weight) => Math.round((255 * weight) / peak)), peak };
 }
 
 export const weightAt = (map, cell) => (map.levels[cell] / 255) * map.peak;
 
-// The three weights of a cell, and what their product is divided by.
-export function productAt(data, choice, cell) {
-  const weights = KINDS.map((kind) => weightAt(mapOf(data, kind, choice), cell));
-  return { weights, overlap: data.overlaps[unitOf(data.shape, choice)] };
-}
+// A weight in words: level 0 is anything below half a step.
+export const told = (map, cell) =>
+  (map.levels[cell] ? short(weightAt(map, cell)) : `below\u00a0${short(map.peak / 510)}`);
+
+// What the product of content and spatial weights is divided by.
+export const overlapOf = ({ shape, overlaps }, choice) => overlaps[unitOf(shape, choice)];
+
+// The other way round: the weight that each row gives to a cell.
+export const looksAt = (data, kind, { layer, head }, cell) =>
+  Array.from({ length: data.shape[2] }, (_, row) => weightAt(mapOf(data, kind, { layer, head, row }), cell));
 
 // The cell where a map is largest, the first of several.
 export function peakOf({ levels }) {
@@ -34,15 +49,6 @@ export function peakOf({ levels }) {
 export function cellAt(x, y, h, w) {
   const [column, row] = [Math.floor(x * w), Math.floor(y * h)];
   return column >= 0 && row >= 0 && column < w && row < h ? row * w + column : -1;
-}
-
-// The row whose box (cx, cy, w, h) is under a place: the smallest of the solid ones, else of all; -1: none.
-export function boxAt(boxes, solid, x, y) {
-  const inside = ([cx, cy, w, h]) => Math.abs(x - cx) <= w / 2 && Math.abs(y - cy) <= h / 2;
-  const found = boxes.map((_, row) => row).filter((row) => inside(boxes[row]));
-  const area = (row) => boxes[row][2] * boxes[row][3];
-  found.sort((a, b) => solid[b] - solid[a] || area(a) - area(b));
-  return found.length ? found[0] : -1;
 }
 
 // Two digits that count, as short as they can be read.

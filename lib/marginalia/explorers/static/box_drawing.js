@@ -1,7 +1,7 @@
 // What the box explorer draws: boxes on their image, the matrix of correlations, MC on its axis.
 
-import { block, clamp, diverging, drawPixels, drawTag, emphasis, fill, fillRamp, fixed, inkOn, outline, pixelsOf,
-  stroke, strokeRimmed, write } from "./canvas.js";
+import { block, clamp, diverging, drawPixels, drawTag, emphasis, fill, fillRamp, fixed, inkOn, labelsThatFit,
+  outline, pixelsOf, stroke, strokeRimmed, write } from "./canvas.js";
 import { lowerBound } from "./box_maths.js";
 
 // ---- image ------------------------------------------------------------------------------------------
@@ -121,18 +121,19 @@ export function drawMatrix(context, place, { numbers: { matrix }, names, lit, pi
   return frame;
 }
 
-// Names beside rows and above columns; where cells are small only every so many, or they would touch.
+// Names beside rows and above columns: those that are lit, and as many others as do not touch.
 function drawNames(context, { names, frame: { cell, left, top }, lit, theme }) {
   const widest = Math.max(...names.map((name) => context.measureText(name).width));
-  const everyRow = Math.ceil(13 / cell);
-  const everyColumn = Math.ceil(Math.min(widest + 6, Math.max(cell, 24)) / cell);
-  names.forEach((name, i) => {
-    const style = emphasis(lit.includes(i), theme);
-    const middle = (i + 0.5) * cell;
-    if (i % everyRow === 0) write(context, name, left - 6, top + middle, { ...style, most: 64, align: "right" });
-    if (i % everyColumn) return;
-    write(context, name, left + middle, 10, { ...style, most: cell * everyColumn, align: "center" });
-  });
+  const wide = Math.max(Math.min(widest + 6, Math.max(cell, 24)), cell);
+  const place = (i) => ({ ...emphasis(lit.includes(i), theme), middle: (i + 0.5) * cell });
+  for (const i of labelsThatFit(names.length, cell, 13, lit)) {
+    const { middle, ...look } = place(i);
+    write(context, names[i], left - 6, top + middle, { ...look, most: 64, align: "right" });
+  }
+  for (const i of labelsThatFit(names.length, cell, wide, lit)) {
+    const { middle, ...look } = place(i);
+    write(context, names[i], left + middle, 10, { ...look, most: wide, align: "center" });
+  }
 }
 
 function drawScale(context, x, y, tall, theme) {

@@ -87,6 +87,9 @@ export function uniformBand(wh, size, boxFormat = "xywh") {
 // No N boxes can have a smaller MC: four centred numbers leave room for three directions only.
 export const lowerBound = (n) => (n < 4 ? 0 : (n - 3) / (3 * (n - 1)));
 
+const inside = ([x, y, w, h], [W, H]) =>
+  [clamp(x, 0, Math.max(W - w, 0)), clamp(y, 0, Math.max(H - h, 0)), w, h];
+
 // The box shifted by whole pixels: one that is inside the image stays there, and another gets no further out.
 export function moved([x, y, w, h], dx, dy, [W, H]) {
   const place = (start, by, most) => clamp(start + by, Math.min(start, 0), Math.max(start, most, 0));
@@ -102,7 +105,8 @@ export function resized([x, y, w, h], [across, down], dx, dy, [W, H]) {
       const first = clamp(start + by, Math.min(start, 0), Math.max(end - LEAST, start));
       return [first, end - first];
     }
-    return [start, hold > 0 ? clamp(length + by, Math.min(length, LEAST), Math.max(most - start, length)) : length];
+    const [low, high] = [Math.min(length, LEAST), Math.max(most - start, length)];
+    return [start, hold > 0 ? clamp(length + by, low, high) : length];
   };
   const [left, width] = side(x, w, across, dx, W);
   const [top, height] = side(y, h, down, dy, H);
@@ -113,7 +117,7 @@ export function resized([x, y, w, h], [across, down], dx, dy, [W, H]) {
 export function between(one, other, size) {
   const [[x, right], [y, bottom]] = [0, 1].map((axis) =>
     [one[axis], other[axis]].map((at) => Math.round(clamp(at, 0, size[axis]))).sort((a, b) => a - b));
-  return moved([x, y, Math.max(right - x, LEAST), Math.max(bottom - y, LEAST)], 0, 0, size);
+  return inside([x, y, Math.max(right - x, LEAST), Math.max(bottom - y, LEAST)], size);
 }
 
 // A new box around a place, as large as the middle one of those there are.
@@ -123,7 +127,7 @@ export function fresh(boxes, x, y, [W, H]) {
     return Math.round(clamp(sides.length ? sides[sides.length >> 1] : whole / 5, LEAST, whole));
   };
   const [w, h] = [middle(2, W), middle(3, H)];
-  return moved([Math.round(x - w / 2), Math.round(y - h / 2), w, h], 0, 0, [W, H]);
+  return inside([Math.round(x - w / 2), Math.round(y - h / 2), w, h], [W, H]);
 }
 
 // The band of MC, of sizes of boxes and of the image and a format as JSON; null for fewer than two boxes.

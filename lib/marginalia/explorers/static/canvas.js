@@ -125,7 +125,7 @@ const STYLE = `
 .marginalia .m-slider { flex: 1 1 190px; } .marginalia .m-slider input { flex: 1 1 60px; min-width: 50px;
   accent-color: var(--m-mark); }
 .marginalia .m-gone { color: var(--m-accent); font-weight: 600; } .marginalia .m-gone:empty { display: none; }
-.marginalia .m-code { display: block; width: 100%; box-sizing: border-box; font: 12px/1.4 monospace; }
+.marginalia .m-code { width: 100%; box-sizing: border-box; font: 12px/1.4 monospace; }
 .marginalia .m-status { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 .marginalia .m-help { font-size: 12px; margin-top: 4px; }
 .marginalia .m-title { font-size: 12px; margin: 8px 0 2px; }
@@ -274,7 +274,7 @@ export function savePicture(root, name) {
   [whole.width, whole.height] = [frame.width * ratio, frame.height * ratio];
   const context = whole.getContext("2d");
   block(context, readTheme().page, 0, 0, whole.width, whole.height);
-  for (const canvas of root.querySelectorAll("canvas")) {
+  for (const canvas of [...root.querySelectorAll("canvas")].filter(({ height }) => height)) {
     const { x, y } = canvas.getBoundingClientRect();
     context.drawImage(canvas, (x - frame.x) * ratio, (y - frame.y) * ratio);
   }
@@ -341,7 +341,8 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
 }
 
 // Whether a place is where another one is, for a mouse or a finger; nowhere where the other is null.
-export const isNear = (p, other) => Boolean(other) && Math.hypot(p.x - other.x, p.y - other.y) < (p.touch ? 20 : 8);
+export const isNear = (p, other) =>
+  Boolean(other) && Math.hypot(p.x - other.x, p.y - other.y) < (p.touch ? 20 : 8);
 
 // `tell(name, p)` calls a handler that there is.
 function hearPointer(canvas, tell, signal) {
@@ -508,6 +509,14 @@ function shorten(context, string, most) {
   let keep = string.length;
   while (keep > 1 && context.measureText(`${string.slice(0, keep)}…`).width > most) keep -= 1;
   return `${string.slice(0, keep)}…`;
+}
+
+// Which of `count` labels, `step` apart, fit in lines of `line`: first those of `wanted`, then every so many.
+export function labelsThatFit(count, step, line, wanted) {
+  const every = Array.from({ length: Math.ceil(count / Math.ceil(line / step)) },
+    (_, k) => k * Math.ceil(line / step));
+  const apart = (i, others) => others.every((other) => Math.abs(i - other) * step >= line);
+  return [...wanted, ...every].reduce((kept, i) => (i >= 0 && apart(i, kept) ? [...kept, i] : kept), []);
 }
 
 // Of a thing among others that is chosen, or not: how its name is written.

@@ -1,7 +1,8 @@
 // What the composition explorer draws: the map of all pairs, the terms of C - I, and heads with their flows.
 
-import { block, clamp, css, digits, diverging, drawColours, outline, pixelsOf, stroke, write } from "./canvas.js";
-import { TERMS, cellOn, flowAt, labelsThatFit, largestOf, normOf, visible } from "./composition_maths.js";
+import { block, clamp, css, digits, diverging, drawColours, drawPixels, labelsThatFit, outline, pixelsOf, stroke,
+  write } from "./canvas.js";
+import { TERMS, cellOn, flowAt, largestOf, normOf, visible } from "./composition_maths.js";
 
 export const THINGS = { pre: "scores", post: "weights" };
 const nameOf = (term) => ({ all: "C − I", base: "base − I" }[term] ?? term);
@@ -11,8 +12,7 @@ export const pictureOf = (values, columns, limit, dark) => pixelsOf(values, colu
   Number.isNaN(value) ? [] : [...diverging(value / (limit || 1), dark), 255]);
 
 function drawPicture(context, picture, { x, y, side }, theme) {
-  context.imageSmoothingEnabled = false;
-  context.drawImage(picture, x, y, side, side);
+  drawPixels(context, picture, x, y, side, side);
   outline(context, theme.line, 1, x, y, side, side);
 }
 

@@ -103,14 +103,6 @@ export function cellOn(value, start, side, count) {
   return at >= 0 && at < count ? at : -1;
 }
 
-// Which of `count` labels, `step` apart, fit in lines of `line`: first those of `wanted`, then every so many.
-export function labelsThatFit(count, step, line, wanted) {
-  const every = Array.from({ length: Math.ceil(count / Math.ceil(line / step)) },
-    (_, k) => k * Math.ceil(line / step));
-  const apart = (i, others) => others.every((other) => Math.abs(i - other) * step >= line);
-  return [...wanted, ...every].reduce((kept, i) => (i >= 0 && apart(i, kept) ? [...kept, i] : kept), []);
-}
-
 // A token as text in which blanks can be seen.
 export const visible = (token) =>
   token.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅";

@@ -197,13 +197,18 @@ export class View {
       { ariaValueText: this.places[name].textContent }));
   }
 
+  // A button that is pressed while `on()` says so.
+  press(parent, string, on, act, words) {
+    const element = this.button(parent, string, act, words);
+    this.toggles.push(() => element.setAttribute("aria-pressed", String(on())));
+  }
+
   // A button for each choice of a trait.
   toggle(parent, name, choices, say = String) {
     const group = grouped(append(parent, "div", "m-choice"), name);
-    const buttons = choices.map((choice) =>
-      this.button(group, say(choice), () => this.change({ [name]: choice })));
-    this.toggles.push(() => buttons.forEach((each, k) =>
-      each.setAttribute("aria-pressed", String(choices[k] === this.model.get(name)))));
+    for (const choice of choices) {
+      this.press(group, say(choice), () => choice === this.model.get(name), () => this.change({ [name]: choice }));
+    }
   }
 }
 
@@ -270,15 +275,17 @@ export class ListView extends View {
   pointer(empty) {
     return {
       hover: (p) => {
-        const [at] = this.under(p);
+        const found = this.under(p);
+        const at = found[Math.max(this.chosen(found, isNear(p, this.clicked)), 0)];
         this.ground.cursor(at?.cursor ?? empty);
-        this.point({ pointed: at ? [at.item] : [] });
+        this.point({ pointed: at && !p.touch ? [at.item] : [] });
       },
       down: (p) => {
         const found = this.under(p);
-        const now = this.again(p) ? found.findIndex(({ item }) => item === this.selected) : -1;
+        const now = this.chosen(found, this.again(p));
         const at = found[Math.max(now, 0)];
         this.free = false;
+        this.pointed = [];
         this.select(at ? at.item : -1);
         const beneath = now < 0 ? at : found[around(now + 1, found.length)];
         this.grip = at ? { ...at, p, start: this.items[at.item], ours: this.items, beneath } : null;
@@ -288,13 +295,18 @@ export class ListView extends View {
       drop: ({ still }) => {
         const beneath = still && this.grip?.beneath;
         this.grip = null;
+        this.pointed = [];
         this.change(beneath ? { selected: beneath.item } : {});
       },
     };
   }
 
+  // Where the selected thing is among those of a click at the same place as the last one; -1: nowhere.
+  chosen(found, again) { return again ? found.findIndex(({ item }) => item === this.selected) : -1; }
+
   key(event) {
     const { selected, items } = this;
+    this.pointed = []; // until the pointer moves again
     const arrow = arrowOf(event.key);
     if (event.key === "Tab") return this.tab(event.shiftKey ? -1 : 1);
     this.free = false;
