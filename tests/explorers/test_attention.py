@@ -6,12 +6,14 @@ import base64
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 import traitlets
+from matplotlib.figure import SubFigure
 from matplotlib.text import Text
 
 from marginalia.detection.attention import AttentionMaps
@@ -121,10 +123,11 @@ def test_the_first_choice_is_the_highest_score_the_last_layer_and_the_head_at_th
 
 
 def test_a_choice_can_be_given_by_name(captured, pixels):
-    choice = {"query": 2, "layer": 0, "head": 1, "kind": "spatial"}
+    place = {"query": 2, "layer": 0, "head": 1, "kind": "spatial"}
+    choice = place | {"cell": 7, "pinned": place | {"query": 4}, "threshold": 0.6, "opacity": 0.5}
     explorer = AttentionExplorer(captured, pixels, **choice)
     assert {name: getattr(explorer, name) for name in choice} == choice == explorer.given
-    with pytest.raises(traitlets.TraitError, match="head: expected 0 to 2, not 9"):
+    with pytest.raises(traitlets.TraitError, match="head: expected -1 to 2, not 9"):
         AttentionExplorer(captured, pixels, head=9)
 
 
@@ -134,8 +137,13 @@ def test_a_choice_can_be_given_by_name(captured, pixels):
         ("query", 5, r"query: expected one of those kept \(0, 1, 2, 3, 4\), not 5"),
         ("query", -1, "query: expected one of those kept"),
         ("layer", 2, "layer: expected 0 to 1, not 2"),
-        ("head", 3, "head: expected 0 to 2, not 3"),
-        ("head", -1, "head: expected 0 to 2, not -1"),
+        ("head", 3, "head: expected -1 to 2, not 3"),
+        ("head", -2, "head: expected -1 to 2, not -2"),
+        ("cell", 24, "cell: expected -1 to 23, not 24"),
+        ("threshold", 1.1, "threshold: expected 0 to 1, not 1.1"),
+        ("opacity", float("nan"), "opacity: expected 0 to 1, not nan"),
+        ("pinned", {"query": 2}, "pinned: expected {}, or query, layer, head, kind, not {'query': 2}"),
+        ("pinned", {"query": 2, "layer": 2, "head": 0, "kind": "spatial"}, "pinned: expected"),
         ("kind", "mean", "content"),
         ("layer", "last", "int"),
     ],
@@ -249,15 +257,65 @@ def test_nothing_runs_together_in_the_drawing(explorer, layer):
     assert min(text.get_fontsize() for text in figure.findobj(Text)) >= 7
 
 
-def test_the_drawing_has_the_boxes_of_all_kept_queries_and_names_a_place_once(explorer, captured):
+def test_a_cell_tells_the_queries_that_look_at_it(explorer, captured):
+    with pytest.raises(ValueError, match="cell is -1: choose the cell first"):
+        explorer.looks  # noqa: B018
+    explorer.cell, explorer.layer, explorer.head = 8, 0, 1
+    np.testing.assert_array_equal(explorer.looks, captured.combined[0, 0, 1, list(explorer.kept), 1, 2])
+    explorer.head = -1
+    mean = captured.combined[0, 0, :, list(explorer.kept), 1, 2].numpy().mean(0)
+    np.testing.assert_allclose(explorer.looks, mean, rtol=1e-6)  # float32, summed in another order
+    best = explorer.kept[int(mean.argmax())]
+    told = f"cell at row 1, column 2, layer 0, mean of heads: combined attention; most from query {best} "
+    assert told in explorer.summary()
+    np.testing.assert_allclose(
+        explorer.weights, captured.combined[0, 0, :, explorer.query].mean(0), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("scores", [(0.05, 0.1, 0.2), (0.3, 0.5, 0.9)])
+def test_the_first_threshold_leaves_the_best_boxes(pixels, scores):
+    captured = invented(queries=3)
+    captured = replace(captured, queries=replace(captured.queries, scores=torch.tensor([scores])))
+    assert AttentionExplorer(captured, pixels).threshold == (0.1 if max(scores) < 0.6 else 0.3)
+
+
+@pytest.mark.parametrize("part", ["scores", "boxes", "references", "content", "spatial", "combined"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(captured, pixels, part, value):
+    holder = captured if part in KINDS else captured.queries
+    bad = getattr(holder, part).clone()
+    bad.flatten()[-1] = value
+    bad = replace(holder, **{part: bad})
+    captured = bad if part in KINDS else replace(captured, queries=bad)
+    with pytest.raises(ValueError, match=f"captured: {part}( maps)? with numbers that are not finite"):
+        AttentionExplorer(captured, pixels)
+
+
+@pytest.mark.parametrize("state", [{"cell": 7}, {"head": -1}, {"cell": 7, "head": -1}, {}])
+def test_the_still_picture_shows_what_the_view_shows(captured, pixels, state):
+    pinned = {"query": 2, "layer": 0, "head": -1, "kind": "content"}
+    explorer = AttentionExplorer(captured, pixels, names=NAMES, pinned=pinned, **state)
+    figure = explorer.static()
+    titles = [part._suptitle.get_text() for part in figure.findobj(SubFigure) if part._suptitle]
+    assert ("Queries that look at the cell at row 1, column 1" in titles[0]) == ("cell" in state)
+    assert ("Mean of heads of each kind" in titles) == ("head" in state)
+    first, second = figure.axes[-2:]
+    assert first.images[0].get_clim() == second.images[0].get_clim()
+    most = max(explorer.weights.max(), captured.content[0, 0, :, 2].mean(0).max())
+    assert first.images[0].get_clim()[1] == pytest.approx(most)
+
+
+def test_the_drawing_has_the_boxes_from_the_threshold_on_and_names_a_place_once(explorer, captured):
+    explorer.threshold, explorer.query = 0.6, 0
     image = explorer.static().axes[0]
     drawn = {tuple(np.round(patch.get_bbox().bounds, 6)) for patch in image.patches}
-    x, y, w, h = captured.queries.boxes[0].double().T
+    x, y, w, h = captured.queries.boxes[0, [0, 3, 4]].double().T
     assert drawn == {
         tuple(np.round(box, 6)) for box in torch.stack((x - w / 2, y - h / 2, w, h), -1).tolist()
     }
     places = [tuple(np.round(text.get_position(), 1)) for text in image.texts if text.get_text()]
-    assert len(places) == len(set(places)) and "spoon" in {text.get_text() for text in image.texts}
+    assert len(places) == len(set(places)) and "spoon 0.90" in {text.get_text() for text in image.texts}
 
 
 def test_a_saved_page_holds_everything(explorer, tmp_path):

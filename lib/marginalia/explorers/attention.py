@@ -230,7 +230,7 @@ class AttentionExplorer(Explorer):
         note = f"Scores from {self.threshold:.2g}.{cross}\n{cell}"
         figure.supxlabel(note, fontsize=7, x=0.03, ha="left")
         axes = figure.subplots()
-        weights = np.ones((h, w)) if turned else self.weights  # equal ones are not seen
+        weights = np.zeros((h, w)) if turned else self.weights
         plots.map_over(axes, weights, self._pixels, point=point, color=TINT).set_alpha(self.opacity)
         rows = [row, *(k for k, score in enumerate(facts["scores"]) if score >= self.threshold and k != row)]
         boxes = cxcywh_to_xywh(np.array(facts["boxes"]))[rows]
@@ -238,7 +238,8 @@ class AttentionExplorer(Explorer):
         _, first = np.unique(boxes[:, :2].clip(0).round(1), axis=0, return_index=True)
         labels = [f"{facts['names'][k]} {numbers[k]}" if at in first else "" for at, k in enumerate(rows)]
         if turned:
-            for box, look in zip(boxes, self.looks[rows] / self.looks.max(), strict=True):
+            shares = self.looks[rows] / max(self.looks.max(), 1 / (h * w))
+            for box, look in zip(boxes, shares, strict=True):
                 plots.boxes_on(axes, [box], color=TINT, fill=look * self.opacity, linewidth=0)
             y, x = divmod(self.cell, w)
             plots.boxes_on(axes, [[x / w, y / h, 1 / w, 1 / h]], color="white")
@@ -283,7 +284,7 @@ class AttentionExplorer(Explorer):
         """The pinned map and the present one on one scale."""
         places = [self.pinned, self._place]
         most = max(self._map(**place).max() for place in places)
-        figure.suptitle(f"Pinned and present map, both in colours from 0 to {most:.2g}", **HEADING)
+        figure.suptitle(f"Pinned and present map, on one scale to {most:.2g}", **HEADING)
         for axes, place in zip(figure.subplots(1, 2), places, strict=True):
             self._draw_map(axes, place, vmax=most)
             where = f"layer {place['layer']}, {_named(place['head'])}, {place['kind']}"

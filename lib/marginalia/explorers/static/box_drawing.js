@@ -22,7 +22,7 @@ export function handlePlaces([x, y, w, h]) {
   }));
 }
 
-const MANY = 100; // boxes: from here on their lines are thin
+const MANY = 100; // boxes: of more, lines are thin, and only those that are chosen have tags
 const MARGIN = 6; // pixels around the image, for handles of boxes at its edge
 
 export const pictureHeight = (width, [W, H]) =>
@@ -56,7 +56,7 @@ export function drawPicture(context, place, { image, boxes, size, names, selecte
       () => context.rect(...onScreen(boxes[i])), leftOut.includes(i) ? [5, 4] : []);
   }
   const taken = []; // the tag of a chosen box first; where there is one, no other is written over it
-  for (const i of order.toReversed()) {
+  for (const i of order.toReversed().filter((each) => boxes.length <= MANY || strong(each) || hues[each])) {
     drawTag(context, tags[i], "", onScreen(boxes[i]), colourOf(i), frame, taken, i);
   }
   if (selected >= 0) drawHandles(context, onScreen(boxes[selected]));

@@ -112,6 +112,7 @@ function drawColumns(context, { frame: { left, wide }, names, i, j, theme }) {
     const pair = column === i || column === j;
     if (wide < 20 && !pair) return;
     const place = { most: Math.max(wide, 24), align: "center" };
-    write(context, name, left + (column + 0.5) * wide, 8, { ...emphasis(pair, theme), ...place });
+    const x = Math.min(left + (column + 0.5) * wide, left + names.length * wide - place.most / 2);
+    write(context, name, x, 8, { ...emphasis(pair, theme), ...place });
   });
 }
