@@ -363,7 +363,7 @@ figure
 # Set `CHECKPOINT` (a folder, or a hub name when you have a network) and `IMAGE` in the parameters cell: DETR, Conditional DETR and DAB-DETR with a ResNet open without timm. Sections 1 to 3 and the panel then show them, and the first cell below where their heads look: queries with a score of .5 and more count as objects (or the surest one, where none has), and
 # heads are named by these objects alone, so take an image with many. Training and seeds (sections 4 and 5) are known of our models only. With a large image (800 pixels and more) the maps of 300 queries take some hundred megabytes; `open_checkpoint(..., side=480)` is the default for that reason. The paper's bands should be looked for there.
 #
-# The panel comes first as a still picture, then to play with: hover over the image or use the left and right arrow keys for the query, up and down for the layer; click a head. (It counts layers and heads from 0, as all figures here do.) **Look for** a query without an object: where do its heads look?
+# The panel comes first as a still picture, then to play with: hover over the image or use the left and right arrow keys for the query, up and down for the layer; click a head. (It counts layers and heads from 0, as all figures here do.) **Look for** a query without an object (lower the threshold): where do its heads look? Then **turn it round** with "Cell → queries": does a cell inside an object belong to the query of that object alone? "Pin" keeps a map beside the next one, on one scale.
 
 # %%
 if OWN is None:

@@ -70,7 +70,7 @@ def test_a_click_holds_a_query(notebook, shown):
     shown.page.mouse.click(*shown.at(0.3, 0.3))
     shown.wait(r"^Query 1 \(“1”, score 0\.50, held\)")
     shown.page.mouse.move(*shown.at(0.75, 0.7))
-    shown.page.wait_for_timeout(100)
+    shown.says("cell", "Query 2 (“2”, score 0.90) is here. Cell at row ")
     assert shown.text("status").startswith("Query 1 ")
     shown.page.mouse.click(*shown.at(0.75, 0.7))
     shown.wait("^Query 2 .*held")

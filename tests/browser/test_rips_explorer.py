@@ -201,15 +201,20 @@ def test_beyond_40_points_the_kernel_answers(notebook, shown):
 
 
 def test_a_kernel_that_does_not_answer_is_missed(notebook, shown):
-    notebook.run("explorer.unobserve_all('points')")
-    notebook.run(f"explorer.points = {[*MANY, [0.0, 0.0]]}")
+    notebook.run(f"explorer.points = {MANY}")
+    shown.says("counts", notebook.run("print(explorer.summary())").split("radius): ")[1].strip())
+    notebook.run("explorer._msg_callbacks.callbacks.clear(); explorer.unobserve_all('points')")
+    shown.page.mouse.click(*shown.at(-1.2, 1.2))
     why = "the browser finds loops of at most 40 points, and there are 41"
     shown.says("key", f"H1: {why}; waiting for the kernel.")
     assert shown.text("counts").endswith("loops not known.")
     assert shown.text("caption") == "No persistence image: H1 is not known."
-    shown.says("key", f"H1 is missing: {why}. The kernel does not answer.")
-    notebook.run(f"explorer.points = {MANY}")
+    shown.says("key", f"H1 is missing: {why}.")
+    shown.says("gone", "The kernel does not answer")
+    notebook.run("explorer.on_msg(lambda *told: explorer.send({}))")
+    shown.click("Undo")
     shown.says("key", f"H1: {len(RipsExplorer(MANY).bars[1])} bars")
+    shown.root.locator(".m-gone:empty").wait_for(state="attached")
 
 
 def test_python_wins_over_a_drag_that_holds_an_old_point(notebook, shown):

@@ -40,6 +40,10 @@ class Explorer(anywidget.AnyWidget):
 
     given = traitlets.Dict().tag(sync=True)  # traits that undo is about, as the view's Reset sets them
 
+    def __init__(self, **traits):
+        super().__init__(**traits)
+        self.on_msg(lambda _, content, __: self.send(content))  # the view asks whether a kernel is there
+
     def __repr__(self) -> str:
         return self.summary()
 

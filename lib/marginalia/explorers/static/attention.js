@@ -35,14 +35,15 @@ function describeLooks({ facts, looks, lit, layer, head, kind, w, h }) {
     + `${each.join(", then ")} the uniform weight.`;
 }
 
-// A query of the bars, or the cell under the pointer, or else the peak.
-function describeCell({ facts, bar, looks, over, cells, lit, w, data, choice, shown: { parts } }) {
+// A query of the bars, or the cell under the pointer, with the box there, or else the peak.
+function describeCell({ facts, bar, near, row, looks, over, cells, lit, w, data, choice, shown: { parts } }) {
   if (bar >= 0) {
     const weight = `${short(looks[bar])} = ${against(looks[bar], parts[0].levels.length)} the uniform weight`;
     return `${queryOf(facts, bar)} gives the cell at ${placeOf(lit, w)} ${weight}.`;
   }
   const [content, spatial, combined] = parts.map((map) => told(map, lit));
-  const where = `${over < 0 && !cells ? "Peak" : "Cell"} at ${placeOf(lit, w)}`;
+  const beside = near < 0 || near === row ? "" : `${queryOf(facts, near)} is here. `;
+  const where = `${beside}${over < 0 && !cells ? "Peak" : "Cell"} at ${placeOf(lit, w)}`;
   if (choice.head < 0) {
     return `${where}, means of heads: content ${content}, spatial ${spatial}, combined ${combined}. The product `
       + "holds for each head, not for means.";
@@ -79,7 +80,7 @@ class AttentionView extends View {
     [this.layers, this.heads, this.count, this.h, this.w] = this.facts.shape;
     this.aspect = this.facts.size[0] / this.facts.size[1];
     this.over = -1; // the cell under the pointer
-    this.bar = -1; // the row of the bar under it
+    this.near = this.bar = -1; // the rows of the box and of the bar under it
     this.held = false; // a choice that pointing at other boxes does not change
     this.all = false; // maps of all layers
     // made again only when the choice changed
@@ -278,10 +279,11 @@ class AttentionView extends View {
 
   hover(p) {
     const over = cellAt(...partIn(p.drawn, p), this.h, this.w);
-    const [row] = this.cells ? [] : this.under(p);
-    this.picture.cursor(this.cells && over >= 0 ? "crosshair" : row === undefined ? "default" : "pointer");
-    if (!this.held && !p.touch && row !== undefined && row !== this.row) this.chooseRow(row, { last: false });
-    this.point({ over });
+    const [near = -1] = this.under(p);
+    this.picture.cursor(this.cells && over >= 0 ? "crosshair" : near < 0 ? "default" : "pointer");
+    const follows = !this.held && !this.cells && !p.touch && near >= 0 && near !== this.row;
+    if (follows) this.chooseRow(near, { last: false });
+    this.point({ over, near });
   }
 
   // Holds the cell; or the query of the box, at the same place again the one beneath, and after the last none.

@@ -10,7 +10,6 @@ import { barAt, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage } from "./
 const HELP = "Click an empty place to add a point, drag points to move them. Keys: Tab chooses, arrows move "
   + "(Shift: 10 steps), N adds, Delete removes, Ctrl+Z undoes, Ctrl+Shift+Z redoes, R reset, C copy, S save, "
   + "Escape lets go.";
-const PATIENCE = 5000; // milliseconds that the kernel may take
 
 const many = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 const named = (corners) => corners.join("\u2060–\u2060"); // kept on one line;
@@ -56,8 +55,6 @@ class RipsView extends ListView {
     [this.measured, this.grown, this.pictured] = [measure, complexAt, imageOf].map(remember);
     this.buildCloud(this.left);
     this.buildBars(this.right);
-    signal.addEventListener("abort", () => clearTimeout(this.waiting));
-    this.awaitKernel();
     this.start(["length", "selected", "dimension", "window", "answer"]);
   }
 
@@ -134,25 +131,8 @@ class RipsView extends ListView {
   // In place of H1, where the browser does not compute it.
   missing() {
     const why = `the browser finds loops of at most ${MOST} points, and there are ${this.points.length}`;
-    if (this.model.send && !this.late) return `H1: ${why}; waiting for the kernel.`;
-    return `H1 is missing: ${why}. ${this.late ? "The kernel does not answer" : "This page has no kernel"}.`;
-  }
-
-  awaitKernel() {
-    if (this.awaited === this.points) return;
-    this.awaited = this.points;
-    clearTimeout(this.waiting);
-    this.late = false;
-    if (this.known.known || !this.model.send) return;
-    this.waiting = setTimeout(() => {
-      this.late = true;
-      this.refresh();
-    }, PATIENCE);
-  }
-
-  replaced(options) {
-    this.awaitKernel();
-    super.replaced(options);
+    if (!this.model.send) return `H1 is missing: ${why}. This page has no kernel.`;
+    return this.gone.textContent ? `H1 is missing: ${why}.` : `H1: ${why}; waiting for the kernel.`;
   }
 
   // ---- points

@@ -3,7 +3,9 @@
 import { History, append, around, arrowOf, button, copyText, createRoot, createStage, grouped, hearKeys,
   imageFrom, isNear, listen, modified, savePicture, setText, undoKey } from "./canvas.js";
 
-const GONE = "The kernel is gone: what is changed here stays in this view. Run the cell again.";
+const PATIENCE = 5000; // milliseconds that the kernel may take
+const GONE = "The kernel does not answer: what is changed here stays in this view. If the kernel is gone, run the "
+  + "cell again.";
 
 // A view of a model. Its class builds elements and has `told()`, what the places made by `text` and `steppers`
 // say; `steps(by)`, what the steppers change, by name; and `python`, an expression that makes the explorer again.
@@ -30,8 +32,16 @@ export class View {
     hearKeys(this.root, (event) => this.rootKey(event), this.signal);
     const heard = () => this.changing || this.replaced();
     const traits = Object.fromEntries([...this.kept, ...shown].map((name) => [`change:${name}`, heard]));
-    listen(this.model, { ...traits, comm_live_update: () => setText(this.gone, GONE) }, this.signal);
+    const alarm = (words) => () => {
+      clearTimeout(this.waiting);
+      setText(this.gone, words);
+      this.refresh();
+    };
+    this.lost = alarm(GONE);
+    this.signal.addEventListener("abort", () => clearTimeout(this.waiting));
+    listen(this.model, { ...traits, comm_live_update: this.lost, "msg:custom": alarm("") }, this.signal);
     this.refresh();
+    this.ask();
   }
 
   get state() { return Object.fromEntries(this.kept.map((name) => [name, this.model.get(name)])); }
@@ -53,7 +63,21 @@ export class View {
     this.changing = false;
     this.model.save_changes();
     this.replaced({ last });
-    if (last) this.speak();
+    if (!last) return;
+    this.speak();
+    this.ask();
+  }
+
+  // Asks whether the kernel is there, where there was one.
+  ask() {
+    if (!this.model.send) return;
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(this.lost, PATIENCE);
+    try {
+      this.model.send({});
+    } catch {
+      this.lost(); // a kernel that was shut down
+    }
   }
 
   // Something changed, by this view, by Python or in another view.
