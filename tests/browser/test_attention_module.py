@@ -87,12 +87,16 @@ def test_queries_that_look_at_a_cell(page, explorer, head):
         [explorer.kind, {"layer": 1, "head": head}, explorer.cell],
     )
     maps = explorer._captured.combined[1, 0, :, list(explorer.kept)].numpy()
-    np.testing.assert_allclose(looks, explorer.looks, atol=maps.max() / 255)
+    weights, halves = zip(*((one["weight"], one["half"]) for one in looks), strict=True)
+    np.testing.assert_allclose(weights, explorer.looks, atol=maps.max() / 255)
+    assert (np.array(halves) < maps.max() / 500).all()
 
 
 def test_a_weight_that_8_bits_cannot_tell_from_zero_is_below_half_a_step(page):
     told = page.evaluate("[0, 1, 255].map((k) => module.told({ levels: [k], peak: 0.51 }, 0))")
     assert told == ["below\u00a00.001", "0.002", "0.51"]
+    told = page.evaluate("[0, 0.002].map((weight) => module.timesUniform({ weight, half: 0.001 }, 100))")
+    assert told == ["<\u20600.1×", "0.2×"]
 
 
 def test_a_cell_is_the_product_of_its_parts(page, explorer):

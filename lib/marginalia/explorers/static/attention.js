@@ -3,7 +3,7 @@
 
 import { append, around, arrowOf, boxesAt, clamp, floatsOf, modified, remember, renderWith } from "./canvas.js";
 import { View, pythonCall } from "./view.js";
-import { KINDS, against, bytesOf, cellAt, looksAt, mapOf, overlapOf, peakOf, short,
+import { KINDS, against, bytesOf, cellAt, looksAt, mapOf, overlapOf, peakOf, short, timesUniform,
   told } from "./attention_maths.js";
 import { QUERIES_HEIGHT, barAt, drawHeads, drawPinned, drawProduct, drawQueries, drawScale, drawScene, frameAt,
   headFrames, heatOf, partIn, pinHeight, productFrames, tintOf } from "./attention_drawing.js";
@@ -18,8 +18,8 @@ const CORNERS = "Column j of a map lies on [j, j + 1] / w of the image. Its key 
   + "corner, so maps lean half a cell up and to the left.";
 
 const headOf = (head) => (head < 0 ? "mean of heads" : `head ${head}`);
-const queryOf = ({ queries, names, scores }, row, more = "") =>
-  `Query ${queries[row]} (“${names[row]}”, score ${scores[row].toFixed(2)}${more})`;
+const queryOf = ({ queries, names, scores }, row, more = "", word = "Query") =>
+  `${word} ${queries[row]} (“${names[row]}”, score ${scores[row].toFixed(2)}${more})`;
 const placeOf = (cell, w) => `row ${Math.floor(cell / w)}, column ${cell % w}`;
 
 function describe({ facts, row, layer, head, kind, held, shown: { map } }) {
@@ -29,8 +29,9 @@ function describe({ facts, row, layer, head, kind, held, shown: { map } }) {
 
 // The three queries that give a cell most.
 function describeLooks({ facts, looks, lit, layer, head, kind, w, h }) {
-  const best = looks.map((_, row) => row).sort((a, b) => looks[b] - looks[a]).slice(0, 3);
-  const each = best.map((row) => `${queryOf(facts, row).toLowerCase()} ${against(looks[row], h * w)}`);
+  const best = looks.map((_, row) => row).sort((a, b) => looks[b].weight - looks[a].weight).slice(0, 3)
+    .filter((row, k) => !k || looks[row].weight); // of the others 8 bits tell nothing
+  const each = best.map((row) => `${queryOf(facts, row, "", "query")} ${timesUniform(looks[row], h * w)}`);
   return `Cell at ${placeOf(lit, w)}, layer ${layer}, ${headOf(head)}, ${kind}: most from `
     + `${each.join(", then ")} the uniform weight.`;
 }
@@ -38,7 +39,7 @@ function describeLooks({ facts, looks, lit, layer, head, kind, w, h }) {
 // A query of the bars, or the cell under the pointer, with the box there, or else the peak.
 function describeCell({ facts, bar, near, row, looks, over, cells, lit, w, data, choice, shown: { parts } }) {
   if (bar >= 0) {
-    const weight = `${short(looks[bar])} = ${against(looks[bar], parts[0].levels.length)} the uniform weight`;
+    const weight = `${timesUniform(looks[bar], parts[0].levels.length)} the uniform weight`;
     return `${queryOf(facts, bar)} gives the cell at ${placeOf(lit, w)} ${weight}.`;
   }
   const [content, spatial, combined] = parts.map((map) => told(map, lit));
@@ -63,7 +64,7 @@ function describeKept({ queries, left_out: out, best_left_out: best }) {
 
 const ATTENTION_STYLE = `
 .m-attention .m-cell { min-height: 2.9em; font-variant-numeric: tabular-nums; }
-.m-attention .m-choices { gap: 6px 16px; margin: 0 0 4px; }
+.m-attention .m-choices { gap: 6px 12px; margin: 0 0 4px; }
 `;
 
 const TALLEST = 480; // pixels of the image

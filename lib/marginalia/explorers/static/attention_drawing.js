@@ -3,7 +3,7 @@
 
 import { block, clipped, drawColours, drawPixels, drawTag, emphasis, labelsThatFit, outline, pixelsOf, sequential,
   setFont, strokeRimmed, write } from "./canvas.js";
-import { KINDS, against, gridOf, short } from "./attention_maths.js";
+import { KINDS, against, gridOf, short, timesUniform } from "./attention_maths.js";
 
 const CHOSEN = "#ff8c1a";
 const OTHER = "#56b4e9";
@@ -57,7 +57,7 @@ export function drawScene(context, { width, height, theme }, view) {
   const wide = Math.min(width, height * aspect);
   const frame = { x: 0, y: 0, wide, tall: wide / aspect };
   const places = facts.boxes.map((box) => corner(box, frame));
-  const most = Math.max(...looks, 1 / shown.map.levels.length);
+  const most = Math.max(...looks.map(({ weight }) => weight), 1 / shown.map.levels.length);
   const taken = []; // boxes on one thing would write over each other: the best keeps its tag
   block(context, theme.panel, 0, 0, wide, frame.tall);
   context.imageSmoothingEnabled = wide < 2 * facts.size[0];
@@ -66,15 +66,15 @@ export function drawScene(context, { width, height, theme }, view) {
   if (!cells) drawPixels(context, shown.tint, 0, 0, wide, frame.tall);
   clipped(context, frame, () => { // boxes may reach beyond their image
     for (const i of cells ? rows : []) {
-      context.globalAlpha = (opacity * looks[i]) / most;
+      context.globalAlpha = (opacity * looks[i].weight) / most;
       block(context, CHOSEN, ...places[i]);
     }
     context.globalAlpha = 1;
     for (const i of rows.filter((each) => each !== row)) markBox(context, facts.boxes[i], frame, OTHER, 1.75);
     markBox(context, facts.boxes[row], frame, CHOSEN, 2.75);
-    const best = cells ? rows.toSorted((a, b) => looks[b] - looks[a]) : [row, ...rows.filter((i) => i !== row)];
+    const best = cells ? rows.toSorted((a, b) => looks[b].weight - looks[a].weight) : [row, ...rows.filter((i) => i !== row)];
     for (const i of best) {
-      const number = cells ? against(looks[i], shown.map.levels.length) : facts.scores[i].toFixed(2);
+      const number = cells ? timesUniform(looks[i], shown.map.levels.length) : facts.scores[i].toFixed(2);
       drawTag(context, facts.names[i], ` ${number}`, places[i], i === row ? CHOSEN : OTHER, frame, taken, i);
     }
     if (reference && !cells) markReference(context, reference, frame, 7);
@@ -210,9 +210,9 @@ function writeFitting(context, strings, x, y, most, colour) {
 }
 
 // The colours of the small maps, from nothing to each map's own peak.
-export function drawScale(context, { width, theme }) {
+export function drawScale(context, { width, theme }, { all }) {
   drawColours(context, { x: EDGE, y: 8, most: width - EDGE, colourAt: sequential, low: "0",
-    words: "own peak, told as a multiple of the uniform weight", theme });
+    words: `own peak${all ? "" : ", told as a multiple of the uniform weight"}`, theme });
 }
 
 // ---- queries ------------------------------------------------------------------------------------------
@@ -225,10 +225,10 @@ export const QUERIES_HEIGHT = BARS.top + BARS.tall + 20;
 export function drawQueries(context, { width, theme }, { facts, shown, looks, row, rows }) {
   const cells = shown.map.levels.length;
   const { left, top, tall } = BARS;
-  const [step, most] = [(width - left) / looks.length, Math.max(...looks, 1 / cells)];
+  const [step, most] = [(width - left) / looks.length, Math.max(...looks.map(({ weight }) => weight), 1 / cells)];
   const yOf = (weight) => top + tall * (1 - weight / most);
   const muted = { colour: theme.muted, align: "right" };
-  looks.forEach((weight, i) => {
+  looks.forEach(({ weight }, i) => {
     context.globalAlpha = rows.includes(i) ? 1 : 0.4;
     block(context, i === row ? CHOSEN : theme.mark, left + (i + 0.15) * step, yOf(weight), 0.7 * step,
       Math.max(top + tall - yOf(weight), 1));

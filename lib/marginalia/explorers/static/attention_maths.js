@@ -34,9 +34,14 @@ export const told = (map, cell) =>
 // What the product of content and spatial weights is divided by.
 export const overlapOf = ({ shape, overlaps }, choice) => overlaps[unitOf(shape, choice)];
 
-// The other way round: the weight that each row gives to a cell.
+// The other way round: the weight that each row gives to a cell, and half a step of its map.
 export const looksAt = (data, kind, { layer, head }, cell) =>
-  Array.from({ length: data.shape[2] }, (_, row) => weightAt(mapOf(data, kind, { layer, head, row }), cell));
+  Array.from({ length: data.shape[2] }, (_, row) => mapOf(data, kind, { layer, head, row }))
+    .map((map) => ({ weight: weightAt(map, cell), half: map.peak / 510 }));
+
+// Such a weight against the uniform weight over the cells.
+export const timesUniform = ({ weight, half }, cells) =>
+  (weight ? against(weight, cells) : `<\u2060${against(half, cells)}`);
 
 // The cell where a map is largest, the first of several.
 export function peakOf({ levels }) {

@@ -132,7 +132,7 @@ const STYLE = `
 .marginalia button { font: inherit; color: inherit; background: none; min-width: 26px; padding: 2px 7px;
   border: 1px solid var(--m-muted); border-radius: 3px; cursor: pointer; }
 .marginalia button[aria-pressed="true"] { box-shadow: inset 0 0 0 1.5px var(--m-mark);
-  border-color: var(--m-mark); font-weight: 600; }
+  border-color: var(--m-mark); background: color-mix(in srgb, var(--m-mark) 16%, transparent); }
 .marginalia button:focus-visible { outline: 2px solid var(--m-mark); outline-offset: 1px; }
 .marginalia button:disabled { opacity: 0.45; cursor: default; }
 .marginalia .m-unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
