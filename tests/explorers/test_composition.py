@@ -165,6 +165,29 @@ def test_inputs_that_do_not_fit_are_refused():
         CompositionExplorer(torch.nn.Linear(2, 2), TOKENS, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "attention.wqkv.weight",
+            "scores before composition are not finite, first at layer 1, head 0, query 0",
+        ),
+        (
+            "attention.pre",
+            "scores after composition are not finite, first at layer 1, head 0, query 0, key 0",
+        ),
+        ("attention.post", "weights after composition are not finite, first at layer 1"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(name, told):
+    model = lively()
+    for parameter, weight in model.layers[1].named_parameters():
+        if parameter.startswith(name):
+            weight.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match=f"^model: {told}"):
+        CompositionExplorer(model, TOKENS, LABELS)
+
+
 def test_the_choice_can_be_given_and_the_model_stays_as_it_is():
     model, choice = lively().train(), {"layer": 0, "where": "post", "pair": (5, 1), "term": "query gate"}
     explorer = CompositionExplorer(model, torch.tensor([TOKENS]), LABELS, **choice)

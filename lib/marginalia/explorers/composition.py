@@ -42,8 +42,8 @@ class CompositionExplorer(Explorer):
     Matrices are shown less the identity; row n gives, column m receives. DCFormer (ICML 2024), its
     architecture figure.
 
-    Raises ValueError for too many tokens, for labels that are not as many, and for a model without such
-    modules; TraitError for a choice that is not there.
+    Raises ValueError for too many tokens, for labels that are not as many, for a model without such modules,
+    and for scores or weights that are not finite; TraitError for a choice that is not there.
     """
 
     _esm = joined("canvas.js", "view.js", "composition_maths.js", "composition_drawing.js", "composition.js")
@@ -70,6 +70,11 @@ class CompositionExplorer(Explorer):
         self._before = np.stack([call.inputs["A"][0].float().cpu() for call in pre + post])  # (2 L, H, T, T)
         self._after = np.stack([call.output[0].float().cpu() for call in pre + post])
         units, heads, count, _ = self._before.shape
+        seen = np.stack([self._before, self._after], 1).reshape(2, -1, 2, *self._before.shape[1:])
+        for layer, where, when, head, i, j in np.argwhere(~np.isfinite(seen.swapaxes(0, 1)))[:1]:
+            what = f"{THINGS[WHERE[where]]} {MAPS[when]} composition"
+            first = f"layer {layer}, head {head}, query {i}, key {j}"
+            raise ValueError(f"model: {what} are not finite, first at {first}")
         masks = [True if call.inputs["mask"] is None else call.inputs["mask"].cpu() for call in softmax]
         self._masks = np.stack([np.broadcast_to(mask, (1, 1, count, count))[0, 0] for mask in masks])
         if self._before.nbytes > BUDGET:
