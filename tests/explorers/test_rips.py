@@ -180,8 +180,20 @@ def test_the_still_picture_shows_edges_and_bars():
     np.testing.assert_array_equal(image.images[0].get_array(), explorer.image)
 
 
-def test_nothing_in_the_still_picture_runs_together(rng):
-    figure = RipsExplorer(1000 * rng.normal(size=(60, 2))).static()
+def test_without_points_there_is_a_word_in_place_of_empty_panels():
+    (cloud,) = RipsExplorer([]).static().axes
+    assert cloud.get_title("left") == "No points"
+
+
+def test_an_image_of_no_bars_has_the_colour_of_nought():
+    image = RipsExplorer(SQUARE[:2]).static().axes[3]
+    assert image.get_title("left") == "Persistence image of H1: no finite bars"
+    assert image.images[0].get_clim() == (0, 1) and not image.images[0].get_array().any()
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_nothing_in_the_still_picture_runs_together(scale, rng):
+    figure = RipsExplorer(scale * rng.normal(size=(60, 2))).static()
     figure.draw_without_rendering()
     cloud, barcode, diagram, image, bar = (axes.get_tightbbox() for axes in figure.axes)
     assert cloud.x1 < barcode.x0 and diagram.x1 < image.x0 and image.x1 < bar.x0

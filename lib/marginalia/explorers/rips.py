@@ -137,17 +137,21 @@ class RipsExplorer(ListExplorer):
         end, bars = self._end, self.bars
         figure.set_figheight(4.8)
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # inches
+        if not self.points:
+            self._draw_cloud(figure.subplots())
+            return
         (cloud, barcode), (diagram, image) = figure.subplots(2, 2, height_ratios=(1.2, 1))
         self._draw_cloud(cloud)
         plots.barcode(barcode, bars, end)
         barcode.set(title="Barcode", xlabel="length (twice the radius of the balls)")
-        barcode.legend(loc="lower right")  # the shortest bars lie there
+        barcode.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
         plots.persistence_diagram(diagram, bars, end)
         diagram.set_title("Persistence diagram")
         for axes in (barcode, diagram):
             axes.axvline(self.length, color="black", linewidth=1)
-        shown = plots.persistence_image(image, self.image, (0, end, 0, end))
-        image.set_title(f"Persistence image of H{self.dimension}")
+        pixels = self.image
+        shown = plots.persistence_image(image, pixels, (0, end, 0, end), vmax=pixels.max() or 1)
+        image.set_title(f"Persistence image of H{self.dimension}{'' if pixels.any() else ': no finite bars'}")
         figure.colorbar(shown, ax=image)
 
     def _draw_cloud(self, axes: Axes) -> None:
@@ -165,8 +169,9 @@ class RipsExplorer(ListExplorer):
                 axes.add_patch(PathPatch(path, color=color, alpha=alpha, linewidth=0))
         axes.add_collection(LineCollection(cloud[edges], color=style.PALETTE["grey"], linewidth=0.7))
         axes.plot(*cloud.T, "o", color="black", markersize=3)
-        axes.set(xlim=self.window[:2], ylim=self.window[2:], aspect="equal", xlabel="x", ylabel="y")
-        axes.set_title(f"Edges up to {self.length:.3g}, balls of radius {self.length / 2:.3g}")
+        axes.set(xlim=self.window[:2], ylim=self.window[2:], aspect="equal", ylabel="y")
+        axes.set_title(f"Edges up to {self.length:.3g}" if len(cloud) else "No points")
+        axes.set_xlabel(f"x (balls of radius {self.length / 2:.3g})")
 
 
 def _covering(cloud: Float[np.ndarray, "N 2"], edges: Int[np.ndarray, "E 2"]) -> list[tuple[int, int, int]]:
