@@ -37,6 +37,18 @@ def test_boxes_lie_where_they_are_and_have_a_rim_on_an_image(axes):
     assert axes.patches[-1].get_path_effects()
 
 
+def test_tags_stay_in_the_image_and_none_lies_below_another(axes):
+    boxes = [[0, 0, 3, 3], [7.9, 3, 1, 1], [2, 2, 2, 2], [2.1, 2, 3, 3], [9, 1, 1, 1], [1, 5, 1, 1]]
+    plots.boxes_on(axes, boxes, (8, 6), labels=["top", "right", "below", "above", "outside", ""])
+    axes.figure.set_layout_engine("constrained")
+    plots.place_tags(axes)
+    axes.figure.draw_without_rendering()
+    assert [tag.get_text() for tag in axes.texts] == ["top", "right", "above"]
+    frame = axes.get_window_extent().padded(1)
+    assert all(frame.count_contains(tag.get_window_extent().corners()) == 4 for tag in axes.texts)
+    assert axes.texts[2].get_position() == pytest.approx((2.1, 2))
+
+
 def test_a_map_over_an_image_shows_what_is_above_uniform(axes, rng):
     weights = rng.random((3, 4))
     weights /= weights.sum()

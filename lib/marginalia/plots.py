@@ -97,8 +97,9 @@ def boxes_on(
 ) -> None:
     """Boxes x, y, w, h on an image of `size` (width, height), in the unit of the boxes; with pixels if given.
 
-    color: one, or one a box. labels: tags at the upper left corners. fill: opacity of the inside. style: of
-    the outlines, as matplotlib's Rectangle takes it. On an image each outline has a dark rim.
+    color: one, or one a box. labels: tags at the upper left corners, of boxes that the image shows. fill:
+    opacity of the inside. style: of the outlines, as matplotlib's Rectangle takes it. On an image each
+    outline has a dark rim.
     """
     bare(axes, size)
     if pixels is not None:
@@ -112,10 +113,26 @@ def boxes_on(
     colors = [color] * len(xywh) if isinstance(color, str) else color
     for i, ((x, y, w, h), edge) in enumerate(zip(xywh, colors, strict=True)):
         axes.add_patch(Rectangle((x, y), w, h, facecolor=(*to_rgb(edge), fill), edgecolor=edge, **style))
-        if labels is not None:
+        if labels is not None and labels[i] and -w < x < size[0] and -h < y < size[1]:
             tag = {"facecolor": edge, "edgecolor": "none", "pad": 1.2}
             corner = max(x, 0), max(y, 0)
             axes.text(*corner, labels[i], fontsize=7, va="bottom", bbox=tag).set_in_layout(False)
+
+
+def place_tags(axes: Axes) -> None:
+    """Moves tags of boxes into the axes and removes those below another; needs the figure's final layout."""
+    axes.get_figure(root=True).draw_without_rendering()
+    frame, taken = axes.get_window_extent(), []
+    for tag in reversed(list(axes.texts)):  # the last one lies on top
+        extent = tag.get_window_extent().padded(2)
+        move = np.maximum(np.minimum(frame.max - extent.max, 0), frame.min - extent.min)
+        extent = extent.translated(*move)
+        if extent.count_overlaps(taken):
+            tag.remove()
+            continue
+        taken.append(extent)
+        place = axes.transData.transform(tag.get_position()) + move
+        tag.set_position(axes.transData.inverted().transform(place))
 
 
 def map_over(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import re
 
 import numpy as np
@@ -13,7 +14,7 @@ import traitlets
 from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_boxes
-from marginalia.explorers import BoxExplorer
+from marginalia.explorers import BoxExplorer, box
 
 BOXES = [[30, 20, 70, 60], [150, 30, 60, 90], [260, 60, 80, 50], [60, 150, 90, 70]]
 
@@ -36,6 +37,25 @@ def test_band_is_that_of_its_draws():
         values.append(macroscopic_correlation(table(boxes))[0])
     low, high = np.quantile(values, [0.05, 0.95])
     assert BoxExplorer(BOXES, size=(400, 300)).band == pytest.approx((low, high), abs=1e-14)
+
+
+def test_random_boxes_are_drawn_once_for_sentence_and_picture(monkeypatch):
+    seen = []
+    monkeypatch.setattr(box, "uniform_boxes", lambda *a, **k: seen.append(k) or uniform_boxes(*a, **k))
+    BoxExplorer(BOXES)._repr_mimebundle_()
+    assert len(seen) == box.DRAWS
+
+
+@pytest.mark.parametrize(
+    "change", [{"boxes": BOXES[1:]}, {"size": (900.0, 350.0)}, {"box_format": "xyxy"}], ids=str
+)
+def test_the_band_follows_what_it_is_made_of(change):
+    given = {"boxes": BOXES, "size": (400.0, 300.0), "box_format": "xywh"}
+    explorer = BoxExplorer(**given)
+    before = explorer.band
+    for name, value in change.items():
+        setattr(explorer, name, value)
+    assert explorer.band == BoxExplorer(**(given | change)).band != before
 
 
 def test_numbers_follow_the_boxes():
@@ -101,7 +121,23 @@ def test_pixels_go_to_the_browser_as_they_are(shape, rng):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), pixels)
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), [[0, 1]]])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_large_pixels_are_shrunk_and_coordinates_are_not(channels):
+    pixels = np.full((300, 4000, *channels), 200, np.uint8)
+    pixels[:, 2000:] = 100
+    explorer = BoxExplorer(BOXES, pixels=pixels)
+    image = explorer.static().axes[0].images[0]
+    assert image.get_array().shape == (75, 1000, *channels)
+    left, right = image.get_array()[:, :490], image.get_array()[:, 510:]
+    np.testing.assert_allclose(left, 200, atol=1)  # an alpha channel rounds
+    np.testing.assert_allclose(right, 100, atol=1)
+    assert explorer.size == (4000, 300) and image.get_extent() == [0, 4000, 300, 0]
+    assert explorer.boxes == BOXES
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((4, 5)), np.zeros((4, 5, 2), np.uint8), np.zeros((0, 5), np.uint8), [[0, 1]]]
+)
 def test_other_pixels_are_refused(pixels):
     with pytest.raises(ValueError, match="pixels: expected"):
         BoxExplorer(BOXES, pixels=pixels)
@@ -132,6 +168,12 @@ def test_labels_name_boxes_in_the_still_picture():
     assert shown == {"cup", "1", "2", "3"}
 
 
+@pytest.mark.parametrize("boxes", [[], BOXES[:1], [[40] * 4] * 3])
+def test_without_two_boxes_there_is_a_word_in_place_of_empty_panels(boxes):
+    (picture,) = BoxExplorer(boxes).static().axes
+    assert picture.get_title("left") == "MC needs two boxes" and len(picture.patches) == len(boxes)
+
+
 def test_the_still_picture_calls_the_bound_a_bound():
     """(N - 3) / (3 (N - 1)) is a bound that only some N reach, and MC can lie below the level of chance."""
     note = BoxExplorer(BOXES).static().axes[-1].get_xlabel()
@@ -151,6 +193,28 @@ def test_nothing_in_the_still_picture_runs_together(rng):
     note = mc.xaxis.label.get_window_extent()
     assert own.x0 < note.x0 and note.x1 < own.x1
     assert picture.get_tightbbox().x1 + 8 < min(matrix.get_tightbbox().x0, mc.get_tightbbox().x0)
+
+
+def apart(texts) -> bool:
+    """Whether no two of them touch."""
+    extents = [text.get_window_extent() for text in texts if text.get_text()]
+    return not any(one.overlaps(other) for one, other in itertools.combinations(extents, 2))
+
+
+@pytest.mark.parametrize("label", ["{}", "white blood cell {}", "很长很长很长很长很长的中文标签"])
+@pytest.mark.parametrize("count", [2, 12, 60, 150])
+def test_names_do_not_touch_however_many_and_long(count, label, rng):
+    boxes = np.column_stack([rng.uniform(-50, 850, (count, 2)), rng.uniform(20, 300, (count, 2))])
+    labels = [label.format(i) for i in range(count)]
+    figure = BoxExplorer(boxes, size=(800, 600), labels=labels).static()
+    figure.draw_without_rendering()
+    picture, matrix, *_ = figure.axes
+    frame = picture.get_window_extent().padded(1)
+    assert all(frame.count_contains(tag.get_window_extent().corners()) == 4 for tag in picture.texts)
+    assert apart(picture.texts)
+    assert apart(matrix.get_xticklabels() + matrix.get_yticklabels())
+    assert bool(picture.texts) == (count <= 100)
+    assert len(picture.patches) == len(boxes)
 
 
 def test_showing_leaves_the_reader_s_style_alone():

@@ -81,7 +81,14 @@ def test_weights_that_are_not_finite_are_refused(where):
     relation = PositionRelation()
     with torch.no_grad():
         getattr(relation.projection, where)[3] = float("nan")
-    with pytest.raises(ValueError, match="weights that are not finite"):
+    with pytest.raises(ValueError, match=r"relation: .* weights that are not finite: head 3$"):
+        RelationExplorer(BOXES, relation)
+
+
+def test_frequencies_that_are_not_finite_are_refused():
+    relation = PositionRelation()
+    relation.frequency[2] = float("inf")
+    with pytest.raises(ValueError, match="relation: its frequencies are not finite"):
         RelationExplorer(BOXES, relation)
 
 
@@ -141,7 +148,12 @@ def test_the_sentence_has_the_numbers(relation):
 def test_fewer_than_two_boxes(count):
     explorer = RelationExplorer(BOXES[:count])
     assert explorer.summary().endswith("random weights; a pair needs two boxes")
-    explorer.static().draw_without_rendering()
+    (picture,) = explorer.static().axes
+    assert picture.get_title("left") == "A pair needs two boxes" and len(picture.patches) == count
+
+
+def test_boxes_without_a_correlation_have_none_in_the_sentence():
+    assert "Rel 0.00 to 1.07, no correlation, IoU 1.00" in RelationExplorer([[40] * 4] * 2).summary()
 
 
 def test_the_output_is_a_sentence_and_a_picture():
@@ -182,6 +194,22 @@ def test_nothing_in_the_still_picture_runs_together(rng):
     for axes in figure.axes:
         box = axes.get_tightbbox()
         assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
+
+
+def test_of_many_boxes_the_pair_lies_on_top_and_has_its_tags(rng):
+    boxes = np.column_stack([rng.uniform(0, 700, (150, 2)), rng.uniform(20, 300, (150, 2))])
+    boxes[[140, 3], :2] = (0, 0), (950, 990)  # where tags would leave the image
+    figure = RelationExplorer(boxes, size=(1000, 1000), pair=(140, 3), labels=["long name"] * 150).static()
+    figure.draw_without_rendering()
+    layout = figure.axes[0]
+    last = [patch.get_bbox().bounds for patch in layout.patches[-2:]]
+    np.testing.assert_allclose(last, boxes[[3, 140]])
+    assert len(layout.texts) == 2 and all(text.get_text().startswith("long name: ") for text in layout.texts)
+    frame = layout.get_window_extent().padded(1)
+    assert all(frame.count_contains(tag.get_window_extent().corners()) == 4 for tag in layout.texts)
+    for axes in figure.axes:
+        box = axes.get_tightbbox()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
 
 
 def test_a_saved_page_holds_everything(tmp_path, relation):

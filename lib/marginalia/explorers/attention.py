@@ -22,7 +22,6 @@ CHOICE = (*PLACE, "cell", "pinned", "threshold", "opacity")
 THRESHOLD = 0.3  # of scores, where the best one is at least twice that: those of focal heads are low
 TINT = "#ff7800"  # of the chosen query's box and map
 BUDGET = 3_000_000  # bytes that go to the browser
-LONGEST = 800  # pixels: the view shows no image larger than that
 HEADING = {"fontsize": 8, "fontweight": "bold", "x": 0.03, "ha": "left"}
 
 
@@ -80,7 +79,7 @@ class AttentionExplorer(Explorer):
         queries: int = 16,
         **choice,
     ):
-        png = encoded(pixels, LONGEST)
+        png = encoded(pixels)
         self._captured, self._pixels = crop_to_valid(captured, image), pixels
         _check_finite(self._captured)
         order = self._captured.queries.scores[0].argsort(descending=True, stable=True)

@@ -21,6 +21,7 @@ from PIL import Image
 from marginalia import style
 
 STATIC = Path(__file__).parent / "static"
+LONGEST = 1000  # pixels: no view shows a longer side of an image
 _OWN_IMPORT = re.compile(r'^import \{[^}]*\} from "\./[\w.]+\.js";\n', re.MULTILINE)
 
 
@@ -161,18 +162,23 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def encoded(pixels: UInt8[np.ndarray, "H W *channels"], longest: int = 10**9) -> bytes:
-    """An image, (H, W), (H, W, 3) or (H, W, 4) of uint8, as PNG of no side above `longest`.
+def encoded(pixels: UInt8[np.ndarray, "H W *channels"]) -> bytes:
+    """An image, (H, W), (H, W, 3) or (H, W, 4) of uint8, as PNG, shrunk to 1000 pixels on its longer side.
 
-    ValueError for anything else.
+    What is drawn on it keeps the coordinates of the original. ValueError for anything else.
     """
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         kind = getattr(pixels, "dtype", type(pixels).__name__)
         raise ValueError(f"pixels: expected an array of uint8 (0 to 255), not {kind}; convert it first")
-    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
+    if not pixels.size or (pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise ValueError(f"pixels: expected (H, W), (H, W, 3) or (H, W, 4), not {pixels.shape}")
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
-    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     image.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def decoded(png: bytes) -> UInt8[np.ndarray, "H W *channels"] | None:
+    """The pixels that were `encoded`; None for no bytes."""
+    return np.asarray(Image.open(io.BytesIO(png))) if png else None

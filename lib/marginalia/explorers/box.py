@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import traitlets
@@ -15,14 +16,15 @@ from marginalia.boxes.correlation import BOX_FORMATS, macroscopic_correlation, p
 from marginalia.boxes.geometry import xywh_to_cxcywh, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable, BoxWarning
 from marginalia.boxes.uniform import uniform_boxes
-from marginalia.plots import DASHED, boxes_on, matrix
+from marginalia.plots import DASHED, boxes_on, matrix, place_tags
 from marginalia.style import PALETTE
 
-from .base import ListExplorer, Rows, encoded, joined
+from .base import ListExplorer, Rows, decoded, encoded, joined
 
 PARTS = ("canvas.js", "view.js", "box_maths.js", "box_drawing.js", "boxes.js")  # of views of boxes
 DRAWS = 200  # random layouts behind the band, here and in the view
 QUANTILES = (0.05, 0.95)
+TAGGED = 100  # boxes: tags of more would hide the image
 _EMPTY = (640.0, 480.0)  # size of the ground when neither image nor boxes tell one
 
 
@@ -31,9 +33,9 @@ class BoxExplorer(ListExplorer):
 
     `boxes` are N of x, y, w, h in pixels, (N, 4), or a BoxTable of which the image with index `image` is
     shown, its crowd regions left out as MC leaves them out. `pixels` are the image's, uint8, (H, W),
-    (H, W, 3) or (H, W, 4); `size` is its (width, height) where there are none. `labels` name the boxes, which
-    else go by their index. `box_format` says which four numbers are correlated, as in
-    `macroscopic_correlation`.
+    (H, W, 3) or (H, W, 4), shrunk to 1000 on the longer side while coordinates stay those of the original;
+    `size` is its (width, height) where there are none. `labels` name the boxes, which else go by their index.
+    `box_format` says which four numbers are correlated, as in `macroscopic_correlation`.
 
     The traits `boxes`, `size`, `selected` (an index, -1: none), `labels` and `box_format` can be read and
     set. Boxes are shown as they are given; one that is moved by hand stays inside the image. The band
@@ -75,7 +77,7 @@ class BoxExplorer(ListExplorer):
         )
         if size is None:
             size = _extent(self.boxes) if pixels is None else pixels.shape[1::-1]
-        self.size, self._pixels = tuple(size), pixels
+        self.size = tuple(size)
         self.given = {"boxes": self.boxes, "labels": self.labels}
 
     @traitlets.validate("size")
@@ -90,9 +92,10 @@ class BoxExplorer(ListExplorer):
 
     @property
     def _names(self) -> list[str]:
-        """What the boxes are called: their labels, or their indices."""
+        """What the boxes are called: the beginnings of their labels, or their indices."""
         labels = dict(enumerate(self.labels))
-        return [labels.get(i) or str(i) for i in range(len(self.boxes))]
+        names = [labels.get(i) or str(i) for i in range(len(self.boxes))]
+        return [name if len(name) <= 12 else f"{name[:11]}…" for name in names]
 
     @property
     def _numbers(self) -> Float[np.ndarray, "N 4"]:
@@ -117,7 +120,7 @@ class BoxExplorer(ListExplorer):
         """MC of the boxes as they are now; NaN where fewer than two have a correlation."""
         return float(self._mc([self._usable])[0])
 
-    @property
+    @cached_property
     def band(self) -> tuple[float, float]:
         """5 and 95 % quantile of MC of as many random boxes of the same sizes; NaN for fewer than two."""
         boxes = self._usable
@@ -127,38 +130,44 @@ class BoxExplorer(ListExplorer):
         low, high = np.nanquantile(self._mc(draws), QUANTILES)
         return (float(low), float(high))
 
+    @traitlets.observe("boxes", "size", "box_format")
+    def _forget(self, change):
+        self.__dict__.pop("band", None)
+
     def _draw(self, figure: Figure) -> None:
         """Boxes on their image, the matrix of their correlations, and MC on its axis with the band."""
         names = self._names
         figure.set_figheight(4.2)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches; tick labels of neighbours met
         grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1), height_ratios=(4.6, 1))
-        self._draw_boxes(figure.add_subplot(grid[:, 0]), names)
-        self._draw_matrix(figure.add_subplot(grid[0, 1]), names)
-        self._draw_scale(figure.add_subplot(grid[1, 1]))
-
-    def _draw_boxes(self, axes: Axes, names: Sequence[str]) -> None:
-        """Boxes with their names; those without a correlation are dashed."""
-        pixels = self._pixels
         usable = unit_profiles(self._numbers)[1]
-        for chosen, line in ((usable, "-"), (~usable, DASHED)):
-            labels = [name for name, own in zip(names, chosen, strict=True) if own]
-            boxes_on(axes, self._xywh[chosen], self.size, pixels, PALETTE["sky"], labels, linestyle=line)
-            pixels = None
+        picture = figure.add_subplot(grid[:, 0] if usable.sum() > 1 else grid[:, :])
+        tags = names if len(names) <= TAGGED else None
+        self._draw_boxes(picture, self._xywh, color=PALETTE["sky"], labels=tags)
+        for outline in np.array(picture.patches)[~usable]:
+            outline.set_linestyle(DASHED)  # it has no correlation
+        if usable.sum() > 1:
+            self._draw_matrix(figure.add_subplot(grid[0, 1]), names)
+            self._draw_scale(figure.add_subplot(grid[1, 1]))
+        else:
+            picture.set_title("MC needs two boxes")
+        place_tags(picture)
+
+    def _draw_boxes(self, axes: Axes, xywh: Float[np.ndarray, "N 4"], **marks) -> None:
+        """Boxes on their image, thinner where they are many; marks: color and labels, as of `boxes_on`."""
+        marks["linewidth"] = 1.4 if len(xywh) <= TAGGED else 0.7
+        boxes_on(axes, xywh, self.size, decoded(self.png), **marks)
         axes.set(facecolor="#f1f3f5", xlabel="{:g} × {:g} pixels".format(*self.size))
 
     def _draw_matrix(self, axes: Axes, names: Sequence[str]) -> None:
         """Correlation of each pair, with its number where there is room for it."""
         axes.set_title("Pearson correlation")
         n = len(names)
-        if n < 2:
-            axes.set_axis_off()
-            return
         rho = np.where(np.eye(n, dtype=bool), np.nan, pearson(self._numbers))  # the diagonal is no pair
-        step = -(-n // 12)  # labels would touch where there are many
-        short = [name[:8] if i % step == 0 else "" for i, name in enumerate(names)]
-        digits = 2 if n <= 6 else 1 if n <= 9 else None
-        shown = matrix(axes, rho, limit=1, diverging=True, digits=digits, rows=short, columns=short)
+        shown = matrix(axes, rho, 1, diverging=True, digits=2 if n <= 6 else 1 if n <= 9 else None)
+        name_columns(axes, names)
+        step = -(-n // 12)  # names of more rows would touch
+        axes.set_yticks(range(0, n, step), [name[:8] for name in names[::step]])
         axes.figure.colorbar(shown, ax=axes, ticks=(-1, 0, 1), shrink=0.9)
 
     def _draw_scale(self, axes: Axes) -> None:
@@ -168,18 +177,15 @@ class BoxExplorer(ListExplorer):
         axes.grid(False)
         axes.spines["left"].set_visible(False)
         axes.axvline(0.5, color=PALETTE["grey"], linestyle=":", linewidth=1.2)
-        title, notes, usable = "MC needs two boxes", [], len(self._usable)
-        if usable > 1:
-            title = f"MC {self.correlation:.3f}"
-            axes.plot(self.correlation, 0.4, "o", color=PALETTE["vermilion"], markersize=7, clip_on=False)
-            low, high = self.band
-            axes.axvspan(low, high, ymax=0.8, color=PALETTE["blue"], alpha=0.3, linewidth=0)
-            notes.append(f"band: random boxes, {low:.2f} to {high:.2f}")
+        mc, (low, high), usable = self.correlation, self.band, len(self._usable)
+        axes.plot(mc, 0.4, "o", color=PALETTE["vermilion"], markersize=7, clip_on=False)
+        axes.axvspan(low, high, ymax=0.8, color=PALETTE["blue"], alpha=0.3, linewidth=0)
+        notes = [f"band: random boxes, {low:.2f} to {high:.2f}"]
         if usable > 3:
             least = (usable - 3) / (3 * (usable - 1))
             axes.axvline(least, ymax=0.45, color="black", linewidth=1.2)
             notes.append(f"line: no MC below {least:.2f}")
-        axes.set_title(title)
+        axes.set_title(f"MC {mc:.3f}")
         axes.set_xlabel("\n".join([*notes, "dotted: 0.5, chance level"]), fontsize=7)
 
     def summary(self) -> str:
@@ -194,6 +200,14 @@ class BoxExplorer(ListExplorer):
         low, high = self.band
         random = f"5 to 95 % of random boxes: {low:.2f} to {high:.2f}"
         return f"Box explorer: {boxes}, MC {self.correlation:.2f} ({random})"
+
+
+def name_columns(axes: Axes, names: Sequence[str]) -> None:
+    """Names below columns of a matrix that is two inches wide, as many as do not touch."""
+    names = [name[:8] for name in names]
+    widest = max(len(name.encode()) for name in names)  # a letter as wide as two has three bytes
+    step = -(-len(names) * (widest + 1) // 36)
+    axes.set_xticks(range(0, len(names), step), names[::step])
 
 
 def _of_image(table: BoxTable, image: int) -> tuple[np.ndarray, tuple[float, float] | None]:
