@@ -247,6 +247,17 @@ def test_nothing_in_the_still_picture_runs_together():
     assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 7
 
 
+@pytest.mark.parametrize("label", ["a token that is very long indeed", "很长很长很长很长很长的中文标签"])
+@pytest.mark.parametrize("pair", [(9, 0), (0, 0), (9, 9), (5, 4)])
+def test_long_labels_do_not_meet(pair, label):
+    figure = CompositionExplorer(lively(), TOKENS, [label] * 10, pair=pair).static()
+    figure.draw_without_rendering()
+    (key,), (query,) = (axis.get_ticklabels() for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis))
+    key, query, frame = (each.get_window_extent() for each in (key, query, figure.axes[0]))
+    assert not key.overlaps(query)
+    assert frame.x0 <= key.x0 and key.x1 <= frame.x1 and frame.y0 <= query.y0 and query.y1 <= frame.y1
+
+
 def test_showing_leaves_the_reader_s_style_alone(explorer):
     import matplotlib as mpl
 

@@ -172,14 +172,15 @@ class CompositionExplorer(Explorer):
 
     def _draw_map(self, figure: Figure) -> None:
         (i, j), shown = self.pair, self.shown
-        labels = [repr(label).replace("$", r"\$") for label in self.facts["labels"]]
+        labels = [repr(label[:10]).replace("$", r"\$") for label in self.facts["labels"]]
+        middle = len(labels) / 2  # labels lie towards it, so that they neither meet nor leave the figure
         axes = figure.subplots()
         image = plots.matrix(axes, shown, np.nanmax(abs(shown)) or 1, diverging=True)
         axes.plot([-0.5, j, j], [i, i, -0.5], color="0.4", linewidth=0.8)
         axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.5))
         axes.set(box_aspect=1, xlabel="key j", ylabel="query i")
-        axes.set_xticks([j], [f"{j} {labels[j]}"])
-        axes.set_yticks([i], [f"{i} {labels[i]}"], rotation=90, va="center")
+        axes.set_xticks([j], [f"{j} {labels[j]}"], ha="left" if j < middle else "right")
+        axes.set_yticks([i], [f"{i} {labels[i]}"], rotation=90, va="top" if i < middle else "bottom")
         told = f"{self.map}, {'mean of heads' if self.head < 0 else f'head {self.head}'}"
         told = told.replace("change, mean", "size of change, mean")
         figure.suptitle(f"Layer {self.layer}, {THINGS[self.where]}: {told}", fontsize=8, fontweight="bold")
