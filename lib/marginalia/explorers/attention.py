@@ -14,7 +14,7 @@ from marginalia import plots, style
 from marginalia.boxes.geometry import cxcywh_to_xywh
 from marginalia.detection.capture import CapturedAttention, crop_to_valid
 
-from .base import Explorer, encoded, joined, within
+from .base import Explorer, decoded, encoded, joined, within
 
 KINDS = ("content", "spatial", "combined")
 PLACE = ("query", "layer", "head", "kind")
@@ -80,7 +80,7 @@ class AttentionExplorer(Explorer):
         **choice,
     ):
         png = encoded(pixels)
-        self._captured, self._pixels = crop_to_valid(captured, image), pixels
+        self._captured = crop_to_valid(captured, image)
         _check_finite(self._captured)
         order = self._captured.queries.scores[0].argsort(descending=True, stable=True)
         kept = order[: _how_many(self._captured.combined.shape, queries, BUDGET - len(png))]
@@ -211,6 +211,7 @@ class AttentionExplorer(Explorer):
         self._draw_product(below)
         for each in pinned:
             self._draw_pinned(each)
+        plots.place_tags(left.axes[0])
 
     def _draw_image(self, figure: Figure) -> None:
         """Boxes from the threshold on over the chosen map, or filled by how much they look at the cell."""
@@ -230,20 +231,19 @@ class AttentionExplorer(Explorer):
         figure.supxlabel(note, fontsize=7, x=0.03, ha="left")
         axes = figure.subplots()
         weights = np.zeros((h, w)) if turned else self.weights
-        plots.map_over(axes, weights, self._pixels, point=point, color=TINT).set_alpha(self.opacity)
-        rows = [row, *(k for k, score in enumerate(facts["scores"]) if score >= self.threshold and k != row)]
+        plots.map_over(axes, weights, decoded(self.png), point=point, color=TINT).set_alpha(self.opacity)
+        order = np.argsort(self.looks if turned else facts["scores"], kind="stable")  # the best lie on top
+        rows = [*(k for k in order if facts["scores"][k] >= self.threshold and k != row), row]
         boxes = cxcywh_to_xywh(np.array(facts["boxes"]))[rows]
-        # of boxes on one thing only the first has its name, or the names would overlap
-        _, first = np.unique(boxes[:, :2].clip(0).round(1), axis=0, return_index=True)
-        labels = [f"{facts['names'][k]} {numbers[k]}" if at in first else "" for at, k in enumerate(rows)]
+        labels = [f"{facts['names'][k]} {numbers[k]}" for k in rows]
         if turned:
             shares = self.looks[rows] / max(self.looks.max(), 1 / (h * w))
             for box, look in zip(boxes, shares, strict=True):
                 plots.boxes_on(axes, [box], color=TINT, fill=look * self.opacity, linewidth=0)
             y, x = divmod(self.cell, w)
             plots.boxes_on(axes, [[x / w, y / h, 1 / w, 1 / h]], color="white")
-        plots.boxes_on(axes, boxes[1:], color=style.PALETTE["sky"], labels=labels[1:])
-        plots.boxes_on(axes, boxes[:1], color=TINT, labels=labels[:1], linewidth=2)
+        plots.boxes_on(axes, boxes[:-1], color=style.PALETTE["sky"], labels=labels[:-1])
+        plots.boxes_on(axes, boxes[-1:], color=TINT, labels=labels[-1:], linewidth=2)
         if point is not None and len(point) == 4:  # an anchor
             anchor = cxcywh_to_xywh(np.array([point]))
             plots.boxes_on(axes, anchor, color="white", linewidth=1, linestyle="--")
