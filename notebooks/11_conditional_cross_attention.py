@@ -25,8 +25,6 @@
 # The papers' $d$ is `width` $= HD$ here.
 
 # %%
-import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -35,6 +33,7 @@ from matplotlib.patches import Rectangle
 
 import marginalia
 from marginalia import detection, figures, plots, style
+from marginalia.controls import with_controls
 from marginalia.detection import attention as maths
 from marginalia.detection.inside import first_layer_terms, kernel_departures, watch_layer
 from marginalia.exercises import check, check_function
@@ -515,13 +514,9 @@ def show_query(x=0.35, y=0.6, factor_x=1.0, factor_y=1.0, cosine=0.3, fast=1.0, 
 figure, scale = show_query()
 figures.save(figure, "extra/conditional-panel", pd.DataFrame({"channel": range(64), "scale": scale.numpy()}))
 display(figure)
-knobs = {"x": (0.35, 0, 1, 0.05), "y": (0.6, 0, 1, 0.05)}  # value, lowest, highest, step
-knobs |= {"factor_x": (1, -1, 3, 0.25), "factor_y": (1, -1, 3, 0.25)}
-knobs |= {"cosine": (0.3, -1, 2, 0.1), "fast": (1, 0.25, 4, 0.25)}
-for name, (value, low, high, step) in knobs.items():  # drawn anew when a slider is let go
-    knobs[name] = widgets.FloatSlider(value, min=low, max=high, step=step, continuous_update=False)
-knobs["temperature"] = widgets.SelectionSlider(options=[1.0, 2.0, 10.0, 20.0, 100.0, 10000.0], value=20.0)
-widgets.interactive(lambda **values: show_query(**values) and plt.show(), **knobs)
+factors = {"factor_x": (-1, 3, 0.25), "factor_y": (-1, 3, 0.25), "cosine": (-1, 2, 0.1), "fast": (0.25, 4, 0.25)}
+temperatures = [1.0, 2.0, 10.0, 20.0, 100.0, 10000.0]
+with_controls(show_query, x=(0, 1, 0.05), y=(0, 1, 0.05), **factors, temperature=temperatures)
 
 # %% [markdown]
 # ## Here and in the paper

@@ -22,14 +22,13 @@
 import sys
 from itertools import combinations
 
-import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import display
 
 import marginalia
 from marginalia import figures, store, style, training
+from marginalia.controls import with_controls
 from marginalia.detection import convergence
 from marginalia.detection.detector import DetectorConfig, build, parameters
 from marginalia.exercises import check, check_function
@@ -201,7 +200,7 @@ figure
 #
 # A run that ends at $T$ below $\tau$ has no $S$, but it is not silent: $S > T$, so $R$ is *at least* $T / S_\text{fast}$. Dropping such runs would favour the slow one. First on paper, then for our runs.
 #
-# **Predict.** How many times the steps of Conditional DETR does each DETR need, on photographs to AP50 0.4, on digits to 0.8? Then change group, metric and level: at which is the ratio largest?
+# **Predict.** How many times the steps of Conditional DETR does each DETR need, on photographs to AP50 0.4, on digits to 0.8? Then change metric, threshold $\tau$ and group: at which is the ratio largest?
 
 # %%
 steps, values = np.array([100, 200, 300, 400]), np.array([0.1, 0.5, 0.9, 0.95])
@@ -234,13 +233,9 @@ for group, name in {"cells": "convergence-steps", "headline": "convergence-steps
     figure, data = conditional_detr.steps_to_level(METRIC, LEVELS[group], group)
     figures.save(figure, f"extra/{name}", data)
     display(figure)
-panel = widgets.interactive(
-    lambda group, metric, level: conditional_detr.steps_to_level(metric, level, group) and plt.show(),
-    group=widgets.Dropdown(options={"photographs": "cells", "digits": "headline"}),
-    metric=widgets.Dropdown(options={name: key for key, name in runs.METRICS.items()}, value="AP50"),
-    level=widgets.FloatSlider(0.4, min=0.1, max=0.95, step=0.05, continuous_update=False),
-)
-panel
+groups = {"photographs": "cells", "digits": "headline"}
+metrics = {name: key for key, name in runs.METRICS.items()}
+with_controls(conditional_detr.steps_to_level, metric=metrics, threshold=(0.1, 0.95, 0.05), group=groups)
 
 # %% [markdown]
 # Drawn by [`figures.conditional_detr.steps_to_level`](../lib/marginalia/figures/conditional_detr.py).

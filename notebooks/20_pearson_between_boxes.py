@@ -30,6 +30,7 @@ import marginalia
 from marginalia import figures, style
 from marginalia.boxes.correlation import macroscopic_correlation, pearson
 from marginalia.boxes.uniform import random_layout
+from marginalia.controls import with_controls
 from marginalia.exercises import check
 from marginalia.explorers import BoxExplorer
 from marginalia.plots import NEUTRAL, boxes_on, panels
@@ -308,9 +309,9 @@ figure
 # The panel draws images with $N$ independent boxes and shows how their MC is spread. First as a figure, then to play with.
 
 # %%
-def unrelated(count, side, box_format="xywh"):
+def unrelated(boxes=6, largest_side=0.3, box_format="xywh"):
     """One of IMAGES images with independent boxes, and how MC is spread over them."""
-    table = random_layout(count, side, IMAGES)
+    table = random_layout(boxes, largest_side, IMAGES)
     values = macroscopic_correlation(table, box_format=box_format)
     figure, (left, right) = panels(2, 2, 2.6, width_ratios=(1, 2.4))
     boxes_on(left, table.xywh[table.image == 0], fill=0.25)
@@ -324,20 +325,12 @@ def unrelated(count, side, box_format="xywh"):
     return figure, pd.DataFrame({"image": np.arange(IMAGES), "mc": values})
 
 
-figure, data = unrelated(count=6, side=0.3)
+figure, data = unrelated()
 figures.save(figure, "extra/pearson-unrelated", data)
 figure
 
 # %%
-import ipywidgets as widgets
-
-panel = widgets.interactive(
-    lambda count, side, box_format: unrelated(count, side, box_format) and None,
-    count=widgets.IntSlider(6, 2, 40, description="boxes N"),
-    side=widgets.FloatLogSlider(0.3, min=-3, max=0, description="largest side"),
-    box_format=widgets.ToggleButtons(options=["xywh", "cxcywh", "xyxy"], description="box format"),
-)
-panel
+with_controls(unrelated, boxes=(2, 40), largest_side=sorted(sides), box_format=["xywh", "cxcywh", "xyxy"])
 
 # %% [markdown]
 # ## 7. Move the boxes yourself

@@ -23,8 +23,6 @@
 # %%
 import sys
 
-import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -34,6 +32,7 @@ from scipy.optimize import linear_sum_assignment
 import marginalia
 from marginalia import figures, plots, store, style, training
 from marginalia.boxes.geometry import cxcywh_to_xyxy, giou, iou_elementwise
+from marginalia.controls import with_controls
 from marginalia.detection import DetectorConfig, build, gather_targets, load, make_scenes
 from marginalia.detection import groups as grouping
 from marginalia.detection.convergence import values_at, values_when, verdict
@@ -125,10 +124,9 @@ def draw(queries, groups, slots):
     one = grouping.denoising(queries, groups, slots)
     relation_detr.block_matrix(panel, one)
     panel.set_title(f"{one.open_cells} open cells, {queries**2} of them without denoising")
-    plt.show()
+    return figure
 
-panel = widgets.interactive(draw, queries=(2, 20), groups=(1, 6), slots=(1, 8))
-panel
+with_controls(draw, queries=(2, 20), groups=(1, 6), slots=(1, 8))
 
 # %% [markdown]
 # ## 2. Does the mask keep its promise?

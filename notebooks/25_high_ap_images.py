@@ -21,7 +21,6 @@
 # %%
 from dataclasses import replace
 
-import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -34,6 +33,7 @@ from marginalia.boxes.error_types import costs
 from marginalia.boxes.evaluation import evaluate, evaluate_images, rank_images
 from marginalia.boxes.geometry import iou, xywh_to_xyxy
 from marginalia.boxes.table import BoxTable
+from marginalia.controls import with_controls
 from marginalia.exercises import check, check_function
 from marginalia.figures import detections, relation_detr
 from marginalia.statistics import bootstrap, ratio_of_sums
@@ -425,15 +425,11 @@ figure, sweep = detections.at_thresholds(pair, picked, threshold)
 figures.save(figure, "extra/evaluation-thresholds", sweep)
 assert not OURS or (picked == "photograph 303" and frame.loc[picked, "absent_class_false_positives"] == 10)
 display(figure)
-widgets.interactive(
-    lambda name, image, score, overlap: (
-        detections.at_thresholds(detectors[name], image, score, overlap) and plt.show()
-    ),
-    name=widgets.Dropdown(options=list(detectors), description="detector"),
-    image=widgets.Dropdown(options=[picked, *frame.index[:40]]),
-    score=widgets.FloatSlider(threshold, min=0, max=1, step=0.01, description="score from"),
-    overlap=widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="IoU from"),
-)
+def one_image(detector, image, score_from=threshold, IoU_from=0.5):
+    return detections.at_thresholds(detectors[detector], image, score_from, IoU_from)
+
+images = [picked, *frame.index[:40]]
+with_controls(one_image, detector=list(detectors), image=images, score_from=(0, 1, 0.01), IoU_from=(0.05, 0.95, 0.05))
 
 # %% [markdown]
 # Drawn by [`figures.detections.at_thresholds`](../lib/marginalia/figures/detections.py).

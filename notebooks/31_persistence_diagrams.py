@@ -23,8 +23,6 @@ import warnings
 from itertools import combinations
 
 import gudhi
-import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import persim
@@ -36,6 +34,7 @@ from scipy.spatial.distance import directed_hausdorff, pdist, squareform
 
 import marginalia
 from marginalia import figures, plots, style
+from marginalia.controls import with_controls
 from marginalia.exercises import check, check_function
 from marginalia.explorers import RipsExplorer
 from marginalia.topology import collect_features, diagrams, h0_deaths, read_features
@@ -98,16 +97,16 @@ figure
 
 
 # %% tags=["hide-input"]
-def slide(length):
+def slide(length=0.5):
     """One complex, and beside it the bars with the length that is chosen."""
-    left, right = plots.panels(2, 2, 2.6)[1]
+    figure, (left, right) = plots.panels(2, 2, 2.6)
     draw_complex(left, cloud, length)
     plots.barcode(right, bars)
     right.axvline(length, color=GREY)
-    plt.show()
+    return figure
 
 
-widgets.interactive(slide, length=widgets.FloatSlider(0.5, min=0, max=2, step=0.02))
+with_controls(slide, length=(0, 2, 0.02))
 
 # %% [markdown]
 # **Notice.** The small ring's loop is born first, by a little (.40, the large one's .43), and filled long before the large one's (.75 and 1.74). A loop lives from the longest step along it to about the length at which triangles span it. The titles count the bars that have begun and not ended.

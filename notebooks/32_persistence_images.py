@@ -28,8 +28,6 @@ import warnings
 from pathlib import Path
 
 import gudhi
-import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import persim
@@ -43,6 +41,7 @@ from scipy.special import ndtr
 
 import marginalia
 from marginalia import figures, plots, style
+from marginalia.controls import with_controls
 from marginalia.exercises import check, check_function
 from marginalia.topology import PersistenceImage, PersistenceProfile, persistence_image, persistence_profile
 from marginalia.topology.components import h0_deaths
@@ -184,12 +183,12 @@ figure
 def look(cloud=0, bandwidth=1.0, resolution=20, weight="p", margin=0.0):  # bandwidth and margin in σ
     ranges = tuple(np.add(window, np.multiply(margin * sigma, [-1, 1, -1, 1])))
     image = persistence_image(bars[cloud], bandwidth * sigma, ranges, (resolution, resolution), WEIGHTS[weight])
-    _, (left, right) = plots.panels(2, 2, 3)
+    figure, (left, right) = plots.panels(2, 2, 3)
     plots.persistence_diagram(left, found[cloud])
-    plt.colorbar(plots.persistence_image(right, image, ranges))
+    figure.colorbar(plots.persistence_image(right, image, ranges))
+    return figure
 
-widgets.interactive(look, cloud=(0, len(clouds) - 1), bandwidth=(0.1, 4.0, 0.1), resolution=(3, 80),
-                    weight=list(WEIGHTS), margin=(0.0, 6.0))  # fmt: skip
+with_controls(look, cloud=(0, len(clouds) - 1), bandwidth=(0.1, 4.0, 0.1), resolution=(3, 80), weight=list(WEIGHTS), margin=(0.0, 6.0))
 
 # %%
 if len(clouds) < 4:

@@ -25,7 +25,6 @@
 # **What you need to know.** A *head* computes scores $q_i \cdot k_j / \sqrt{D_h}$ (its *QK circuit*: where to look), turns them into weights by a softmax over $j$, and adds up $v_j W_O$ with these weights (its *OV circuit*: what to move). Letters: B batch, T tokens that ask (queries), S tokens that are attended to (keys), H heads, D width, $D_h = D / H$.
 
 # %%
-import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
@@ -35,6 +34,7 @@ from torch.nn.functional import conv2d, gelu
 
 import marginalia
 from marginalia import figures, heads, plots, style
+from marginalia.controls import with_controls
 from marginalia.exercises import check, check_function
 from marginalia.figures import dcmha
 from marginalia.heads import BRANCHES, VARIANTS, CompositionTerms, DCMHAttention, TinyTransformer, TransformerConfig, compose
@@ -387,7 +387,7 @@ for name in ("DCMHA", "query-wise"):
 
 
 # %%
-def panel(where, i, j, **on):
+def panel(where="scores", i=i, j=j, **on):
     call = {"scores": pre, "weights": post}[where]
     branches = call.inputs["terms"].branches(i, j)
     C = sum(float(on[name]) * branches[name][0] for name in BRANCHES)
@@ -404,11 +404,11 @@ def panel(where, i, j, **on):
 
 
 every = dict.fromkeys(BRANCHES, True)
-figure, data = panel("scores", i, j, **every)
+figure, data = panel(**every)
 figures.save(figure, "extra/composition-panel", data)
 assert np.allclose(data["after"], pre.output[0, :, i, j], rtol=1e-4, atol=1e-4)
 display(figure)
-widgets.interactive(panel, where=["scores", "weights"], i=(0, T - 1), j=(0, T - 1), **every)
+with_controls(panel, where=["scores", "weights"], i=(0, T - 1), j=(0, T - 1), **every)
 
 # %% [markdown]
 # ## Here and in the paper

@@ -141,7 +141,7 @@ def test_import_is_light():
     assert done.returncode == 0, done.stderr
 
 
-DRAWING = {"plots", "style", "figures", "explorers"}
+DRAWING = {"plots", "style", "figures", "explorers", "controls"}
 NOT_BELOW = {  # room -> what it must not import
     "boxes": {"detection", *DRAWING},
     "detection": DRAWING,
