@@ -31,7 +31,7 @@ from scipy.optimize import linear_sum_assignment
 
 import marginalia
 from marginalia import figures, plots, store, style, training
-from marginalia.boxes.geometry import cxcywh_to_xyxy, giou, iou_elementwise
+from marginalia.boxes.geometry import cxcywh_to_xyxy, giou
 from marginalia.controls import with_controls
 from marginalia.detection import DetectorConfig, build, gather_targets, load, make_scenes
 from marginalia.detection import groups as grouping

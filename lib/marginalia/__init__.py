@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import lazy_loader
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
         "boxes",
         "catalogue",
+        "controls",
         "detection",
         "exercises",
         "explorers",
