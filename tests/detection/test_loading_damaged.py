@@ -265,8 +265,17 @@ CARDS = {
     "many groups": lambda card: json.dumps(card | {"detector": card["detector"] | {"one_to_many": 10**12}}),
     "temperature": lambda card: json.dumps(card | {"detector": card["detector"] | {"temperature": "hot"}}),
     "NaN": lambda card: json.dumps(card | {"detector": card["detector"] | {"temperature": float("nan")}}),
+    "wide blocks": lambda card: json.dumps(card | {"detector": card["detector"] | {"ffn": 10**12}}),
     "odd names": lambda card: json.dumps(card | {"names": {"one": "cat"}}),
 }
+
+
+@pytest.mark.parametrize("kind", ["detr", "detr-focal", "conditional", "dab"])
+def test_a_detector_without_an_encoder_opens(tmp_path, kind):
+    """Its decoder alone has blocks, of another width than the configuration says: that of the kind."""
+    config = {"kind": kind, "width": 32, "heads": 4, "encoder_layers": 0, "decoder_layers": 1, "queries": 5}
+    training.save(build(DetectorConfig(**config)), tmp_path / "a.safetensors", {"detector": config})
+    assert load(tmp_path / "a.safetensors").config.encoder_layers == 0
 
 
 @pytest.mark.parametrize("change", CARDS.values(), ids=CARDS)
