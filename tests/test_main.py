@@ -56,6 +56,15 @@ def test_what_needs_a_checkout_says_so(arguments, monkeypatch, tmp_path, capsys)
     assert "run from a checkout" in capsys.readouterr().err and not any(tmp_path.iterdir())
 
 
+@pytest.fixture
+def drawn():
+    """The style of a drawing, and nothing left of it afterwards."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        yield
+
+
 MAPS = "conditional-detr/spatial-attention-maps"
 CHECKPOINTS = {
     "ckpt_lfs": "model.safetensors is a pointer of git-lfs",
@@ -68,7 +77,7 @@ CHECKPOINTS = {
 
 
 @pytest.mark.parametrize(("name", "said"), CHECKPOINTS.items(), ids=CHECKPOINTS)
-def test_checkpoints_that_once_went_wrong(name, said, shared_cases, tmp_path, capsys):
+def test_checkpoints_that_once_went_wrong(name, said, shared_cases, tmp_path, capsys, drawn):
     pytest.importorskip("transformers")
     image, out = tmp_path / "image.png", tmp_path / "out"
     Image.new("RGB", (300, 200)).save(image)
@@ -81,7 +90,7 @@ def test_checkpoints_that_once_went_wrong(name, said, shared_cases, tmp_path, ca
         assert printed.count("\n") == 4 and all(file.stat().st_size for file in (out / MAPS).parent.iterdir())
 
 
-def test_what_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys):
+def test_what_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys, drawn):
     monkeypatch.setitem(sys.modules, "transformers", None)
     (tmp_path / "config.json").write_text("{}")
     assert main(["figure", MAPS, "--out", str(tmp_path), "--data", f"{tmp_path},image.png"]) == 2
