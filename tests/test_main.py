@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from marginalia.__main__ import main, parser
 
@@ -40,6 +43,59 @@ def test_what_is_wrong_is_one_line(arguments, said, capsys):
     out, err = capsys.readouterr()
     assert out == "" and said in err
     assert err.startswith(f"marginalia {arguments[0]}: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["figures"], ["figure", "conditional-detr/convergence"], ["figure", "no/such", "--data", "mine.json"]],
+)
+def test_what_needs_a_checkout_says_so(arguments, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("marginalia.catalogue.checkout", lambda: None)  # as in an installed wheel
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert "run from a checkout" in capsys.readouterr().err and not any(tmp_path.iterdir())
+
+
+@pytest.fixture
+def drawn():
+    """The style of a drawing, and nothing left of it afterwards."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        yield
+
+
+MAPS = "conditional-detr/spatial-attention-maps"
+CHECKPOINTS = {
+    "ckpt_lfs": "model.safetensors is a pointer of git-lfs",
+    "ckpt_lfsbin": "pytorch_model.bin is a pointer of git-lfs",
+    "ckpt_trunc": "model.safetensors is cut off or damaged",
+    "ckpt_cfgbroken": "config.json is no JSON object",
+    "ckpt_Detr_shard": None,  # it opens
+    "ckpt_cond_mh": None,
+}
+
+
+@pytest.mark.parametrize(("name", "said"), CHECKPOINTS.items(), ids=CHECKPOINTS)
+def test_checkpoints_that_once_went_wrong(name, said, shared_cases, tmp_path, capsys, drawn):
+    pytest.importorskip("transformers")
+    image, out = tmp_path / "image.png", tmp_path / "out"
+    Image.new("RGB", (300, 200)).save(image)
+    arguments = ["figure", MAPS, "--out", str(out), "--data", f"{shared_cases / name},{image}"]
+    assert main(arguments) == (2 if said else 0)
+    printed, err = capsys.readouterr()
+    if said:
+        assert printed == "" and f"{shared_cases / name}" in err and said in err and err.count("\n") == 1
+    else:
+        assert printed.count("\n") == 4 and all(file.stat().st_size for file in (out / MAPS).parent.iterdir())
+
+
+def test_what_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys, drawn):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["figure", MAPS, "--out", str(tmp_path), "--data", f"{tmp_path},image.png"]) == 2
+    err = capsys.readouterr().err
+    assert "pip install 'transformers>=5'" in err and err.count("\n") == 1
 
 
 def test_figures_lists_the_catalogue(capsys):
@@ -89,6 +145,12 @@ def test_deaths_of_what_is_no_cloud_leave_no_file(tmp_path, capsys):
     assert main(["deaths", str(given), str(out)]) == 2
     assert f"{given}: has NaN or infinite values" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_where_deaths_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("marginalia.__main__.os.access", lambda *_: False)
+    assert main(["deaths", str(tmp_path / "there-is-none.npy"), str(tmp_path / "deaths.npy")]) == 2
+    assert f"{tmp_path / 'deaths.npy'}: cannot be written to" in capsys.readouterr().err
 
 
 def test_deaths_do_not_replace_the_features(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def run(options: argparse.Namespace) -> None:
             raise FileNotFoundError(f"{out}: a folder, or in a folder that is not there; name a file")
         if out.exists() and out.samefile(options.features):
             raise ValueError(f"{out}: is FILE itself, which would be lost")
+        if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
+            raise PermissionError(f"{out}: cannot be written to; name another file")
         deaths = h0_deaths(read_features(options.features))
         with open(out, "wb") as file:  # under this name: np.save may add .npy
             np.save(file, deaths)
@@ -64,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         run(options)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"marginalia {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -132,28 +132,56 @@ class LowRank(torch.nn.Module):
         return self.base(x, *args, **kwargs) + 0.1 * x @ self.down.T @ self.up.T
 
 
-@pytest.mark.parametrize("kind", ["Detr", "ConditionalDetr"])
-def test_adapters_take_part(kind, pixels):
-    model = published(kind)
-    before = reported(model, pixels)
-    for layer in model.model.decoder.layers:
-        attention = layer.encoder_attn
-        for name in ("q_proj", "k_proj") if kind == "Detr" else ("q_content_proj", "k_pos_proj"):
-            setattr(attention, name, LowRank(getattr(attention, name)))
+def adapted_maps_are_reported(model, pixels, before):
+    """Maps of a model with adapters are what it reports, and not what it reported without them."""
     maps, expected = capture_attention(model, pixels), reported(model, pixels)
-    assert (expected - before).abs().max() > 0.1
+    assert (expected - before).abs().max() > 0.01  # ten thousand times the tolerance
     torch.testing.assert_close(maps.combined.flatten(-2), expected, atol=1e-6, rtol=0)
     product = combine_maps(maps.content, maps.spatial)
     torch.testing.assert_close(product, maps.combined, atol=5e-6, rtol=0)
     assert maps.remainder.max() < 1e-4
 
 
+ADAPTED = [  # kind, projections of which cross-attention
+    ("Detr", "encoder_attn", ["q_proj"]),
+    ("Detr", "encoder_attn", ["k_proj"]),
+    ("Detr", "encoder_attn", ["q_proj", "k_proj"]),
+    ("ConditionalDetr", "encoder_attn", ["q_content_proj", "k_pos_proj"]),
+    ("ConditionalDetr", "encoder_attn", ["q_pos_sine_proj", "k_content_proj"]),
+    ("DabDetr", "cross_attn", ["cross_attn_query_content_proj", "cross_attn_key_pos_proj"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "attention", "names"), ADAPTED)
+def test_adapters_take_part(kind, attention, names, pixels):
+    model = published(kind)
+    before = reported(model, pixels)
+    for layer in model.model.decoder.layers:
+        within = getattr(layer, attention)
+        for name in names:
+            setattr(within, name, LowRank(getattr(within, name)))
+    adapted_maps_are_reported(model, pixels, before)
+
+
+@pytest.mark.parametrize(("kind", "attention", "names"), ADAPTED[:-1])  # transformers adds none to DAB-DETR
+def test_adapters_of_peft_take_part(kind, attention, names, pixels):
+    peft = pytest.importorskip("peft")
+    model = published(kind)
+    before = reported(model, pixels)
+    model.add_adapter(peft.LoraConfig(target_modules=names, init_lora_weights=False, lora_dropout=0.5))
+    model.eval()  # parts that were added drop values else
+    adapted_maps_are_reported(model, pixels, before)
+
+
 @pytest.mark.parametrize("kind", PUBLISHED)
+@pytest.mark.parametrize("part", ["model", "model.decoder", "encoder_attn"])
 @pytest.mark.filterwarnings("ignore:.*quantiz")  # torch moves this to another package
-def test_weights_of_eight_bits_are_read_and_what_does_not_add_up_is_told(kind, pixels, mask):
+def test_weights_of_eight_bits_are_read_and_what_does_not_add_up_is_told(kind, part, pixels, mask):
     model = published(kind)
     model.set_attn_implementation("eager")
-    model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    ending = "cross_attn" if kind == "DabDetr" and part == "encoder_attn" else part
+    for module in [module for name, module in model.named_modules() if name.endswith(ending)]:
+        torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     maps = capture_attention(model, pixels, mask)
     torch.testing.assert_close(maps.combined.flatten(-2), reported(model, pixels, mask), atol=1e-6, rtol=0)
     logits = maps.content_logits + maps.spatial_logits
@@ -324,14 +352,32 @@ def test_other_models_are_refused_by_name(pixels):
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     yolos = transformers.YolosForObjectDetection(transformers.YolosConfig(image_size=[32, 32], **sizes))
-    for model in (yolos, published("Detr").model, torch.nn.Linear(2, 2)):
+    detr = published("Detr")
+    table = transformers.TableTransformerConfig(
+        backbone_config=detr.config.backbone_config, use_timm_backbone=False, d_model=32, encoder_layers=1,
+        decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=8,
+    )  # fmt: skip
+    table = transformers.TableTransformerForObjectDetection(table)  # a copy of DETR under other names
+    wrapped = torch.nn.DataParallel(detr)
+    others = (
+        yolos,
+        *(published(kind).model for kind in PUBLISHED),
+        table,
+        wrapped,
+        detr.model.decoder,
+    )
+    for model in (*others, torch.nn.Linear(2, 2), "detr", None):
         name = type(model).__name__
         with pytest.raises(TypeError, match=rf"ConditionalDetrForObjectDetection.*not {name}$"):
             capture_attention(model, pixels)
-    changed = published("Detr")
-    changed.model.decoder = torch.nn.Identity()
+    for kind in PUBLISHED:
+        changed = published(kind)
+        changed.model.decoder = torch.nn.Identity()
+        with pytest.raises(TypeError, match=f"{kind}ForObjectDetection has no cross-attention with names"):
+            capture_attention(changed, pixels)
+    namesake = type("DetrForObjectDetection", (torch.nn.Linear,), {})(2, 2)
     with pytest.raises(TypeError, match="DetrForObjectDetection has no cross-attention with names"):
-        capture_attention(changed, pixels)
+        capture_attention(namesake, pixels)
 
 
 def test_wrong_shapes_are_told(pixels, mask):
@@ -346,12 +392,26 @@ def test_wrong_shapes_are_told(pixels, mask):
 def test_an_image_without_a_valid_cell_is_told(kind, pixels, mask):
     model = build(DetectorConfig(in_channels=3, width=48, stride=32)) if kind == "own" else published(kind)
     empty = mask & torch.tensor([True, False])[:, None, None]  # nothing but padding
-    narrow = mask.clone()
-    narrow[1] = False
-    narrow[1, 40:60, 50:60] = True  # between the pixels that stand for cells
-    for wrong in (empty, narrow):
+    with pytest.raises(ValueError, match="mask: leaves no cell of image 1 of the batch valid"):
+        capture_attention(model, pixels, empty)
+    with pytest.raises(ValueError, match="mask: leaves no cell of image 0 of the batch valid"):
+        capture_attention(model, pixels, torch.zeros_like(mask, dtype=torch.int64))
+    # between the pixels that stand for cells, every 32 of them
+    for rows, columns in (
+        ((40, 60), (50, 60)),
+        ((1, 32), (0, 128)),
+        ((0, 96), (97, 128)),
+        ((95, 96), (127, 128)),
+    ):
+        narrow = mask.clone()
+        narrow[1] = False
+        narrow[1, slice(*rows), slice(*columns)] = True
         with pytest.raises(ValueError, match="mask: leaves no cell of image 1 of the batch valid"):
-            capture_attention(model, pixels, wrong)
+            capture_attention(model, pixels, narrow)
+    # one such pixel is a cell, and has all the attention
+    narrow[1, 64, 96] = True
+    maps = capture_attention(model, pixels, narrow)
+    assert (maps.combined[:, 1, ..., 2, 3] == 1).all() and maps.spatial.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

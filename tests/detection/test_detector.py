@@ -114,6 +114,9 @@ def test_map_size(side, stride, cells):
         ({"reference": "random"}, "reference 'random' is not one of None, predicted,"),
         ({"kind": "dab", "reference": "learned"}, "dab has anchors"),
         ({"width": 36}, "width 36 is no multiple of 8 and of 4 heads"),
+        ({"heads": 0}, "of 0 heads"),
+        ({"heads": -4}, "of -4 heads"),
+        ({"width": 0}, "width 0 is no multiple"),
     ],
 )
 def test_impossible_configurations_are_refused(change, message):

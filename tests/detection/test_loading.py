@@ -489,6 +489,20 @@ def test_every_form_of_size_can_be_asked_for_smaller(tmp_path, size, usual, halv
         assert pixels.shape[-2:] == (side, side) and mask.sum() == mask.any(1).sum() * mask.any(2).sum()
 
 
+@pytest.mark.parametrize("size", [None, 48])
+def test_settings_that_do_not_pad_have_a_mask_too(tmp_path, size):
+    settings = {"do_pad": False, "size": {"shortest_edge": 96, "longest_edge": 160}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    model = small_model("detr", "resnet18")
+    model.config.name_or_path = str(tmp_path)
+    images = [np.full(shape, 128, np.uint8) for shape in ((60, 80, 3), (80, 60, 3))]
+    side = size or 96
+    assert prepare(model, images[:1], size)[1].shape == (1, side, side * 4 // 3)
+    pixels, mask = prepare(model, images, size)
+    assert pixels.shape[-2:] == mask.shape[1:] == (side * 4 // 3,) * 2
+    assert mask.sum((1, 2)).tolist() == [side * side * 4 // 3] * 2
+
+
 def test_checkpoint_whose_size_is_a_bound(shared_data):
     folder = shared_data.parent / "cases" / "ckpt_cond_mh"
     if not folder.is_dir():

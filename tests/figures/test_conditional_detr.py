@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -206,6 +207,57 @@ def test_a_published_checkpoint_on_an_own_image(checkpoint):
     assert set(data["layer"]) <= {1, 2} and len(data) == 15 * min(len(view.boxes), 2)
     figure, _ = conditional_detr.spatial_attention_maps(view)
     assert len(figure.axes) == 4
+
+
+def test_a_checkpoint_of_one_layer_has_its_heads_in_layer_0(checkpoint, tmp_path):
+    model = load(checkpoint.split(",")[0])
+    model.model.decoder.layers = model.model.decoder.layers[:1]
+    model.config.decoder_layers = 1
+    model.save_pretrained(tmp_path)
+    view = conditional_detr.open_checkpoint(f"{tmp_path},{checkpoint.split(',')[1]}", side=64)
+    assert len(view.captured.spatial) == 1 and set(view.summary["layer"]) == {0}
+
+
+IMAGES = {  # what is done to the bytes of an image, what is said
+    "text": (lambda _: b"an image", r"image\.png is not an image that can be read"),
+    "empty": (lambda _: b"", r"image\.png is not an image that can be read"),
+    "pointer": (lambda _: b"version https://git-lfs.github.com/spec/v1\n", r"image\.png is not an image"),
+    "cut": (
+        lambda whole: whole[: len(whole) // 2],
+        r"image\.png is not an image that can be read .*truncated",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "says"), IMAGES.values(), ids=IMAGES)
+def test_what_is_no_image_is_named(checkpoint, tmp_path, damage, says):
+    model, image = checkpoint.split(",")
+    file = tmp_path / "image.png"
+    file.write_bytes(damage(Path(image).read_bytes()))
+    with pytest.raises(ValueError, match=says):
+        conditional_detr.open_checkpoint(f"{model},{file}")
+
+
+def test_an_image_that_is_not_there_is_named(checkpoint, tmp_path):
+    for name in ("other.png", "."):
+        with pytest.raises(FileNotFoundError, match="there is no such image"):
+            conditional_detr.open_checkpoint(f"{checkpoint.split(',')[0]},{tmp_path / name}")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "I;16"])
+def test_an_image_of_another_mode_is_shown_in_colour(checkpoint, tmp_path, mode):
+    Image.new(mode, (40, 30)).save(tmp_path / "image.png")
+    view = conditional_detr.open_checkpoint(f"{checkpoint.split(',')[0]},{tmp_path / 'image.png'}", side=64)
+    assert view.pixels.shape == (30, 40, 3)
+
+
+def test_an_image_is_turned_as_it_is_shown(checkpoint, tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter, as telephones write it
+    Image.new("RGB", (160, 120)).save(tmp_path / "image.jpg", exif=turned)
+    view = conditional_detr.open_checkpoint(f"{checkpoint.split(',')[0]},{tmp_path / 'image.jpg'}", side=128)
+    assert view.pixels.shape == (160, 120, 3)
+    assert view.captured.combined.shape[-2:] == (6, 4)
 
 
 @pytest.mark.parametrize("data", ["model", "model,", "a,b,c"])

@@ -229,6 +229,21 @@ def test_what_cannot_be_drawn_says_why(plots, id, message):
         figures.draw(id)
 
 
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(plots, tmp_path, monkeypatch):
+    monkeypatch.setattr("test_figures_plots.curve", lambda **_: pytest.fail("work was begun"))
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(OSError, match=r"file\S* cannot be written to .*name another folder, with --out"):
+            figures.draw("some-paper/curve", out=out)
+
+    def refused(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(figures, "TemporaryFile", refused)
+    with pytest.raises(OSError, match=r"some-paper cannot be written to \(Read-only file system\)"):
+        figures.draw("some-paper/curve", out=tmp_path)
+
+
 def test_a_function_that_takes_no_data_is_named(plots, plant):
     plant(ROWS.replace("test_figures_plots:curve", "math:sqrt"))
     with pytest.raises(ValueError, match="takes no data"):

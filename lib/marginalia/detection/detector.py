@@ -71,7 +71,7 @@ class DetectorConfig:
                 )
         if self.kind == "dab" and self.reference is not None:
             raise ValueError("DetectorConfig: dab has anchors; leave reference at None")
-        if self.width % self.heads or self.width % 8:
+        if min(self.width, self.heads) < 1 or self.width % self.heads or self.width % 8:
             raise ValueError(
                 f"DetectorConfig: width {self.width} is no multiple of 8 and of {self.heads} heads"
             )

@@ -7,6 +7,7 @@ timm and torchvision, because that backbone is a plain ResNet, which transformer
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import warnings
@@ -35,18 +36,14 @@ SHARDS = "model.safetensors.index.json"  # which file holds which weight, where 
 TIMM = "timm_backbone"  # what transformers calls a backbone that it leaves to timm
 SHORTER = 120  # pixels of the shorter side of photographs that detectors are trained on here
 RELATION = "position_relation_embedding.pos_proj.0"  # of Relation DETR's checkpoints
-SIZES = (  # entries of a configuration that cannot be larger than any side of the weights
-    *(
-        "d_model",
-        "hidden_size",
-        "encoder_ffn_dim",
-        "decoder_ffn_dim",
-        "num_queries",
-        "num_labels",
-        "num_channels",
-    ),
-    *("width", "heads", "feed_forward", "queries", "classes"),
+HEADS = ("encoder_attention_heads", "decoder_attention_heads")
+SIZES = (  # entries of a configuration that are never twice as large as any side of the weights
+    *("d_model", "hidden_size", *HEADS, "num_attention_heads", "encoder_ffn_dim", "decoder_ffn_dim"),
+    *("num_queries", "num_labels", "num_channels", "embedding_size", "hidden_sizes", "depths"),
+    *("width", "heads", "ffn", "queries", "one_to_many", "classes", "in_channels"),
 )
+MAY_BE_ZERO = ("encoder_layers", "num_hidden_layers", "one_to_many")
+TRIAL = 64  # pixels a side of the image that an opened model is tried on
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -91,7 +88,8 @@ def prepare(
     numbers becomes `size`, and the others keep their proportion. For a `Detector` of photographs: bytes, the
     shorter side of `size` pixels, or of SHORTER as in its training, padded on the right and below. Its
     backbone's norms see the padding, so prepare images of unequal shape one at a time: beside a taller image
-    scores changed by up to 0.3. TypeError for a detector of one channel, which takes scenes as they are.
+    scores changed by up to 0.3. TypeError for a detector of one channel, which takes scenes as they are;
+    ValueError where the checkpoint's settings are none.
     """
     opened = [image if isinstance(image, Image.Image) else Image.fromarray(image) for image in images]
     opened = [image.convert("RGB") for image in opened]
@@ -101,7 +99,17 @@ def prepare(
         return _padded([resized(image, size or SHORTER) for image in opened])
     # the Pillow processor with the settings of the checkpoint; all three kinds of model share one recipe
     kind, folder = _transformers().DetrImageProcessorPil, Path(model.config.name_or_path)
-    processor = kind.from_pretrained(folder) if (folder / PROCESSOR).is_file() else kind()
+    try:
+        processor = kind.from_pretrained(folder) if (folder / PROCESSOR).is_file() else kind()
+        batch = processor(opened, return_tensors="pt", do_pad=True, **_lengths(processor, size))
+    except Exception as error:  # of many kinds, by what the file says
+        told = f"{folder / PROCESSOR} does not say how to prepare images, or not with size={size}"
+        raise ValueError(f"{told} ({_line(error)})") from error
+    return batch["pixel_values"], batch["pixel_mask"].bool()
+
+
+def _lengths(processor: Any, size: int | None) -> dict[str, dict[str, int]]:
+    """The `size` and `pad_size` of a processor of transformers, with `size` pixels in place of its own."""
     # the folder's {shortest_edge, longest_edge}, one of the two, {height, width} or {max_height, max_width}
     said = {"size": processor.size, "pad_size": processor.pad_size}
     asked = {field: dict(lengths) for field, lengths in said.items() if lengths}
@@ -114,8 +122,7 @@ def prepare(
         asked["size"]["longest_edge"] = 10**6
     elif set(asked["size"]) == {"longest_edge"}:
         asked["size"] = dict.fromkeys(("max_height", "max_width"), asked["size"]["longest_edge"])
-    batch = processor(opened, return_tensors="pt", **asked)
-    return batch["pixel_values"], batch["pixel_mask"].bool()
+    return asked
 
 
 def resized(image: Image.Image, shorter: int = SHORTER) -> UInt8[np.ndarray, "h w 3"]:
@@ -148,9 +155,10 @@ def _open_own(path: Path) -> Detector:
         model.load_state_dict(weights)
         if "names" in card:
             model.names = {int(label): name for label, name in card["names"].items()}
+        _try_out(model, model.config.in_channels)
     except Exception as error:  # of many kinds, by what the card says
-        raise ValueError(f"{beside} does not describe the model of {path.name}: {error!s:.300}") from error
-    return model.eval()
+        raise ValueError(f"{beside} does not describe the model of {path.name}: {_line(error)}") from error
+    return model
 
 
 def _transformers():
@@ -197,37 +205,63 @@ def _open_folder(folder: Path) -> nn.Module:
     # which kernel computes attention is chosen here; a name in this place would be looked up on the hub
     entries = {name: entry for name, entry in entries.items() if "attn_implementation" not in name}
     kind = entries.get("model_type")
-    if kind not in TRANSFORMERS_MODELS:
+    if kind not in [*TRANSFORMERS_MODELS]:  # it may be a list
         known = ", ".join(TRANSFORMERS_MODELS)
-        raise ValueError(f"{folder / CONFIG}: model_type is {kind!r}, not one of {known}")
+        raise ValueError(f"{folder / CONFIG}: model_type is {kind!r:.80}, not one of {known}")
     model_class = getattr(transformers, TRANSFORMERS_MODELS[kind])
     weights, dilated = _read_weights(folder), False
-    # in place of timm's ResNet, if it has one, that of transformers
-    backbone = resnet_config(weights, entries.get("num_channels", 3))
-    if backbone is None and (entries.get("backbone_config") or {}).get("model_type", TIMM) == TIMM:
-        raise ValueError(f"{folder}: the backbone {entries.get('backbone')!r} is not a plain ResNet")
-    if backbone is not None:
-        parts = [entries.get(field) or {} for field in ("backbone_config", "backbone_kwargs")]
-        dilated = entries.get("dilation") or 16 in [part.get("output_stride") for part in parts]
-        others = {
-            name: entry for name, entry in entries.items() if "backbone" not in name and name != "dilation"
-        }
-        entries = others | {"backbone_config": backbone.to_dict()}
-        try:
-            weights = rename_backbone(weights)
-        except ValueError as error:
-            raise ValueError(f"{folder}: its backbone does not open: {error}") from None
     try:
+        # in place of timm's ResNet, if it has one, that of transformers
+        backbone = resnet_config(weights, entries.get("num_channels", 3))
+        if backbone is None and (entries.get("backbone_config") or {}).get("model_type", TIMM) == TIMM:
+            raise ValueError(f"{folder}: the backbone {entries.get('backbone')!r:.80} is not a plain ResNet")
+        if backbone is not None:
+            parts = [entries.get(field) or {} for field in ("backbone_config", "backbone_kwargs")]
+            dilated = entries.get("dilation") or 16 in [part.get("output_stride") for part in parts]
+            others = {
+                name: entry
+                for name, entry in entries.items()
+                if "backbone" not in name and name != "dilation"
+            }
+            entries = others | {"backbone_config": backbone.to_dict()}
+            try:
+                weights = rename_backbone(weights)
+            except ValueError as error:
+                raise ValueError(f"{folder}: its backbone does not open: {error}") from None
         _check_sizes(entries, weights)
-        model = _fill(model_class, model_class.config_class.from_dict(entries), weights, folder)
+        config = model_class.config_class.from_dict(entries)
+        for name in HEADS:
+            if config.hidden_size % (heads := getattr(config, name)):
+                raise ValueError(f"{name} is {heads}, which does not divide the width {config.hidden_size}")
+        model = _fill(model_class, config, weights, folder)
+        if dilated:
+            backbone_of = model.model.backbone
+            dilate_last_stage(getattr(backbone_of, "conv_encoder", backbone_of).model)
+        _try_out(model, getattr(config.backbone_config, "num_channels", 3))
     except Exception as error:  # of many kinds, by what the file says
-        told = str(error) if str(folder) in str(error) else f"{folder / CONFIG}: {error!s:.300}"
-        raise ValueError(told) from error
-    if dilated:
-        backbone_of = model.model.backbone
-        dilate_last_stage(getattr(backbone_of, "conv_encoder", backbone_of).model)
+        if str(folder) in str(error):
+            raise ValueError(str(error)) from error
+        told = "describes no model that opens here"
+        raise ValueError(
+            f"{folder / CONFIG} {told} ({_line(error)}); correct it or fetch it again"
+        ) from error
     model.config.name_or_path = str(folder)
-    return model.eval()
+    return model
+
+
+def _line(error: Exception) -> str:
+    """What an error says, on one line and not at length; its kind, where that tells more."""
+    said = " ".join(str(error).split())[:300]
+    return said if isinstance(error, ValueError) else f"{type(error).__name__}: {said}"
+
+
+@torch.no_grad()
+def _try_out(model: nn.Module, channels: int) -> None:
+    """Run a model that was built, on a black image; ValueError where it finds no boxes but NaN."""
+    output = model.eval()(torch.zeros(1, channels, TRIAL, TRIAL))
+    boxes = output.boxes if isinstance(model, Detector) else output.pred_boxes
+    if not boxes.isfinite().all():
+        raise ValueError("in it or in the weights is NaN or infinity: so are the boxes of a black image")
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -235,10 +269,12 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     if (folder / SHARDS).is_file():
         try:
             names = {*json.loads((folder / SHARDS).read_text(encoding="utf-8"))["weight_map"].values()}
+            files = [folder / Path(name).name for name in sorted(names)]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise ValueError(f"{folder / SHARDS} does not say which files hold the weights") from None
-        parts = [_unpacked(folder / Path(str(name)).name) for name in sorted(names)]
-        return {name: tensor for part in parts for name, tensor in part.items()}
+        if missing := [file.name for file in files if not os.path.isfile(file)]:
+            raise FileNotFoundError(f"{folder / SHARDS} names {missing[0]!r:.80}, which is not beside it")
+        return {name: tensor for file in files for name, tensor in _unpacked(file).items()}
     if (folder / SAFETENSORS).is_file():
         return _unpacked(folder / SAFETENSORS)
     files = sorted(folder.glob(PICKLE)) or sorted(folder.glob("*.pth"))
@@ -283,7 +319,7 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
         told = "holds more than tensors and is not opened, because that could run somebody's code"
         raise ValueError(f"{file} {told}; use {SAFETENSORS} instead") from error
     except Exception as error:  # of many kinds, by what is missing
-        raise ValueError(f"{file} is cut off or damaged ({error!s:.200}); fetch it again") from error
+        raise ValueError(f"{file} is cut off or damaged ({_line(error)}); fetch it again") from error
     # training scripts often keep the optimiser beside the model
     weights = weights.get("model", weights) if isinstance(weights, dict) else None
     if not weights or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
@@ -295,11 +331,16 @@ def _check_sizes(entries: dict[str, Any], weights: dict[str, Tensor]) -> None:
     """ValueError for a size that the weights cannot have, before a model takes memory for it."""
     layers = [int(number) for name in weights for number in re.findall(r"layers\.(\d+)\.", name)]
     sides = [side for tensor in weights.values() for side in tensor.shape]
-    for name, entry in entries.items():
-        if isinstance(entry, int) and ("layers" in name or name in SIZES):
-            most = max(layers, default=-1) + 1 if "layers" in name else max(sides, default=0)
-            if not entry <= most:
-                raise ValueError(f"{name} is {entry:,}, but the weights have at most {most:,}")
+    for name, entry in (entries | (entries.get("backbone_config") or {})).items():
+        deep = "layers" in name
+        most = max(layers, default=-1) + 1 if deep else max(sides, default=0)
+        for number in entry if isinstance(entry, list) else [entry]:
+            if not isinstance(number, int) or not (deep or name in SIZES):
+                continue
+            if number < (name not in MAY_BE_ZERO):
+                raise ValueError(f"{name} is {number:,}, which is too small")
+            if number > 2 * most:  # twice, because `ffn` is not that of every kind's decoder
+                raise ValueError(f"{name} is {number:,}, but the weights have at most {most:,}")
 
 
 def load_relation(path: str | Path) -> PositionRelation:

@@ -13,10 +13,11 @@ import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from marginalia import style
-from marginalia.catalogue import find
+from marginalia.catalogue import catalogue, find
 from marginalia.store import checkout
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def save(
     from matplotlib import pyplot as plt
 
     find(id)
-    folder, name = id.split("/")
-    folder = (Path(out) if out is not None else _build() / "figures") / folder
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, name = _folder(id, out), id.split("/")[1]
     # What would change from run to run (dates, random ids) or with the version is left out.
     metadata = {
         "svg": {"Date": None, "Creator": None},
@@ -69,13 +68,27 @@ def _build() -> Path:
     return Path(pointed).expanduser() if pointed else (checkout() or Path.cwd()) / "build"
 
 
+def _folder(id: str, out: str | Path | None) -> Path:
+    """Where the files of a figure go, made where it is missing; OSError where it cannot be written to."""
+    folder = (Path(out) if out is not None else _build() / "figures") / id.split("/")[0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        told = f"{folder} cannot be written to ({error.strerror}); name another folder"
+        raise OSError(f"{told}, with --out or MARGINALIA_BUILD") from None
+
+
 def draw(id: str, data: object = None, out: str | Path | None = None) -> list[Path]:
     """Draw one figure of the catalogue with its function, on `data` if given, and save it; returns the files.
 
-    Raises ValueError when the id is unknown, is not drawn here, or takes no data.
+    Raises ValueError when the id is unknown, is not drawn here, or takes no data; FileNotFoundError without a
+    catalogue, OSError where `out` cannot be written to, both before the work.
     """
     row = find(id)
     if row is None:
+        catalogue()  # FileNotFoundError, with what to do, where there is none
         raise ValueError(f"draw: {id} is not in the catalogue, which says what draws a figure")
     if row.function is None:
         raise ValueError(f"draw: {id} has no function, its status is: {row.status}")
@@ -86,6 +99,7 @@ def draw(id: str, data: object = None, out: str | Path | None = None) -> list[Pa
         if "data" not in inspect.signature(function).parameters:
             raise ValueError(f"draw: {id} takes no data; leave it out")
         arguments["data"] = data
+    _folder(id, out)
     style.use_style()
     figure, frame = function(**arguments)
     return save(figure, id, frame, out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from marginalia import detection, plots
+from marginalia.boxes.sources import image_inside
 from marginalia.detection import convergence as speed
 from marginalia.detection import heads
 from marginalia.detection.attention import marginal_product, positional_encoding
@@ -139,25 +141,23 @@ def open_checkpoint(data: str, side: int | None = None) -> View:
     pixels, None for 480, or for what a detector of photographs was trained at. The boxes are those of the
     queries with a score of at least 0.5 (0.4 where the detector is one of this project, whose scores are
     low), or of the surest one; a head is named by its peaks beside these boxes, so an image with many objects
-    tells more. Errors as `load`, and those of Pillow.
+    tells more. Errors as `load`; ValueError or FileNotFoundError, naming the file, for what is no image.
     """
-    from PIL import Image
-
     parts = [part.strip() for part in data.split(",")]
     if len(parts) != 2 or not all(parts):
         raise ValueError(f"data must be 'checkpoint,image', a model and a file, not {data!r}")
     model = load(parts[0])
     ours = isinstance(model, detection.Detector)
     side, names = side or (None if ours else 480), model.names if ours else model.config.id2label
-    with Image.open(parts[1]) as file:
-        image = file.convert("RGB")
+    file = Path(parts[1]).expanduser()
+    image = image_inside(file.parent, file.name)
     captured = crop_to_valid(detection.capture_attention(model, *prepare(model, [image], side)), 0)
     scores, boxes = captured.queries.scores[0], captured.queries.boxes[0]
     sure = scores.argsort(descending=True)[: max(int((scores >= (OURS if ours else SURE)).sum()), 1)]
     maps = captured.spatial[-2:, 0][:, :, sure]  # (2, H, N, h, w)
     measures = (measure(maps) for measure in (heads.peak_positions, heads.map_widths, heads.map_entropy))
     summary = heads.summarise(heads.Peaks(boxes[sure], *measures), least=1)
-    summary["layer"] += len(captured.spatial) - 2
+    summary["layer"] += len(captured.spatial) - len(maps)
     title = parts[0].rpartition("/")[2].removesuffix(".safetensors")
     return View(title, np.asarray(image), captured, boxes[sure].numpy(), sure.numpy(), summary, names)
 
