@@ -111,13 +111,16 @@ def test_a_cell_is_the_product_of_its_parts(page, explorer):
 
 
 def test_a_cell_covers_its_part_of_the_image(call):
-    h, w = 3, 4
-    for cell in range(h * w):
-        row, column = divmod(cell, w)
+    h, w, image = 3, 4, {"x": 10, "y": 20, "wide": 80, "tall": 30}
+
+    def cell_at(x: float, y: float) -> list[int] | None:
+        return call("cellUnder", image, {"x": 10 + 80 * x, "y": 20 + 30 * y}, h, w)
+
+    for row, column in np.ndindex(h, w):
         for x, y in ((0.01, 0.01), (0.99, 0.99)):
-            assert call("cellAt", (column + x) / w, (row + y) / h, h, w) == cell
+            assert cell_at((column + x) / w, (row + y) / h) == [row, column]
     outside = [(-0.01, 0.5), (1, 0.5), (0.5, -0.01), (0.5, 1)]
-    assert [call("cellAt", x, y, h, w) for x, y in outside] == [-1] * 4
+    assert [cell_at(x, y) for x, y in outside] == [None] * 4
 
 
 def test_numbers_are_told_shortly(call):

@@ -131,7 +131,10 @@ def test_a_flow_is_found_on_its_curve(evaluate, rng):
 
 def test_a_place_is_in_its_cell(evaluate):
     places = [9.9, 10, 19.9, 20, 39.9, 40]
-    assert [evaluate("cellOn(it, 10, 30, 3)", place) for place in places] == [-1, 0, 0, 1, 2, -1]
+    frame = {"x": 10, "y": 10, "wide": 30, "tall": 30}
+    its = [{"frame": frame, "p": {"x": place, "y": 10}} for place in places]
+    got = [evaluate("cellUnder(it.frame, it.p, 3, 3)", it) for it in its]
+    assert got == [None, [0, 0], [0, 0], [0, 1], [0, 2], None]
 
 
 def test_labels_stay_apart_and_the_wanted_ones_are_there(evaluate):

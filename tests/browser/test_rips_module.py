@@ -211,7 +211,8 @@ def test_the_image_that_is_shown_is_python_s(evaluate, name, dimension):
 def test_an_expression_makes_the_explorer_again(evaluate):
     explorer = RipsExplorer(length=0.25)
     it = {"points": explorer.points, "length": explorer.length}
-    call = ast.parse(evaluate("module.asPython(it.points, it.length)", it), mode="eval").body
+    code = "module.pythonCall('RipsExplorer', JSON.stringify(it.points), { length: it.length })"
+    call = ast.parse(evaluate(code, it), mode="eval").body
     assert call.func.id == "RipsExplorer"
     assert ast.literal_eval(call.args[0]) == explorer.points
     assert [(word.arg, ast.literal_eval(word.value)) for word in call.keywords] == [("length", 0.25)]

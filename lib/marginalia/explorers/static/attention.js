@@ -1,12 +1,12 @@
 // Predicted boxes on their image; for the chosen query, layer and head: content x spatial -> combined. Or the
 // other way round: the queries that look at a cell.
 
-import { append, around, arrowOf, boxesAt, clamp, floatsOf, modified, remember, renderWith } from "./canvas.js";
+import { append, around, boxesAt, cellUnder, clamp, fitted, floatsOf, remember, renderWith } from "./canvas.js";
 import { View, pythonCall } from "./view.js";
-import { KINDS, against, bytesOf, cellAt, looksAt, mapOf, overlapOf, peakOf, short, timesUniform,
+import { KINDS, against, bytesOf, looksAt, mapOf, overlapOf, peakOf, short, timesUniform,
   told } from "./attention_maths.js";
-import { QUERIES_HEIGHT, barAt, drawHeads, drawPinned, drawProduct, drawQueries, drawScale, drawScene, frameAt,
-  headFrames, heatOf, partIn, pinHeight, productFrames, tintOf } from "./attention_drawing.js";
+import { barAt, drawHeads, drawPinned, drawProduct, drawQueries, drawScale, drawScene, frameAt, headFrames,
+  heatOf, pinFrames, productFrames, queryBars, tintOf } from "./attention_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
@@ -46,8 +46,8 @@ function describeCell({ facts, bar, near, row, looks, over, cells, lit, w, data,
   const beside = near < 0 || near === row ? "" : `${queryOf(facts, near)} is here. `;
   const where = `${beside}${over < 0 && !cells ? "Peak" : "Cell"} at ${placeOf(lit, w)}`;
   if (choice.head < 0) {
-    return `${where}, means of heads: content ${content}, spatial ${spatial}, combined ${combined}. The product `
-      + "holds for each head, not for means.";
+    return `${where}, means of heads: content ${content}, spatial ${spatial}, combined ${combined}. The `
+      + "product holds for each head, not for means.";
   }
   const sum = short(overlapOf(data, choice));
   return `${where}: content ${content} × spatial ${spatial} ÷ Σ ${sum} ≈\u00a0${combined}`;
@@ -62,19 +62,11 @@ function describeKept({ queries, left_out: out, best_left_out: best }) {
     + "from 0.";
 }
 
-const ATTENTION_STYLE = `
-.m-attention .m-cell { min-height: 2.9em; font-variant-numeric: tabular-nums; }
-.m-attention .m-choices { gap: 6px 12px; margin: 0 0 4px; }
-`;
-
-const TALLEST = 480; // pixels of the image
-
 // ---- view ---------------------------------------------------------------------------------------------
 
 class AttentionView extends View {
   constructor(model, host, signal) {
-    super(model, host, signal, { name: "attention", label: "Attention of a detector's queries",
-      style: ATTENTION_STYLE });
+    super(model, host, signal, { name: "attention", label: "Attention of a detector's queries" });
     this.facts = model.get("facts");
     this.data = { shape: this.facts.shape, levels: bytesOf(model.get("levels")),
       peaks: floatsOf(model.get("peaks")), overlaps: floatsOf(model.get("overlaps")) };
@@ -96,14 +88,12 @@ class AttentionView extends View {
     append(this.root, "div", "m-help m-muted", CORNERS);
     this.buildKeys();
     this.start();
-    this.loadPicture();
   }
 
   buildChoices(line) {
-    line.classList.add("m-choices");
     this.steppers(line, "query");
     append(line, "span", "m-muted", "layer");
-    this.toggle(line, "layer", Array.from({ length: this.layers }, (_, layer) => layer));
+    this.toggle(line, "layer", [...Array(this.layers).keys()]);
     this.steppers(line, "head");
     this.toggle(line, "kind", KINDS);
     this.press(line, "Cell → queries", () => this.cells, () => this.turn(),
@@ -114,9 +104,9 @@ class AttentionView extends View {
   }
 
   buildImage(left) {
-    this.picture = this.stage(left, `Image with predicted boxes. ${HELP}`, drawScene, {
-      height: (width) => Math.min(width / this.aspect, TALLEST),
-      pointer: { hover: (p) => this.hover(p), tap: (p) => this.click(p) } });
+    this.picture = this.stage(left, `Image with predicted boxes. ${HELP}`,
+      (width) => ({ ...fitted(width, this.facts.size, 480), x: 0, y: 0 }), drawScene,
+      { pointer: { hover: (p) => this.hover(p), tap: (p) => this.click(p) } });
     const sliders = this.line(left);
     this.slider(sliders, "threshold");
     this.slider(sliders, "opacity");
@@ -131,49 +121,44 @@ class AttentionView extends View {
       const { layer, head } = this.shown.small[frameAt(p)] ?? this.choice;
       this.change({ layer, head });
     };
-    const heads = this.stage(right, "Maps of all heads; a click chooses one", drawHeads, { role: "img",
-      height: (width) => headFrames(width, this).height,
-      pointer: { hover: (p) => heads.cursor(frameAt(p) < 0 ? "default" : "pointer"), tap: choose } });
-    this.stage(right, "Colours of the maps, from 0 to their own peak", drawScale,
-      { role: "img", height: () => 18 });
+    const heads = this.figure(right, "Maps of all heads; a click chooses one", headFrames, drawHeads,
+      (p) => heads.cursor(frameAt(p) < 0 ? "default" : "pointer"), choose);
+    this.figure(right, "Colours of the maps, from 0 to their own peak", () => ({ height: 18 }), drawScale);
     this.text(right, "pinned", "m-title");
-    this.stage(right, "The pinned map beside the present one, on one scale", drawPinned,
-      { role: "img", height: (width) => pinHeight(width, this) });
+    this.figure(right, "The pinned map beside the present one, on one scale", pinFrames, drawPinned);
     this.text(right, "equation", "m-title");
-    this.product = this.stage(right, "Content map times spatial map gives the combined map; a click chooses one",
-      drawProduct, { role: "img", height: (width) => productFrames(width, this).height,
-        pointer: { hover: (p) => this.hoverProduct(p), tap: (p) => this.clickProduct(p) } });
+    const product = this.figure(right, "Content times spatial map gives the combined map; a click chooses one",
+      productFrames, drawProduct, (p) => {
+        const { kind, cell } = this.inProduct(p);
+        product.cursor(kind ? "pointer" : "default");
+        this.point({ over: cell });
+      }, (p) => this.clickProduct(p));
     this.text(right, "looks", "m-title");
-    const bars = (p) => this.point({ bar: barAt(p) });
-    this.stage(right, "Weight that each query gives to the cell; a click chooses a query", drawQueries,
-      { role: "img", height: () => QUERIES_HEIGHT, pointer: { hover: bars, tap: (p) => this.hold(barAt(p)) } });
+    this.figure(right, "Weight that each query gives to the cell; a click chooses a query", queryBars,
+      drawQueries, (p) => this.point({ bar: barAt(p) }), (p) => this.hold(barAt(p)));
   }
 
   buildKeys() {
     const choose = (values) => () => this.change(values);
-    this.arrows("query", "layer");
+    this.arrows("across", "down");
     Object.assign(this.keys, { c: choose({ kind: "content" }), s: choose({ kind: "spatial" }),
       b: choose({ kind: "combined" }), q: () => this.turn(), l: () => this.overview(), p: () => this.pin(),
       "[": () => this.step("head", -1), "]": () => this.step("head", 1), escape: () => this.letGo() });
     for (let head = 0; head < Math.min(this.heads, 10); head += 1) this.keys[head] = choose({ head });
   }
 
-  get layer() { return this.model.get("layer"); }
-  get head() { return this.model.get("head"); }
-  get kind() { return this.model.get("kind"); }
-  get opacity() { return this.model.get("opacity"); }
-  get cells() { return this.model.get("cell") >= 0; }
-  get row() { return Math.max(0, this.facts.queries.indexOf(this.model.get("query"))); }
+  get cells() { return this.cell >= 0; }
+  get row() { return Math.max(0, this.facts.queries.indexOf(this.query)); }
   get rows() { // that are shown
     const { row, facts: { scores } } = this;
-    return scores.map((_, i) => i).filter((i) => i === row || scores[i] >= this.model.get("threshold"));
+    return scores.map((_, i) => i).filter((i) => i === row || scores[i] >= this.threshold);
   }
   get choice() { return { layer: this.layer, head: this.head, row: this.row }; }
   get box() { return this.facts.boxes[this.row]; }
   get reference() { return this.referenceOf(this.layer, this.row); }
   get shown() { return this.mapped(this.row, this.layer, this.head, this.kind, this.all); }
-  get pair() { return this.paired(this.model.get("pinned"), this.row, this.layer, this.head, this.kind); }
-  get lit() { return this.over >= 0 ? this.over : this.cells ? this.model.get("cell") : this.shown.peak; }
+  get pair() { return this.paired(this.pinned, this.row, this.layer, this.head, this.kind); }
+  get lit() { return this.over >= 0 ? this.over : this.cells ? this.cell : this.shown.peak; }
   get looks() { return this.looked(this.kind, this.layer, this.head, this.lit); }
   get python() {
     const { count, state, facts: { image, named } } = this;
@@ -189,9 +174,9 @@ class AttentionView extends View {
       const map = mapOf(this.data, name, { row, ...at });
       return { ...map, ...at, heat: heatOf(map, this.w) };
     };
-    const layers = all ? Array.from({ length: this.layers }, (_, at) => at) : [layer];
-    const small = layers.flatMap((at) => Array.from({ length: this.heads + 1 }, (_, k) =>
-      ({ ...one(kind, { layer: at, head: k < this.heads ? k : -1 }), reference: this.referenceOf(at, row) })));
+    const small = (all ? [...Array(this.layers).keys()] : [layer]).flatMap((at) =>
+      [...Array(this.heads).keys(), -1].map((each) =>
+        ({ ...one(kind, { layer: at, head: each }), reference: this.referenceOf(at, row) })));
     const parts = KINDS.map((name) => one(name, { layer, head }));
     const map = parts[KINDS.indexOf(kind)];
     return { map, small, parts, tint: tintOf(map, this.w), peak: peakOf(map) };
@@ -209,11 +194,10 @@ class AttentionView extends View {
   }
 
   told() {
-    const { layer, head, kind, note, cells, lit, pair, rows, w } = this;
-    const query = this.model.get("query");
+    const { query, layer, head, kind, note, cells, lit, pair, rows, w } = this;
     return { query, head: head < 0 ? "mean" : head, cell: describeCell(this),
       status: note || (cells ? describeLooks(this) : describe(this)),
-      threshold: `${this.model.get("threshold").toFixed(2)}: ${rows.length} of ${this.count}`,
+      threshold: `${this.threshold.toFixed(2)}: ${rows.length} of ${this.count}`,
       opacity: this.opacity.toFixed(2),
       title: `All heads: ${kind} attention of query ${query} in ${this.all ? "all layers" : `layer ${layer}`}`,
       pinned: pair.length ? `Pinned and present map, both in colours from 0 to ${short(pair[0].most)}` : "",
@@ -226,15 +210,21 @@ class AttentionView extends View {
 
   chooseRow(row, options) { this.change({ query: this.facts.queries[row] }, options); }
 
+  // Arrow keys step across and down: through queries and layers, or they move a cell.
   steps(by) {
-    return { query: { query: this.facts.queries[around(this.row + by, this.count)] },
-      layer: { layer: clamp(this.layer + by, 0, this.layers - 1) },
-      head: { head: around(this.head + 1 + by, this.heads + 1) - 1 } }; // after the last their mean, -1
+    const { cell, cells, h, w } = this;
+    const query = { query: this.facts.queries[around(this.row + by, this.count)] };
+    const layer = { layer: clamp(this.layer + by, 0, this.layers - 1) };
+    const head = { head: around(this.head + 1 + by, this.heads + 1) - 1 }; // after the last their mean, -1
+    const [row, column] = [Math.floor(cell / w), cell % w];
+    return { query, layer, head,
+      across: cells ? { cell: row * w + clamp(column + by, 0, w - 1) } : query,
+      down: cells ? { cell: clamp(row + by, 0, h - 1) * w + column } : layer };
   }
 
   // A query that was asked for by name stays when the pointer moves on.
   step(name, by) {
-    this.held ||= name === "query";
+    this.held ||= name === "query" || (name === "across" && !this.cells);
     super.step(name, by);
   }
 
@@ -258,38 +248,33 @@ class AttentionView extends View {
   }
 
   pin() {
-    const { query, layer, head, kind } = this.state;
+    const { query, layer, head, kind } = this;
     this.change({ pinned: this.pair.length ? {} : { query, layer, head, kind } });
   }
 
-  // Arrow keys move a held cell.
-  rootKey(event) {
-    const arrow = this.cells && event.target.type !== "range" && !modified(event) && arrowOf(event.key);
-    if (!arrow) return super.rootKey(event);
-    const cell = this.model.get("cell");
-    const [column, row] = [cell % this.w, Math.floor(cell / this.w)];
-    const to = [clamp(row + arrow[1], 0, this.h - 1), clamp(column + arrow[0], 0, this.w - 1)];
-    this.change({ cell: to[0] * this.w + to[1] });
-    return true;
-  }
-
   // ---- pointer
+
+  // The cell of a map in a frame under a place; -1: none.
+  cellAt(frame, p) {
+    const [row, column] = cellUnder(frame, p, this.h, this.w) ?? [0, -1];
+    return row * this.w + column;
+  }
 
   // Rows whose boxes are at a place, best first.
   under(p) { return boxesAt(p.drawn.places, p, p.drawn.tags).filter((row) => this.rows.includes(row)); }
 
   hover(p) {
-    const over = cellAt(...partIn(p.drawn, p), this.h, this.w);
+    const over = this.cellAt(p.drawn, p);
     const [near = -1] = this.under(p);
     this.picture.cursor(this.cells && over >= 0 ? "crosshair" : near < 0 ? "default" : "pointer");
-    const follows = !this.held && !this.cells && !p.touch && near >= 0 && near !== this.row;
+    const follows = !this.held && !this.cells && near >= 0 && near !== this.row;
     if (follows) this.chooseRow(near, { last: false });
     this.point({ over, near });
   }
 
   // Holds the cell; or the query of the box, at the same place again the one beneath, and after the last none.
   click(p) {
-    const cell = cellAt(...partIn(p.drawn, p), this.h, this.w);
+    const cell = this.cellAt(p.drawn, p);
     if (this.cells) {
       if (cell >= 0) this.change({ cell });
       return;
@@ -304,13 +289,7 @@ class AttentionView extends View {
   // The kind whose map is under a place, and the cell in it; -1: none.
   inProduct(p) {
     const k = frameAt(p);
-    return { kind: KINDS[k], cell: k < 0 ? -1 : cellAt(...partIn(p.drawn.frames[k], p), this.h, this.w) };
-  }
-
-  hoverProduct(p) {
-    const { kind, cell } = this.inProduct(p);
-    this.product.cursor(kind ? "pointer" : "default");
-    this.point({ over: cell });
+    return { kind: KINDS[k], cell: k < 0 ? -1 : this.cellAt(p.drawn.frames[k], p) };
   }
 
   clickProduct(p) {

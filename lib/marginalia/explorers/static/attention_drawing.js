@@ -1,8 +1,8 @@
 // What the attention explorer draws: boxes and a map on their image, all heads, two maps on one scale, the
 // product, and the queries that look at a cell.
 
-import { block, clipped, drawColours, drawPixels, drawTag, emphasis, labelsThatFit, outline, pixelsOf, sequential,
-  setFont, strokeRimmed, write } from "./canvas.js";
+import { block, clipped, drawColours, drawPixels, drawTag, emphasis, outline, pixelsOf, sequential, setFont,
+  strokeRimmed, write, writeAlong } from "./canvas.js";
 import { KINDS, against, gridOf, short, timesUniform } from "./attention_maths.js";
 
 const CHOSEN = "#ff8c1a";
@@ -48,22 +48,18 @@ function markCell(context, cell, { h, w }, { x, y, wide, tall }) {
 
 // ---- image ------------------------------------------------------------------------------------------
 
-// Where a place is in a frame: 0 to 1 across and down.
-export const partIn = ({ x, y, wide, tall }, p) => [(p.x - x) / wide, (p.y - y) / tall];
-
 // The chosen query's map over the image; or, the other way round, each box filled by what it gives to a cell.
-export function drawScene(context, { width, height, theme }, view) {
-  const { facts, image, shown, row, reference, cells, lit, over, aspect, rows, opacity, looks } = view;
-  const wide = Math.min(width, height * aspect);
-  const frame = { x: 0, y: 0, wide, tall: wide / aspect };
+export function drawScene(context, frame, view) {
+  const { facts, image, shown, row, reference, cells, lit, over, rows, opacity, looks } = view;
+  const { wide, tall, theme } = frame;
   const places = facts.boxes.map((box) => corner(box, frame));
   const most = Math.max(...looks.map(({ weight }) => weight), 1 / shown.map.levels.length);
   const taken = []; // boxes on one thing would write over each other: the best keeps its tag
-  block(context, theme.panel, 0, 0, wide, frame.tall);
+  block(context, theme.panel, 0, 0, wide, tall);
   context.imageSmoothingEnabled = wide < 2 * facts.size[0];
-  if (image) context.drawImage(image, 0, 0, wide, frame.tall);
+  if (image) context.drawImage(image, 0, 0, wide, tall);
   context.globalAlpha = opacity;
-  if (!cells) drawPixels(context, shown.tint, 0, 0, wide, frame.tall);
+  if (!cells) drawPixels(context, shown.tint, 0, 0, wide, tall);
   clipped(context, frame, () => { // boxes may reach beyond their image
     for (const i of cells ? rows : []) {
       context.globalAlpha = (opacity * looks[i].weight) / most;
@@ -122,10 +118,8 @@ function drawHeat(context, heat, frame, { box, reference, chosen, theme }) {
   outline(context, theme.accent, 2.5, frame.x - 1, frame.y - 1, frame.wide + 2, frame.tall + 2);
 }
 
-export function drawHeads(context, { width, theme }, view) {
-  const { shown, layer, head, heads, box, all } = view;
-  const drawn = headFrames(width, view);
-  drawn.frames.forEach((frame, i) => {
+export function drawHeads(context, { frames, theme }, { shown, layer, head, heads, box, all }) {
+  frames.forEach((frame, i) => {
     const { heat, peak, levels, reference, ...at } = shown.small[i];
     const chosen = at.layer === layer && at.head === head;
     drawHeat(context, heat, frame, { box, reference, chosen, theme });
@@ -140,18 +134,16 @@ export function drawHeads(context, { width, theme }, view) {
         { ...emphasis(at.layer === layer, theme), align: "center", turned: true });
     }
   });
-  return drawn;
 }
 
 // ---- product, and the pinned map ----------------------------------------------------------------------
 
-export function drawProduct(context, { width, theme }, view) {
+export function drawProduct(context, { frames, theme }, view) {
   const { shown, head, kind, box, reference, lit, layer, facts } = view;
-  const drawn = productFrames(width, view);
   const terms = facts.terms.map((each) => each[layer]);
   const formulas = head < 0 ? ["mean of heads", "mean of heads", "mean of heads"]
     : [...terms.map((term) => `softmax(${term})`), "content × spatial ÷ Σ"];
-  drawn.frames.forEach((frame, k) => {
+  frames.forEach((frame, k) => {
     const { heat, peak, levels } = shown.parts[k];
     const chosen = KINDS[k] === kind;
     drawHeat(context, heat, frame, { box, reference, chosen, theme });
@@ -163,49 +155,37 @@ export function drawProduct(context, { width, theme }, view) {
     const peaks = `peak ${short(peak)} = ${against(peak, levels.length)}`;
     writeFitting(context, [peaks], frame.x, line(2), most, theme.ink);
     if (!k || head < 0) return;
-    const [before, middle] = [drawn.frames[k - 1], frame.y + frame.tall / 2];
+    const [before, middle] = [frames[k - 1], frame.y + frame.tall / 2];
     const between = (before.x + before.wide + frame.x) / 2;
     write(context, k === 1 ? "×" : "→", between, middle, { size: 18, align: "center", colour: theme.ink });
   });
-  return drawn;
 }
 
-const pinFrames = (width, { aspect }) => framesOf(width, 2, 2, aspect, 3, 20);
-export const pinHeight = (width, view) => (view.pair.length ? pinFrames(width, view).height : 0);
+export const pinFrames = (width, { pair, aspect }) =>
+  (pair.length ? framesOf(width, 2, 2, aspect, 3, 20) : { frames: [], height: 0 });
 
 // The pinned map and the present one, in colours from 0 to the larger of their peaks.
-export function drawPinned(context, { width, theme }, view) {
-  if (!view.pair.length) return null;
-  const drawn = pinFrames(width, view);
-  view.pair.forEach(({ heat, peak, levels, box, reference, words }, k) => {
-    const frame = drawn.frames[k];
+export function drawPinned(context, { frames, theme }, { pair }) {
+  pair.forEach(({ heat, peak, levels, box, reference, words }, k) => {
+    const frame = frames[k];
     drawHeat(context, heat, frame, { box, reference, theme });
     [...words, `peak ${short(peak)} = ${against(peak, levels.length)}`].forEach((string, n) => {
       const style = { colour: theme.ink, weight: n ? 400 : 600, most: frame.wide + 16 };
       write(context, string, frame.x, frame.y + frame.tall + (n + 0.5) * LINE + 2, style);
     });
   });
-  return drawn;
 }
 
 // The first of the strings that fits in 9 to 11 pixels, else the last, smaller; c_q is c with a lowered q.
 function writeFitting(context, strings, x, y, most, colour) {
-  const sizeOf = (i, size) => (i % 2 ? size * 0.75 : size);
-  const measure = (part, i) => {
-    setFont(context, sizeOf(i, 11));
-    return context.measureText(part).width;
-  };
-  const laid = (string) => {
-    const parts = string.replaceAll(" . ", " · ").split(/_(\w)/); // every second one is lowered
-    const wide = parts.map(measure);
-    return { parts, wide, size: Math.min(11, (11 * most) / wide.reduce((a, b) => a + b, 0)) };
-  };
-  const choices = strings.map(laid);
-  const { parts, wide, size } = choices.find((choice) => choice.size >= 9) ?? choices.at(-1);
+  setFont(context, 11);
+  const sizeOf = (string) => Math.min(11, (11 * most) / context.measureText(string).width);
+  const sizes = strings.map(sizeOf);
+  const k = sizes.findIndex((size) => size >= 9);
   let at = x;
-  parts.forEach((part, i) => {
-    write(context, part, at, y + (i % 2) * 3, { size: sizeOf(i, size), colour });
-    at += (wide[i] * size) / 11;
+  strings.at(k).replaceAll(" . ", " · ").split(/_(\w)/).forEach((part, i) => { // every second one is lowered
+    write(context, part, at, y + (i % 2) * 3, { size: sizes.at(k) * (i % 2 ? 0.75 : 1), colour });
+    at += context.measureText(part).width;
   });
 }
 
@@ -217,15 +197,15 @@ export function drawScale(context, { width, theme }, { all }) {
 
 // ---- queries ------------------------------------------------------------------------------------------
 
-const BARS = { left: 40, top: 8, tall: 64 };
-export const QUERIES_HEIGHT = BARS.top + BARS.tall + 20;
+export const queryBars = (width, { count }) =>
+  ({ left: 40, top: 8, tall: 64, step: (width - 40) / count, count, height: 92 });
 
 // A bar for each query, by score: its weight on the cell as a multiple of the uniform weight, whose line is
 // dashed. Bars of queries that the threshold hides are pale.
-export function drawQueries(context, { width, theme }, { facts, shown, looks, row, rows }) {
+export function drawQueries(context, place, { facts, shown, looks, row, rows }) {
+  const { width, left, top, tall, step, theme } = place;
   const cells = shown.map.levels.length;
-  const { left, top, tall } = BARS;
-  const [step, most] = [(width - left) / looks.length, Math.max(...looks.map(({ weight }) => weight), 1 / cells)];
+  const most = Math.max(...looks.map(({ weight }) => weight), 1 / cells);
   const yOf = (weight) => top + tall * (1 - weight / most);
   const muted = { colour: theme.muted, align: "right" };
   looks.forEach(({ weight }, i) => {
@@ -237,11 +217,8 @@ export function drawQueries(context, { width, theme }, { facts, shown, looks, ro
   for (let x = left; x < width; x += 6) block(context, theme.ink, x, yOf(1 / cells) - 0.5, 3, 1);
   block(context, theme.muted, left, top + tall, width - left, 1);
   for (const value of [most, 0]) write(context, against(value, cells), left - 5, yOf(value), muted);
-  for (const i of labelsThatFit(looks.length, step, 22, [row])) {
-    write(context, String(facts.queries[i]), left + (i + 0.5) * step, top + tall + 10,
-      { ...emphasis(i === row, theme), align: "center" });
-  }
-  return { left, step, count: looks.length };
+  writeAlong(context, facts.queries.map(String), { x: left, y: top + tall + 10, step, line: 22, wanted: [row] },
+    (i) => ({ ...emphasis(i === row, theme), align: "center" }));
 }
 
 // The row whose bar is under a place; -1: none.

@@ -50,12 +50,6 @@ export function peakOf({ levels }) {
   return best;
 }
 
-// The cell that covers a place relative to the image, -1 outside: column j covers [j, j + 1] / w.
-export function cellAt(x, y, h, w) {
-  const [column, row] = [Math.floor(x * w), Math.floor(y * h)];
-  return column >= 0 && row >= 0 && column < w && row < h ? row * w + column : -1;
-}
-
 // Two digits that count, as short as they can be read.
 export function short(value) {
   if (value === 0) return "0";

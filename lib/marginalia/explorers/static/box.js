@@ -1,8 +1,8 @@
 // Boxes on an image, their Pearson correlations, and the band of MC of random boxes of the same sizes.
 
-import { arrowOf, clamp, fixed, remember, renderWith } from "./canvas.js";
-import { asPython, bandOf, measure } from "./box_maths.js";
-import { drawAxis, drawMatrix, matrixPicture, pairAt } from "./box_drawing.js";
+import { arrowOf, cellUnder, clamp, fixed, remember, renderWith } from "./canvas.js";
+import { measure, uniformBand } from "./box_maths.js";
+import { drawAxis, drawMatrix, matrixHeight, matrixPicture } from "./box_drawing.js";
 import { BOX_HELP, BoxesView, describeBoxes } from "./boxes.js";
 
 // ---- words --------------------------------------------------------------------------------------------
@@ -32,23 +32,22 @@ class BoxView extends BoxesView {
 
   buildRight(right) {
     // correlations, and their band, each computed again only when something that it depends on changed
-    const band = remember(bandOf);
+    const band = remember(uniformBand, JSON.stringify);
     this.measured = remember((...boxes) => measure(...boxes, band));
     this.pictured = remember(matrixPicture);
     const above = this.line(right);
     this.text(above, "mc");
     this.text(above, "band", "m-muted");
-    this.stage(right, "MC on an axis from 0 to 1", drawAxis, { height: () => 76, role: "img" });
+    this.figure(right, "MC on an axis from 0 to 1", () => ({ height: 76 }), drawAxis);
     this.text(right, "heading", "m-title m-muted");
-    const point = (p) => this.point({ pointed: pairAt(p) });
-    this.stage(right, "Correlation matrix; arrow keys choose a pair", drawMatrix, {
-      height: (width) => (this.boxes.length < 2 ? 0 : Math.min(width - 40, 320)), pointer: { down: point, hover: point },
-      keys: (event) => this.matrixKey(event) });
+    const point = (p) => this.point({ pointed: cellUnder(p.drawn, p, p.drawn.count, p.drawn.count) ?? [] });
+    this.stage(right, "Correlation matrix; arrow keys choose a pair", matrixHeight, drawMatrix,
+      { pointer: { down: point, hover: point }, keys: (event) => this.matrixKey(event) });
   }
 
-  get numbers() { return this.measured(this.boxes, this.size, this.model.get("box_format")); }
+  get numbers() { return this.measured(this.boxes, this.size, this.box_format); }
   get leftOut() { return this.numbers.leftOut; }
-  get python() { return asPython("BoxExplorer", this.model); }
+  get python() { return this.call("BoxExplorer"); }
   get said() { return `${super.said} ${this.places.mc.textContent}.`; }
 
   told() {

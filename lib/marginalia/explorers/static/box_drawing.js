@@ -1,16 +1,14 @@
 // What the box explorer draws: boxes on their image, the matrix of correlations, MC on its axis.
 
-import { block, clamp, diverging, drawPixels, drawTag, emphasis, fill, fillRamp, fixed, inkOn, labelsThatFit,
-  outline, pixelsOf, stroke, strokeRimmed, write } from "./canvas.js";
+import { block, clamp, diverging, drawColours, drawPixels, drawTag, emphasis, fill, fixed, inkOn, outline,
+  pixelsOf, stroke, strokeRimmed, write, writeAlong } from "./canvas.js";
 import { lowerBound } from "./box_maths.js";
 
 // ---- image ------------------------------------------------------------------------------------------
 
 const HANDLES = [[-1, -1], [1, -1], [1, 1], [-1, 1], [0, -1], [1, 0], [0, 1], [-1, 0]];
-export const CURSORS = {
-  "1,1": "nwse-resize", "-1,-1": "nwse-resize", "1,-1": "nesw-resize", "-1,1": "nesw-resize",
-  "0,1": "ns-resize", "0,-1": "ns-resize", "1,0": "ew-resize", "-1,0": "ew-resize",
-};
+export const cursorOf = ([across, down]) =>
+  `${across * down ? (across === down ? "nwse" : "nesw") : across ? "ew" : "ns"}-resize`;
 
 // Where handles sit on the screen: outside a small box, so that its middle can still be dragged.
 export function handlePlaces([x, y, w, h]) {
@@ -23,26 +21,13 @@ export function handlePlaces([x, y, w, h]) {
 }
 
 const MANY = 100; // boxes: of more, lines are thin, and only those that are chosen have tags
-const MARGIN = 6; // pixels around the image, for handles of boxes at its edge
-
-export const pictureHeight = (width, [W, H]) =>
-  Math.min(((width - 2 * MARGIN) * H) / W, 460) + 2 * MARGIN;
-
-// The frame of the image, and where a box of it is on the screen.
-function pictureFrame({ width, height }, [W, H]) {
-  const scale = Math.min((width - 2 * MARGIN) / W, (height - 2 * MARGIN) / H);
-  const [wide, tall] = [W * scale, H * scale];
-  const [x, y] = [(width - wide) / 2, (height - tall) / 2];
-  const onScreen = ([left, top, w, h]) => [x + left * scale, y + top * scale, w * scale, h * scale];
-  return { scale, x, y, wide, tall, onScreen };
-}
+export const MARGIN = 6; // pixels around the image, for handles of boxes at its edge
 
 // leftOut: boxes with dashed lines; hues: colours of some boxes, by index; tags: what stands at the boxes.
-export function drawPicture(context, place, { image, boxes, size, names, selected, lit, leftOut = [], hues = {},
+export function drawPicture(context, place, { image, boxes, names, selected, lit, leftOut = [], hues = {},
   tags = names }) {
-  const { theme } = place;
-  const frame = pictureFrame(place, size);
-  const { scale, x, y, wide, tall, onScreen } = frame;
+  const { scale, x, y, wide, tall, theme } = place;
+  const onScreen = ([left, top, w, h]) => [x + left * scale, y + top * scale, w * scale, h * scale];
   block(context, theme.panel, x, y, wide, tall);
   context.imageSmoothingEnabled = scale < 2;
   if (image) context.drawImage(image, x, y, wide, tall);
@@ -57,17 +42,13 @@ export function drawPicture(context, place, { image, boxes, size, names, selecte
   }
   const taken = []; // the tag of a chosen box first; where there is one, no other is written over it
   for (const i of order.toReversed().filter((each) => boxes.length <= MANY || strong(each) || hues[each])) {
-    drawTag(context, tags[i], "", onScreen(boxes[i]), colourOf(i), frame, taken, i);
+    drawTag(context, tags[i], "", onScreen(boxes[i]), colourOf(i), place, taken, i);
   }
-  if (selected >= 0) drawHandles(context, onScreen(boxes[selected]));
-  return { ...frame, tags: taken };
-}
-
-function drawHandles(context, box) {
-  for (const { x, y } of handlePlaces(box)) {
-    block(context, "#ffffff", x - 3.5, y - 3.5, 7, 7);
-    outline(context, "#000000", 1.5, x - 3.5, y - 3.5, 7, 7);
+  for (const spot of selected < 0 ? [] : handlePlaces(onScreen(boxes[selected]))) {
+    block(context, "#ffffff", spot.x - 3.5, spot.y - 3.5, 7, 7);
+    outline(context, "#000000", 1.5, spot.x - 3.5, spot.y - 3.5, 7, 7);
   }
+  return { ...place, onScreen, tags: taken };
 }
 
 // ---- matrix -------------------------------------------------------------------------------------------
@@ -82,66 +63,44 @@ export function matrixPicture(matrix, dark) {
     : shades[Math.round(100 * (value + 1))] ?? NONE));
 }
 
-function matrixFrame(context, { width, height }, names) {
-  const widest = Math.max(...names.map((name) => context.measureText(name).width), 8);
-  const [left, top, count] = [Math.min(widest, 64) + 8, 20, names.length];
-  return { left, top, count, cell: Math.min((width - left - 52) / count, (height - 24) / count) };
-}
+export const matrixHeight = (width, { names }) =>
+  ({ height: names.length < 2 ? 0 : Math.min(width - 24, 336) });
 
-// The pair of boxes under a place of the matrix, empty beside it.
-export function pairAt({ x, y, drawn: { left, top, cell, count } }) {
-  const pair = [Math.floor((y - top) / cell), Math.floor((x - left) / cell)];
-  return pair.every((k) => k >= 0 && k < count) ? pair : [];
-}
-
-export function drawMatrix(context, place, { numbers: { matrix }, names, lit, pictured }) {
-  const { theme } = place;
-  if (names.length < 2) return null;
-  const frame = matrixFrame(context, place, names);
-  const { cell, left, top, count } = frame;
-  drawPixels(context, pictured(matrix, theme.dark), left, top, cell * count, cell * count);
+export function drawMatrix(context, { width, height, theme }, { numbers: { matrix }, names, lit, pictured }) {
+  const count = names.length;
+  if (count < 2) return;
+  const widest = Math.max(...names.map((name) => context.measureText(name).width));
+  const [x, y] = [clamp(widest, 8, 64) + 8, 20]; // beside names, and below them
+  const cell = Math.min(width - x - 4, height - y - 20) / count;
+  const side = cell * count;
+  drawPixels(context, pictured(matrix, theme.dark), x, y, side, side);
   for (let k = 1; cell > 8 && k <= count; k += 1) {
-    block(context, theme.page, left + k * cell - 1, top, 1, cell * count);
-    block(context, theme.page, left, top + k * cell - 1, cell * count, 1);
+    block(context, theme.page, x + k * cell - 1, y, 1, side);
+    block(context, theme.page, x, y + k * cell - 1, side, 1);
   }
-  if (count <= 8) {
-    matrix.forEach((row, i) => row.forEach((value, j) => {
-      if (i === j || Number.isNaN(value)) return;
-      const string = fixed(Math.round(value * 100) / 100 || 0, 2); // no −0.00
-      write(context, string, left + (j + 0.5) * cell, top + (i + 0.5) * cell,
-        { size: clamp(cell / 3.2, 8, 12), align: "center", colour: inkOn(diverging(value, theme.dark)) });
-    }));
-  }
-  drawNames(context, { names, frame, lit, theme });
-  const mark = (i, j, wide) => outline(context, theme.accent, 2, left + j * cell, top + i * cell, wide, cell - 1);
-  const pairs = lit.length === 2 ? [lit, [lit[1], lit[0]]] : [];
+  matrix.forEach((row, i) => row.forEach((value, j) => {
+    if (count > 8 || i === j || Number.isNaN(value)) return;
+    const string = fixed(Math.round(value * 100) / 100 || 0, 2); // no −0.00
+    write(context, string, x + (j + 0.5) * cell, y + (i + 0.5) * cell,
+      { size: clamp(cell / 3.2, 8, 12), align: "center", colour: inkOn(diverging(value, theme.dark)) });
+  }));
+  drawNames(context, names, { x, y, cell, widest, lit, theme });
+  const mark = (i, j, wide) => outline(context, theme.accent, 2, x + j * cell, y + i * cell, wide, cell - 1);
+  const pairs = lit.length === 2 ? [lit, lit.toReversed()] : [];
   for (const [i, j] of pairs) mark(i, j, cell - 1);
-  if (lit.length === 1) mark(lit[0], 0, cell * count - 1);
-  drawScale(context, left + cell * count + 10, top, cell * count - 1, theme);
-  return frame;
+  if (lit.length === 1) mark(lit[0], 0, side - 1);
+  drawColours(context, { x, y: y + side + 11, most: side, colourAt: (t) => diverging(2 * t - 1, theme.dark),
+    low: "−1", words: "1", theme });
+  return { x, y, wide: side, tall: side, count };
 }
 
 // Names beside rows and above columns: those that are lit, and as many others as do not touch.
-function drawNames(context, { names, frame: { cell, left, top }, lit, theme }) {
-  const widest = Math.max(...names.map((name) => context.measureText(name).width));
-  const wide = Math.max(Math.min(widest + 6, Math.max(cell, 24)), cell);
-  const place = (i) => ({ ...emphasis(lit.includes(i), theme), middle: (i + 0.5) * cell });
-  for (const i of labelsThatFit(names.length, cell, 13, lit)) {
-    const { middle, ...look } = place(i);
-    write(context, names[i], left - 6, top + middle, { ...look, most: 64, align: "right" });
-  }
-  for (const i of labelsThatFit(names.length, cell, wide, lit)) {
-    const { middle, ...look } = place(i);
-    write(context, names[i], left + middle, 10, { ...look, most: wide, align: "center" });
-  }
-}
-
-function drawScale(context, x, y, tall, theme) {
-  fillRamp(context, (t) => diverging(2 * t - 1, theme.dark), x, y, 10, tall);
-  const middle = tall > 30 ? [[0.5, "0"]] : [];
-  for (const [part, string] of [[0, "1"], ...middle, [1, "−1"]]) {
-    write(context, string, x + 14, y + clamp(part * tall, 6, tall - 6), { colour: theme.muted });
-  }
+function drawNames(context, names, { x, y, cell, widest, lit, theme }) {
+  const style = (more) => (i) => ({ ...emphasis(lit.includes(i), theme), ...more });
+  const [along, wide] = [{ step: cell, wanted: lit }, clamp(widest + 6, cell, Math.max(cell, 24))];
+  const rows = { ...along, x: x - 6, y, line: 13, down: true };
+  writeAlong(context, names, rows, style({ most: 64, align: "right" }));
+  writeAlong(context, names, { ...along, x, y: 10, line: wide }, style({ most: wide, align: "center" }));
 }
 
 // ---- MC -----------------------------------------------------------------------------------------------
@@ -149,12 +108,11 @@ function drawScale(context, x, y, tall, theme) {
 export function drawAxis(context, { width, theme }, { numbers }) {
   const at = (value) => 12 + value * (width - 24);
   const line = 40;
-  const tick = (value, from, to) => context.fillRect(Math.round(at(value)) - 0.5, from, 1, to - from);
+  const tick = (value, colour, from, to) =>
+    block(context, colour, Math.round(at(value)) - 0.5, from, 1, to - from);
   if (numbers.band) {
     const [low, high] = numbers.band.map(at);
-    context.globalAlpha = 0.4;
-    block(context, theme.mark, low, line - 18, Math.max(high - low, 2), 17);
-    context.globalAlpha = 1;
+    block(context, `${theme.mark}66`, low, line - 18, Math.max(high - low, 2), 17);
     const string = "5 to 95 % of random boxes";
     const half = context.measureText(string).width / 2;
     write(context, string, clamp((low + high) / 2, half, width - half), 11,
@@ -162,16 +120,14 @@ export function drawAxis(context, { width, theme }, { numbers }) {
   }
   block(context, theme.muted, at(0), line, at(1) - at(0), 1);
   for (const value of [0, 0.25, 0.5, 0.75, 1]) {
-    context.fillStyle = theme.muted;
-    tick(value, line, line + 4);
+    tick(value, theme.muted, line, line + 4);
     write(context, String(value), at(value), line + 12, { align: "center", colour: theme.muted });
   }
-  context.fillStyle = theme.ink;
-  tick(0.5, line - 20, line);
+  tick(0.5, theme.ink, line - 20, line);
   write(context, "0.5: chance level", at(0.5) - 3, line + 28, { colour: theme.ink });
   const least = lowerBound(numbers.usable);
   if (least) {
-    tick(least, line - 8, line + 6);
+    tick(least, theme.ink, line - 8, line + 6);
     const right = Math.max(at(least) + 3, context.measureText("no MC below").width);
     write(context, "no MC below", right, line + 28, { align: "right", colour: theme.ink });
   }

@@ -42,19 +42,15 @@ function profile(box) {
   return rest.map((value) => value / length);
 }
 
-const product = (a, b) => Math.min(Math.max(a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3], -1), 1);
+const product = (a, b) => clamp(a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3], -1, 1);
 
-// Pearson's correlation of two boxes over their four numbers; NaN where one has no variance.
-export function pearson(a, b) {
-  const [p, q] = [profile(a), profile(b)];
-  return p && q ? product(p, q) : NaN;
-}
-
-// All pairs at once, N rows of N.
+// Pearson's correlation of every two boxes over their four numbers, N rows of N; NaN where one has no variance.
 export function correlationMatrix(boxes) {
   const profiles = boxes.map(profile);
   return profiles.map((p) => profiles.map((q) => (p && q ? product(p, q) : NaN)));
 }
+
+export const pearson = (a, b) => correlationMatrix([a, b])[0][1];
 
 // Mean of |Pearson| over the pairs of usable boxes; NaN for fewer than two.
 export function macroscopicCorrelation(boxes) {
@@ -96,8 +92,8 @@ export function moved([x, y, w, h], dx, dy, [W, H]) {
   return [place(x, dx, W - w), place(y, dy, H - h), w, h];
 }
 
-// The box with the sides that a handle holds shifted, none of them further out of the image than it was. A handle
-// is two of -1, 0 and 1; left and top are -1.
+// The box with the sides that a handle holds shifted, none of them further out of the image than it was. A
+// handle is two of -1, 0 and 1; left and top are -1.
 export function resized([x, y, w, h], [across, down], dx, dy, [W, H]) {
   const side = (start, length, hold, by, most) => {
     const end = start + length;
@@ -130,27 +126,12 @@ export function fresh(boxes, x, y, [W, H]) {
   return inside([Math.round(x - w / 2), Math.round(y - h / 2), w, h], [W, H]);
 }
 
-// The band of MC, of sizes of boxes and of the image and a format as JSON; null for fewer than two boxes.
-export function bandOf(key) {
-  const [wh, size, boxFormat] = JSON.parse(key);
-  return wh.length < 2 ? null : uniformBand(wh, size, boxFormat);
-}
-
-// Everything the view shows: usable boxes, matrix, MC and, by `band`, its band.
-export function measure(boxes, size, boxFormat, band = bandOf) {
+// Everything the view shows: usable boxes, matrix, MC and its band, worked out by `band`; null for fewer than
+// two boxes.
+export function measure(boxes, size, boxFormat, band = uniformBand) {
   const told = boxes.map((box) => convert(box, boxFormat));
   const leftOut = told.flatMap((box, i) => (profile(box) ? [] : [i]));
   const wh = boxes.filter((_, i) => !leftOut.includes(i)).map((box) => [box[2], box[3]]);
-  return { usable: wh.length, leftOut, band: band(JSON.stringify([wh, size, boxFormat])),
+  return { usable: wh.length, leftOut, band: wh.length < 2 ? null : band(wh, size, boxFormat),
     matrix: correlationMatrix(told), mc: macroscopicCorrelation(told) };
-}
-
-// An expression that makes an explorer of these boxes again, `more` being what stands behind the boxes in it.
-export function asPython(name, model, more = "") {
-  const [boxes, [W, H], labels, boxFormat] = ["boxes", "size", "labels", "box_format"].map((trait) =>
-    model.get(trait));
-  const pixels = model.get("png")?.byteLength ? ", pixels=pixels" : "";
-  const named = labels.length ? `, labels=${JSON.stringify(labels)}` : "";
-  return `${name}(${JSON.stringify(boxes)}${more}, size=(${W}, ${H})${pixels}${named}, `
-    + `box_format=${JSON.stringify(boxFormat)})`;
 }

@@ -1,20 +1,19 @@
 // Boxes on an image that can be moved, resized, added and removed: what the views of boxes have in common.
 
-import { boxesAt, listen, modified } from "./canvas.js";
-import { ListView } from "./view.js";
+import { boxesAt, fitted, modified } from "./canvas.js";
+import { ListView, pythonCall } from "./view.js";
 import { between, fresh, moved, resized } from "./box_maths.js";
-import { CURSORS, drawPicture, handlePlaces, pictureHeight } from "./box_drawing.js";
+import { MARGIN, cursorOf, drawPicture, handlePlaces } from "./box_drawing.js";
 
 export const BOX_HELP = "Drag a box or its handles; click again to choose what lies beneath. Drag on empty "
   + "ground (with Shift anywhere) to draw a box; double-click to add one. Keys: Tab or [ ] choose, arrows move "
-  + "(Shift: 10 px, Alt: resize), N adds, Delete removes, Ctrl+Z, Ctrl+Shift+Z, R reset, C copy, S save, Escape "
-  + "lets go.";
+  + "(Shift: 10 px, Alt: resize), N adds, Delete removes, Ctrl+Z, Ctrl+Shift+Z, R reset, C copy, S save, "
+  + "Escape lets go.";
 const BOXES_STYLE = `
 .marginalia .m-mc { font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums;
   margin-right: 10px; }
 .m-relation .m-mc { font-size: 16px; }
 `;
-const TRAITS = ["boxes", "selected", "size", "labels", "box_format"];
 
 // The selected box in pixels, or how many there are.
 export function describeBoxes(boxes, names, selected) {
@@ -26,25 +25,26 @@ export function describeBoxes(boxes, names, selected) {
 // Its class has `buildRight(element)`; it may have what `drawPicture` can show beside the boxes.
 export class BoxesView extends ListView {
   constructor(model, host, signal, { help, shown = [], ...words }) {
-    super(model, host, signal, { list: "boxes", style: BOXES_STYLE, ...words });
-    this.ground = this.stage(this.left, `Image with boxes. ${help}`, drawPicture, {
-      height: (width) => pictureHeight(width, this.size),
-      pointer: this.boxPointer(),
-      keys: (event) => this.key(event) });
+    super(model, host, signal, { list: "boxes", style: BOXES_STYLE,
+      shown: ["selected", "size", "box_format", ...shown], ...words });
+    this.ground = this.stage(this.left, `Image with boxes. ${help}`,
+      (width) => fitted(width, this.size, 460, MARGIN), drawPicture,
+      { pointer: this.boxPointer(), keys: (event) => this.key(event) });
     this.buildWords("box", help);
     this.buildRight(this.right);
-    this.start([...TRAITS, ...shown]);
-    listen(model, { "change:png": () => this.loadPicture() }, signal);
-    this.loadPicture();
+    this.start();
   }
 
-  get boxes() { return this.items; }
-  get size() { return this.model.get("size"); }
-  get names() {
-    const labels = this.model.get("labels");
-    return this.boxes.map((_, i) => labels[i] || String(i));
-  }
+  get names() { return this.boxes.map((_, i) => this.labels[i] || String(i)); }
   get lit() { return [...new Set(this.pointed)].filter((i) => i < this.boxes.length); }
+
+  // A call that makes the explorer again, `more` being what it takes beside boxes, by place and by name.
+  call(explorer, more = "", choices = {}) {
+    const { boxes, labels, image, size, box_format: format } = this;
+    const named = labels.length ? `, labels=${JSON.stringify(labels)}` : "";
+    const given = `${JSON.stringify(boxes)}${more}${image ? ", pixels=pixels" : ""}${named}`;
+    return pythonCall(explorer, given, { size, box_format: format, ...choices });
+  }
 
   // Without a place near the middle, where boxes added one after the other do not hide each other.
   add(place) {
@@ -55,19 +55,14 @@ export class BoxesView extends ListView {
   }
 
   append(box, options) {
-    const { boxes: old } = this;
+    const { boxes: old, labels } = this;
     const boxes = [...old, box];
     if (this.grip) this.grip.ours = boxes;
-    const labels = this.model.get("labels");
     const added = labels.length ? { labels: [...old.map((_, i) => labels[i] ?? ""), ""] } : {};
     this.change({ boxes, selected: old.length, ...added }, options);
   }
 
-  remove() {
-    const rest = (list) => list.filter((_, i) => i !== this.selected);
-    this.pointed = [];
-    this.change({ boxes: rest(this.boxes), labels: rest(this.model.get("labels")) });
-  }
+  remove() { super.remove({ labels: this.others(this.labels) }); }
 
   nudge(event, arrow) {
     const { size, boxes: { [this.selected]: box } } = this;
@@ -83,7 +78,7 @@ export class BoxesView extends ListView {
     const reach = touch ? 18 : 8;
     const spots = selected < 0 ? [] : handlePlaces(onScreen(boxes[selected]));
     const spot = spots.find((each) => Math.abs(x - each.x) <= reach && Math.abs(y - each.y) <= reach);
-    const held = spot ? [{ item: selected, handle: spot.handle, cursor: CURSORS[spot.handle] }] : [];
+    const held = spot ? [{ item: selected, handle: spot.handle, cursor: cursorOf(spot.handle) }] : [];
     const found = boxesAt(boxes.map(onScreen), p, tags).filter((item) => !spot || item !== selected);
     return [...held, ...found.map((item) => ({ item, cursor: "move" }))];
   }
@@ -95,8 +90,8 @@ export class BoxesView extends ListView {
     return handle ? resized(start, handle, dx, dy, this.size) : moved(start, dx, dy, this.size);
   }
 
-  // Beside what things in the plane do: a drag on empty ground, or with Shift, draws a box; a finger scrolls the
-  // page there.
+  // Beside what things in the plane do: a drag on empty ground, or with Shift, draws a box; a finger scrolls
+  // the page there.
   boxPointer() {
     const own = this.pointer("crosshair");
     return { ...own,

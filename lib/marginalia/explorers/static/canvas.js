@@ -17,31 +17,15 @@ export function floatsOf(view) {
 
 // ---- work that is done once ---------------------------------------------------------------------------
 
-// The function, but with the same arguments as the last time it gives the same result again.
-export function remember(make) {
+// The function, but with the same arguments as the last time it gives the same result again; those are the same
+// of which `keyOf` is.
+export function remember(make, keyOf = (value) => value) {
   let [before, result] = [null, null];
-  return (...now) => {
-    if (!before || now.some((value, i) => value !== before[i])) [before, result] = [now, make(...now)];
+  return (...values) => {
+    const now = values.map((value) => keyOf(value));
+    if (!before || now.some((key, i) => key !== before[i])) [before, result] = [now, make(...values)];
     return result;
   };
-}
-
-// ---- frames -------------------------------------------------------------------------------------------
-
-// Calls `work` once in the next animation frame, however often it is asked for.
-function eachFrame(work) {
-  let frame = 0;
-  const ask = () => {
-    frame ||= requestAnimationFrame(() => {
-      frame = 0;
-      work();
-    });
-  };
-  ask.cancel = () => {
-    cancelAnimationFrame(frame);
-    frame = 0;
-  };
-  return ask;
 }
 
 // ---- colour -------------------------------------------------------------------------------------------
@@ -59,7 +43,7 @@ const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 
 
 // The colour at t in [0, 1] between evenly spaced stops, as [red, green, blue] in 0..255.
 function ramp(stops, t) {
-  const at = Math.min(Math.max(t, 0), 1) * (stops.length - 1);
+  const at = clamp(t, 0, 1) * (stops.length - 1);
   const low = Math.min(Math.floor(at), stops.length - 2);
   const [from, to] = [channels(stops[low]), channels(stops[low + 1])];
   return from.map((value, k) => Math.round(value + (at - low) * (to[k] - value)));
@@ -96,20 +80,20 @@ const DARK = {
 const darkPreferred = () => matchMedia("(prefers-color-scheme: dark)");
 
 // JupyterLab says which theme it shows; elsewhere the system decides.
-function readTheme() {
+export function readTheme() {
   const lab = document.body.dataset.jpThemeLight;
   const dark = lab === undefined ? darkPreferred().matches : lab === "false";
   return dark ? DARK : LIGHT;
 }
 
-function watchTheme(changed, signal) {
+export function watchTheme(changed, signal) {
   darkPreferred().addEventListener("change", changed, { signal });
   const observer = new MutationObserver(changed);
   observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   signal.addEventListener("abort", () => observer.disconnect());
 }
 
-const STYLE = `
+export const STYLE = `
 .marginalia { font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--m-ink);
   padding: 4px; box-sizing: border-box; width: 100%; max-width: 1100px; }
 .marginalia canvas { display: block; width: 100%; border-radius: 3px; touch-action: manipulation;
@@ -120,13 +104,13 @@ const STYLE = `
 .marginalia .m-left { flex: 1.15 1 340px; } .marginalia .m-right { flex: 1 1 320px; }
 .marginalia .m-muted { color: var(--m-muted); }
 .marginalia .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin: 6px 0; }
-.marginalia .m-choice { display: flex; gap: 3px; align-items: center; }
+.marginalia .m-choice { display: flex; gap: 3px; align-items: center; margin-right: 8px; }
 .marginalia .m-value { min-width: 40px; margin-left: 3px; }
-.marginalia .m-slider { flex: 1 1 190px; } .marginalia .m-slider input { flex: 1 1 60px; min-width: 50px;
+.marginalia .m-slider { flex: 1 1 190px; margin: 0; } .marginalia .m-slider input { flex: 1 1 60px; min-width: 50px;
   accent-color: var(--m-mark); }
 .marginalia .m-gone { color: var(--m-accent); font-weight: 600; } .marginalia .m-gone:empty { display: none; }
 .marginalia .m-code { width: 100%; box-sizing: border-box; font: 12px/1.4 monospace; }
-.marginalia .m-status { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.m-status, .m-attention .m-cell, .m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 .marginalia .m-help { font-size: 12px; margin-top: 4px; }
 .marginalia .m-title { font-size: 12px; margin: 8px 0 2px; }
 .marginalia button { font: inherit; color: inherit; background: none; min-width: 26px; padding: 2px 7px;
@@ -139,51 +123,10 @@ const STYLE = `
   white-space: nowrap; }
 `;
 
-// The element that an explorer draws into: styled, themed, its keys kept from the notebook's shortcuts.
-export function createRoot(host, { label, signal, themed }) {
-  const root = grouped(append(host, "div", "marginalia"), label);
-  // a letter typed here must not cut or add a cell of the notebook; shortcuts with Control still work
-  const keep = (event) => event.ctrlKey || event.metaKey || event.stopPropagation();
-  root.addEventListener("keydown", keep, { signal });
-  append(root, "style", "", STYLE);
-  const paint = () => {
-    const theme = readTheme();
-    for (const name of ["ink", "muted", "mark", "accent"]) root.style.setProperty(`--m-${name}`, theme[name]);
-  };
-  paint();
-  watchTheme(() => {
-    paint();
-    themed();
-  }, signal);
-  return root;
-}
-
-// The element as a group with this name, for those who hear the page.
-export function grouped(element, label) {
-  element.setAttribute("role", "group");
-  element.setAttribute("aria-label", label);
-  return element;
-}
-
-// One element, its class and its text, put at the end of `parent`.
-export function append(parent, tag, className = "", textContent = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = textContent;
+// One element, its class, its text and more of its properties, put at the end of `parent`.
+export function append(parent, tag, className = "", textContent = "", more = {}) {
+  const element = Object.assign(document.createElement(tag), { className, textContent, ...more });
   parent.append(element);
-  return element;
-}
-
-// A button at the end of `parent`; `label` is its name where the text is a sign, `title` says more on hover.
-export function button(parent, string, act, { signal, label, title = "" }) {
-  const element = append(parent, "button", "", string);
-  element.type = "button";
-  element.title = title;
-  if (label) element.setAttribute("aria-label", label);
-  element.addEventListener("click", () => {
-    element.focus({ preventScroll: true }); // JupyterLab gave it to the cell, and its keys to the notebook
-    act();
-  }, { signal });
   return element;
 }
 
@@ -192,15 +135,7 @@ export function setText(element, string) {
   if (element.textContent !== string) element.textContent = string;
 }
 
-// Calls functions at events of the model, as `heard` has them by name: "change:boxes", say.
-export function listen(model, heard, signal) {
-  for (const [name, act] of Object.entries(heard)) {
-    model.on(name, act);
-    signal.addEventListener("abort", () => model.off(name, act));
-  }
-}
-
-// What the widget manager asks for: draws a model into a page with this class, whose listeners end with a signal.
+// What the widget manager asks for: draws a model into a page with this class; its listeners end with a signal.
 export const renderWith = (View) => ({ model, el }) => {
   const ending = new AbortController();
   new View(model, el, ending.signal);
@@ -256,16 +191,6 @@ export function undoKey(event) {
 
 // ---- taking away --------------------------------------------------------------------------------------
 
-// Puts text on the clipboard; false where the browser does not let us.
-export async function copyText(string) {
-  try {
-    await navigator.clipboard.writeText(string);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 // Saves the canvases of an explorer, where they stand, as one PNG.
 export function savePicture(root, name) {
   const ratio = window.devicePixelRatio || 1;
@@ -290,39 +215,41 @@ const DOUBLE = 400; // milliseconds between two clicks that are one double-click
 const AWAY = -1e6; // pixels: beside all that is drawn
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
-//   height(width) -> CSS pixels;  draw(context, { width, height, theme }) -> where things are now, for `pointer`
+//   layout(width) -> { height, and where things are }, in CSS pixels
+//   draw(context, { ...layout, width, theme }) -> what takes the place of the layout, if anything does
 //   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), twice(p),
 //            tap(p): let go where it went down, and nothing was dragged }
-//            with p = { x, y, touch, shift, still, drawn } in CSS pixels of the canvas, `drawn` being what `draw`
-//            returned, `still` whether it is where it went down; a canvas on which nothing is hears nothing. A
-//            pointer that leaves hovers once far away, but a finger stays where it tapped.
+//            with p = { x, y, touch, shift, still, drawn } in CSS pixels of the canvas, `drawn` being the
+//            layout, `still` whether it is where it went down. A pointer that leaves hovers once far away, and
+//            a finger never does.
 //   keys(event) -> true when the key was used
 //   role "img": the canvas has no keys of its own, and Tab goes past it
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
-export function createStage(parent, { label, signal, height, draw, pointer = {}, keys = () => false,
+export function createStage(parent, { label, signal, layout, draw, pointer = {}, keys = () => false,
   role = "application" }) {
-  const canvas = append(parent, "canvas");
-  canvas.tabIndex = role === "img" ? -1 : 0;
-  canvas.setAttribute("role", role);
-  canvas.setAttribute("aria-label", label);
+  const tabIndex = role === "img" ? -1 : 0;
+  const canvas = append(parent, "canvas", "", "", { tabIndex, role, ariaLabel: label });
   const context = canvas.getContext("2d");
 
-  let [width, family, drawn] = [0, "sans-serif", null];
-  const redraw = eachFrame(() => {
+  let [width, family, drawn, frame] = [0, "sans-serif", null, 0];
+  const paint = () => {
+    frame = 0;
     if (!width) return; // not on the page, or folded away
-    const tall = Math.round(height(width));
-    const ratio = window.devicePixelRatio || 1;
-    const [across, down] = [Math.round(width * ratio), Math.round(tall * ratio)];
+    const place = { ...layout(width), width, theme: readTheme() };
+    const [ratio, tall] = [window.devicePixelRatio || 1, Math.round(place.height)];
+    const [across, down] = [width, tall].map((side) => Math.round(side * ratio));
     if (canvas.width !== across || canvas.height !== down) {
       canvas.style.height = `${tall}px`;
-      canvas.width = across;
-      canvas.height = down;
+      [canvas.width, canvas.height] = [across, down];
     }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, tall);
     context.font = `12px ${family}`;
-    drawn = draw(context, { width, height: tall, theme: readTheme() });
-  });
+    drawn = draw(context, place) ?? place;
+  };
+  const redraw = () => {
+    frame ||= requestAnimationFrame(paint); // once, however often it is asked for
+  };
 
   // the width is kept: asking for it in every frame would make the browser lay the page out each time
   const observer = new ResizeObserver(() => {
@@ -333,11 +260,20 @@ export function createStage(parent, { label, signal, height, draw, pointer = {},
   observer.observe(canvas);
   signal.addEventListener("abort", () => {
     observer.disconnect();
-    redraw.cancel();
+    cancelAnimationFrame(frame);
   });
   hearPointer(canvas, (name, p) => drawn && pointer[name]?.({ ...p, drawn }), signal);
   hearKeys(canvas, keys, signal);
   return { canvas, redraw, cursor: (name) => (canvas.style.cursor = name) };
+}
+
+// A thing of W x H, in its own units, in the middle of a canvas of this width and at most `tallest` pixels
+// high, with a margin around it.
+export function fitted(width, [W, H], tallest, margin = 0) {
+  const height = Math.round(Math.min(((width - 2 * margin) * H) / W, tallest) + 2 * margin);
+  const scale = Math.min((width - 2 * margin) / W, (height - 2 * margin) / H);
+  const [wide, tall] = [W * scale, H * scale];
+  return { scale, x: (width - wide) / 2, y: (height - tall) / 2, wide, tall, height };
 }
 
 // Whether a place is where another one is, for a mouse or a finger; nowhere where the other is null.
@@ -346,7 +282,7 @@ export const isNear = (p, other) =>
 
 // `tell(name, p)` calls a handler that there is.
 function hearPointer(canvas, tell, signal) {
-  let [held, tapped] = [false, false];
+  let held = false;
   let down = null; // where the pointer went down
   let before = { time: -Infinity, x: 0, y: 0 };
   const place = ({ clientX, clientY, pointerType, shiftKey: shift }) => {
@@ -367,7 +303,10 @@ function hearPointer(canvas, tell, signal) {
     held = Boolean(tell("down", p));
     if (held) canvas.setPointerCapture(event.pointerId);
   });
-  on("pointermove", (event) => tell(held ? "drag" : "hover", place(event)));
+  on("pointermove", (event) => {
+    const p = place(event);
+    if (held || !p.touch) tell(held ? "drag" : "hover", p);
+  });
   const release = (p) => {
     if (held) tell("drop", p);
     held = false;
@@ -375,17 +314,22 @@ function hearPointer(canvas, tell, signal) {
   };
   on("pointerup", (event) => {
     const p = place(event);
-    tapped = p.still && p.touch;
     if (p.still && !held) tell("tap", p);
     release(p);
   });
   on("pointercancel", () => release({})); // a finger that scrolls the page, say
   on("pointerleave", (event) => {
-    if (!held && !tapped) tell("hover", { ...place(event), x: AWAY, y: AWAY });
-    tapped = false;
+    const p = place(event);
+    if (!held && !p.touch) tell("hover", { ...p, x: AWAY, y: AWAY });
   });
   // pointerdown comes first: a finger on something that can be dragged must not scroll the page as well
   on("touchstart", (event) => held && event.preventDefault(), { passive: false });
+}
+
+// The cell of a grid that fills a frame, [row, column], under a place; null beside it.
+export function cellUnder({ x, y, wide, tall }, p, rows, columns) {
+  const [row, column] = [Math.floor(((p.y - y) / tall) * rows), Math.floor(((p.x - x) / wide) * columns)];
+  return row >= 0 && column >= 0 && row < rows && column < columns ? [row, column] : null;
 }
 
 // Indices of the boxes x, y, w, h on the screen that are at a place, best first: those whose border is near, or
@@ -400,12 +344,9 @@ export function boxesAt(boxes, { x, y, touch }, tags = []) {
     const near = away <= reach || (across < 0 && down < 0);
     return { item, order: !near ? Infinity : away <= reach ? away : reach + w * h };
   });
-  return found.filter(({ order }) => order < Infinity).sort((a, b) => a.order - b.order).map(({ item }) => item);
+  return found.filter(({ order }) => order < Infinity).sort((a, b) => a.order - b.order)
+    .map(({ item }) => item);
 }
-
-// The image of PNG bytes; null where there are none.
-export const imageFrom = async (png) =>
-  (png?.byteLength ? createImageBitmap(new Blob([png], { type: "image/png" })) : null);
 
 // ---- colours on a canvas ------------------------------------------------------------------------------
 
@@ -455,15 +396,6 @@ export function clipped(context, { x, y, wide, tall }, draw) {
   context.restore();
 }
 
-// Colours from t = 0 to t = 1, to the right or upwards.
-export function fillRamp(context, colourAt, x, y, wide, tall) {
-  const [bottom, right] = wide > tall ? [y, x + wide] : [y + tall, x];
-  const gradient = context.createLinearGradient(x, bottom, right, y);
-  for (let stop = 0; stop <= 40; stop += 1) gradient.addColorStop(stop / 40, css(colourAt(stop / 40)));
-  context.fillStyle = gradient;
-  context.fillRect(x, y, wide, tall);
-}
-
 // A small canvas with one pixel a value: `shade` gives red, green, blue and opacity, or an empty list.
 export function pixelsOf(values, columns, shade) {
   const canvas = document.createElement("canvas");
@@ -489,17 +421,19 @@ export function setFont(context, size, weight = 400) {
   context.font = `${weight} ${size}px ${family}`;
 }
 
-// One line of text, its middle at y; `size` in CSS pixels, cut where it is wider than `most`; `turned`: upwards.
+// One line of text, its middle at y; `size` in CSS pixels, cut where it is wider than `most`; `turned`:
+// upwards; `halo`: the colour around it, where it stands on other things.
 export function write(context, string, x, y, { size = 11, weight = 400, align = "left", colour, most = Infinity,
-  turned = false }) {
+  turned = false, halo }) {
   setFont(context, size, weight);
-  context.textAlign = align;
-  context.textBaseline = "middle";
-  context.fillStyle = colour;
+  const shown = shorten(context, string, most);
   context.save();
+  Object.assign(context, { textAlign: align, textBaseline: "middle", fillStyle: colour });
   context.translate(x, y);
   if (turned) context.rotate(-Math.PI / 2);
-  context.fillText(shorten(context, string, most), 0, 0);
+  Object.assign(context, { strokeStyle: halo, lineWidth: 4, lineJoin: "round" });
+  if (halo) context.strokeText(shown, 0, 0);
+  context.fillText(shown, 0, 0);
   context.restore();
 }
 
@@ -517,6 +451,15 @@ export function labelsThatFit(count, step, line, wanted) {
     (_, k) => k * Math.ceil(line / step));
   const apart = (i, others) => others.every((other) => Math.abs(i - other) * step >= line);
   return [...wanted, ...every].reduce((kept, i) => (i >= 0 && apart(i, kept) ? [...kept, i] : kept), []);
+}
+
+// Names along a grid, `step` apart from x, y on, to the right or `down`, in lines of `line`: those of `wanted`,
+// and as many others as do not touch. `styleOf(i)` says how each of them is written.
+export function writeAlong(context, names, { x, y, step, line, wanted = [], down = false }, styleOf) {
+  for (const i of labelsThatFit(names.length, step, line, wanted)) {
+    const middle = (i + 0.5) * step;
+    write(context, names[i], down ? x : x + middle, down ? y + middle : y, styleOf(i));
+  }
 }
 
 // Of a thing among others that is chosen, or not: how its name is written.
@@ -545,6 +488,8 @@ export function drawColours(context, { x, y, most, colourAt, low, words, theme }
   const style = { colour: theme.muted };
   write(context, low, x, y, style);
   const start = x + context.measureText(low).width + 5;
-  fillRamp(context, colourAt, start, y - 5, 70, 10);
+  const gradient = context.createLinearGradient(start, 0, start + 70, 0);
+  for (let stop = 0; stop <= 40; stop += 1) gradient.addColorStop(stop / 40, css(colourAt(stop / 40)));
+  block(context, gradient, start, y - 5, 70, 10);
   write(context, words, start + 75, y, { ...style, most: x + most - start - 75 });
 }

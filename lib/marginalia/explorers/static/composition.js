@@ -1,11 +1,11 @@
 // A map of all pairs of tokens; for the chosen pair C(i, j) - I in its terms, and what heads give each other.
 
-import { around, clamp, digits, floatsOf, remember, renderWith } from "./canvas.js";
+import { around, cellUnder, clamp, digits, floatsOf, remember, renderWith } from "./canvas.js";
 import { View, next, pythonCall } from "./view.js";
 import { MAPS, TERMS, WHERE, flowsOf, headsAt, isAllowed, largestOf, mapOf, normOf, termsAt, through, unitOf,
   visible } from "./composition_maths.js";
-import { THINGS, cellIn, drawFlows, drawMap, drawTerms, entryAt, flowHeight, headsUnder, mapHeight, pictureOf,
-  termsHeight } from "./composition_drawing.js";
+import { THINGS, drawFlows, drawMap, drawTerms, entryAt, flowFrame, headsUnder, mapFrame, pictureOf,
+  termFrames } from "./composition_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
@@ -42,16 +42,11 @@ function describeLit({ n, m }, { name, matrix, before, after, full }) {
   return `Head ${n} gives head ${m}, by ${name}: ${given}.`;
 }
 
-const COMPOSITION_STYLE = `
-.m-composition .m-line { gap: 4px 14px; margin: 4px 0; } .m-composition .m-detail { min-height: 1.45em; }
-`;
-
 // ---- view ---------------------------------------------------------------------------------------------
 
 class CompositionView extends View {
   constructor(model, host, signal) {
-    super(model, host, signal, { name: "composition", label: "Composition of attention heads",
-      style: COMPOSITION_STYLE });
+    super(model, host, signal, { name: "composition", label: "Composition of attention heads" });
     this.data = { ...model.get("facts") };
     [this.layers, this.heads, this.tokens] = this.data.shape;
     for (const name of ["maps", "masks", "bases", "vectors"]) this.data[name] = floatsOf(model.get(name));
@@ -79,9 +74,8 @@ class CompositionView extends View {
     const above = this.line(left);
     this.steppers(above, "layer");
     this.toggle(above, "where", WHERE, (where) => `${THINGS[where]} (${where})`);
-    const map = this.stage(left, `Map of all pairs of tokens. ${HELP}`, drawMap,
-      { height: mapHeight, pointer: this.mapPointer() });
-    map.cursor("crosshair");
+    this.stage(left, `Map of all pairs of tokens. ${HELP}`, mapFrame, drawMap, { pointer: this.mapPointer() })
+      .cursor("crosshair");
     const below = this.line(left);
     this.toggle(below, "map", MAPS);
     this.steppers(below, "head");
@@ -92,24 +86,19 @@ class CompositionView extends View {
 
   buildPair(right) {
     this.text(right, "title", "m-line");
-    this.stage(right, "C − I and its five terms; a click chooses one", drawTerms, { role: "img",
-      height: termsHeight, pointer: { hover: (p) => this.point({ pointed: entryAt(p) }),
-        down: (p) => this.clickTerm(entryAt(p)) } });
+    this.figure(right, "C − I and its five terms; a click chooses one", termFrames, drawTerms,
+      (p) => this.point({ pointed: entryAt(p) }), (p) => this.clickTerm(entryAt(p)));
     this.steppers(this.line(right), "term", "flow", "threshold");
     const lit = (p) => headsUnder(p, this.known.flows);
-    this.stage(right, "Heads before and after composition, and flows between them", drawFlows, { role: "img",
-      height: (width) => flowHeight(width, this.heads),
-      pointer: { hover: (p) => this.point({ pointed: lit(p) }), down: (p) => this.hold(lit(p)) } });
+    this.figure(right, "Heads before and after composition, and flows between them", flowFrame, drawFlows,
+      (p) => this.point({ pointed: lit(p) }), (p) => this.hold(lit(p)));
   }
 
   get python() { return pythonCall("CompositionExplorer", "model, tokens, labels", this.state); }
   get said() { return `${super.said} ${this.places.detail.textContent}`; }
   get lit() { return this.pointed ?? this.held; }
 
-  get map() {
-    const { layer, where, head, map } = this.state;
-    return this.mapped(layer, where, head, map);
-  }
+  get map() { return this.mapped(this.layer, this.where, this.head, this.model.get("map")); }
 
   // What is told and drawn of the chosen pair. Bars after composition are those with the chosen term alone.
   get known() {
@@ -134,13 +123,15 @@ class CompositionView extends View {
     return { layer, query, key, head: head < 0 ? "mean" : head, term: name,
       flow: held?.n >= 0 && held.m >= 0 ? `${held.n} → ${held.m}` : "none",
       threshold: `${Math.round(100 * threshold)} %: ${flows.length} of ${this.heads ** 2}`,
-      status: describePair(known), detail: this.describe(known), title: `C(${pair.join(", ")}) − I in its terms` };
+      status: describePair(known), detail: this.describe(known),
+      title: `C(${pair.join(", ")}) − I in its terms` };
   }
 
   describe(known) {
     const { over, lit, note, map, tokens } = this;
+    if (note) return note;
     if (lit) return describeLit(lit, known);
-    if (!over) return note || describeTerms(known);
+    if (!over) return describeTerms(known);
     const value = map.values[over[0] * tokens + over[1]];
     const [query, key] = over.map((at) => quoted(known.labels, at));
     return `Query ${query}, key ${key}: ${Number.isNaN(value) ? "masked" : digits(value)}.`;
@@ -176,26 +167,21 @@ class CompositionView extends View {
     const again = lit?.n === this.held?.n && lit?.m === this.held?.m;
     this.held = again ? null : lit;
     this.pointed = this.over = null;
-    this.refresh();
-    this.speak();
-  }
-
-  say(note) {
-    this.held = null;
-    super.say(note);
+    this.say("");
   }
 
   // ---- pointer
 
   mapPointer() {
+    const cell = (p) => cellUnder(p.drawn, p, this.tokens, this.tokens);
     const choose = (p, last) => {
-      const pair = cellIn(p.drawn, p, this.tokens);
+      const pair = cell(p);
       this.over = this.held = null;
       if (pair) this.change({ pair }, { last });
       return Boolean(pair);
     };
     return {
-      hover: (p) => this.point({ over: cellIn(p.drawn, p, this.tokens) }),
+      hover: (p) => this.point({ over: cell(p) }),
       down: (p) => !p.touch && choose(p, false), // a finger that moves scrolls the page
       drag: (p) => choose(p, false),
       drop: () => this.change({}),

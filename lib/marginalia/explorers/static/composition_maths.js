@@ -97,12 +97,6 @@ export function flowAt(flows, x, y, reach) {
   return flows.reduce((best, flow) => (away(flow) <= (best ? away(best) : reach) ? flow : best), null);
 }
 
-// The index of the cell on a side of `count` cells, -1 beside it.
-export function cellOn(value, start, side, count) {
-  const at = Math.floor(((value - start) / side) * count);
-  return at >= 0 && at < count ? at : -1;
-}
-
 // A token as text in which blanks can be seen.
 export const visible = (token) =>
   token.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "∅";

@@ -2,18 +2,17 @@
 
 import { append, around, clamp, digits, fixed, remember, renderWith } from "./canvas.js";
 import { next } from "./view.js";
-import { asPython } from "./box_maths.js";
 import { BOX_HELP, BoxesView, describeBoxes } from "./boxes.js";
 import { measureRow } from "./relation_maths.js";
-import { EMBEDDING_HEIGHT, FEATURES, PARTNER, QUERY, cellAt, drawEmbedding, drawHeads,
-  headsHeight } from "./relation_drawing.js";
+import { FEATURES, PARTNER, QUERY, cellAt, drawEmbedding, drawHeads, embeddingFrame,
+  headsFrame } from "./relation_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
 const HELP = `${BOX_HELP} The box chosen last is the query i, the one before it its partner j; a box or column `
   + "under the pointer is the partner for as long. Keys: P partner, H head, X swaps, W weights.";
-const CAPTION = "Source and target are the boxes shown: box i attends, box j is attended to. Content logits are "
-  + "equal, so that attention is exp(Rel), normalised over j. ρ: Pearson correlation of the two boxes.";
+const CAPTION = "Source and target are the boxes shown: box i attends, box j is attended to. Content logits "
+  + "are equal, so that attention is exp(Rel), normalised over j. ρ: Pearson correlation of the two boxes.";
 
 const percent = (value) => `${digits(100 * value)} %`;
 const signed = (value) => (Number.isNaN(value) ? "none" : fixed(value, 3));
@@ -52,12 +51,10 @@ function describeCell(cell, { i, j, scores, relation, attention, rho, overlap, o
 class RelationView extends BoxesView {
   constructor(model, host, signal) {
     super(model, host, signal, { name: "relation", label: "Boxes on an image and their position relation",
-      help: HELP, shown: ["pair", "head", "weights"] });
+      help: HELP, shown: ["pair", "head", "weights", "frequency", "projections"] });
   }
 
   buildRight(right) {
-    this.frequency = this.model.get("frequency");
-    this.projections = this.model.get("projections");
     this.measured = remember(measureRow);
     const above = this.line(right);
     this.steppers(above, "query", "partner", "head");
@@ -67,33 +64,29 @@ class RelationView extends BoxesView {
     this.text(right, "mc");
     this.text(right, "geometry", "m-title");
     const wave = (p) => this.over({ wave: p.x < p.drawn.left ? null : cellAt(p) });
-    this.stage(right, "Geometry of the pair and its embedding", drawEmbedding, { role: "img",
-      height: () => EMBEDDING_HEIGHT, pointer: { hover: wave, down: wave } });
+    this.figure(right, "Geometry of the pair and its embedding", embeddingFrame, drawEmbedding, wave, wave);
     this.text(right, "bias", "m-title");
-    this.stage(right, "Bias and attention of every head, correlation and IoU", drawHeads, { role: "img",
-      height: () => headsHeight(this.heads.length),
-      pointer: { hover: (p) => this.over({ cell: cellAt(p) }), down: (p) => this.hold(cellAt(p)) } });
+    this.figure(right, "Bias and attention of every head, correlation and IoU", headsFrame, drawHeads,
+      (p) => this.over({ cell: cellAt(p) }), (p) => this.hold(cellAt(p)));
     this.text(right, "detail", "m-status");
     append(right, "div", "m-help m-muted", CAPTION);
     this.letters({ p: "partner", h: "head", w: "weights" });
     this.keys.x = () => this.swap();
   }
 
-  get heads() { return this.projections[this.model.get("weights")]; }
-  get head() { return this.model.get("head"); }
+  get heads() { return this.projections[this.weights]; }
   get pair() { return this.model.get("pair").map((k) => clamp(k, 0, Math.max(this.boxes.length - 1, 0))); }
   get python() {
-    const relation = this.projections.given ? ", relation" : "";
-    const choice = `${relation}, pair=(${this.pair.join(", ")}), head=${this.head}`;
-    return asPython("RelationExplorer", this.model, choice);
+    const { projections, pair, head } = this;
+    return this.call("RelationExplorer", projections.given ? ", relation" : "", { pair, head });
   }
   get said() { return `${super.said} ${this.places.mc.textContent}. ${this.places.detail.textContent}`; }
 
   // What is told and drawn of the pair; null without a box. A box under the pointer is the partner for as long.
   get known() {
-    const { boxes, heads, frequency, lit, grip, pair: [i, j], model } = this;
+    const { boxes, heads, frequency, lit, grip, pair: [i, j] } = this;
     if (!boxes.length) return null;
-    const row = this.measured(boxes, this.size, model.get("box_format"), i, heads, frequency);
+    const row = this.measured(boxes, this.size, this.box_format, i, heads, frequency);
     const [over = j] = grip ? [] : lit.filter((k) => k !== i || this.cell);
     return { ...row, i, j: over, frequency, of: around(this.head, heads.length + 1) };
   }
@@ -104,16 +97,15 @@ class RelationView extends BoxesView {
   }
 
   told() {
-    const { known, names, boxes, selected, lit, note } = this;
-    const weights = this.model.get("weights");
+    const { known, names, boxes, selected, lit, note, weights } = this;
     const [query, partner] = known ? [names[known.i], names[known.j]] : ["none", "none"];
     const most = known ? percent(Math.max(...known.attention.flat())) : "";
     return { query, partner, head: this.head < 0 ? "mean" : this.head,
       status: note || describeBoxes(boxes, names, lit[0] ?? selected),
       mc: known ? describePair(known) : "Add a box",
       geometry: `Geometry of box ${query} beside box ${partner} (w′, h′), and its embedding`,
-      bias: `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box ${query} to every `
-        + `box in %, from 0 (dark) to ${most} (bright)`,
+      bias: `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box ${query} to `
+        + `every box in %, from 0 (dark) to ${most} (bright)`,
       detail: !known ? "" : this.wave ? describeWave(this.wave, known)
         : describeCell(this.cell, known, names) };
   }
@@ -140,13 +132,13 @@ class RelationView extends BoxesView {
   }
 
   steps(by) {
-    const { pair: [i, j], boxes: { length: n }, heads: { length: H }, model } = this;
+    const { pair: [i, j], boxes: { length: n }, heads: { length: H } } = this;
     const beside = (k) => around(k + by, Math.max(n, 1));
     return {
       query: { pair: [beside(i), j], selected: beside(i) },
       partner: { pair: [i, beside(j)] },
       head: { head: around(this.head + 1 + by, H + 1) - 1 }, // after the last their mean, -1
-      weights: { weights: next(Object.keys(this.projections), model.get("weights"), by) },
+      weights: { weights: next(Object.keys(this.projections), this.weights, by) },
     };
   }
 

@@ -1,20 +1,20 @@
 // What the relation explorer draws: the embedding of a pair, and each head's bias and attention in a row.
 
-import { PALETTE, block, clamp, css, digits, diverging, emphasis, fixed, inkOn, outline, sequential,
-  write } from "./canvas.js";
+import { PALETTE, block, clamp, css, digits, diverging, emphasis, fixed, inkOn, outline, sequential, write,
+  writeAlong } from "./canvas.js";
 
 export const [QUERY, PARTNER] = [PALETTE[4], PALETTE[2]]; // of the boxes i and j, as in the still figure
 export const FEATURES = ["log(|Δx| / w + 1)", "log(|Δy| / h + 1)", "log(w / w′)", "log(h / h′)"];
 
 // ---- embedding ----------------------------------------------------------------------------------------
 
-export const EMBEDDING_HEIGHT = 106;
+export const embeddingFrame = (width, { frequency }) =>
+  ({ height: 106, left: 158, top: 18, tall: 18, columns: 2 * frequency.length, rows: 4,
+    wide: (width - 158) / (2 * frequency.length) });
 
 // One row a number: the number, then sin and cos of it times each frequency.
-export function drawEmbedding(context, { width, theme }, { known, frequency, wave }) {
-  if (!known) return null;
-  const [left, top, tall, columns] = [158, 18, 18, 2 * frequency.length];
-  const wide = (width - left) / columns;
+export function drawEmbedding(context, { left, top, wide, tall, columns, theme }, { known, frequency, wave }) {
+  if (!known) return;
   const words = { colour: theme.muted };
   known.geometry[known.j].forEach((value, row) => {
     const middle = top + (row + 0.5) * tall;
@@ -30,7 +30,6 @@ export function drawEmbedding(context, { width, theme }, { known, frequency, wav
   write(context, "times", left - 8, 8, { ...words, align: "right" });
   write(context, "sin, cos: −1 blue, 0 as the page, 1 red", 0, top + 4 * tall + 9, words);
   if (wave) outline(context, theme.ink, 1.5, left + wave.column * wide, top + wave.row * tall, wide, tall - 1);
-  return { left, top, wide, tall, columns, rows: 4 };
 }
 
 // ---- heads --------------------------------------------------------------------------------------------
@@ -38,14 +37,13 @@ export function drawEmbedding(context, { width, theme }, { known, frequency, wav
 const GAP = 8; // pixels between heads and what they are compared with
 
 // Rows of heads and their mean, then rho and IoU; names, bars, cells.
-function headsFrame(width, heads, columns) {
+export function headsFrame(width, { heads: { length: heads }, names: { length: columns } }) {
   const bars = { x: 48, wide: clamp(0.24 * width, 70, 120) };
   const left = bars.x + bars.wide + 8;
-  return { bars, left, top: 18, wide: Math.min((width - left) / columns, 48), tall: 19, columns,
-    rows: heads + 3, heads };
+  const wide = Math.min((width - left - 6) / columns, 48);
+  return { bars, left, top: 18, wide, tall: 19, columns, rows: heads + 3, heads,
+    height: 18 + (heads + 3) * 19 + 2 * GAP };
 }
-
-export const headsHeight = (heads) => 18 + (heads + 3) * 19 + 2 * GAP;
 
 // How far below the first row another one lies: the mean of heads, and what follows it, stand apart.
 const offset = ({ heads, tall }, row) => row * tall + (row >= heads ? GAP : 0) + (row > heads ? GAP : 0);
@@ -58,10 +56,9 @@ export function cellAt({ x, y, drawn }) {
   return row < 0 || column >= drawn.columns ? null : { row, column };
 }
 
-export function drawHeads(context, { width, theme }, { known, names, head, heads: { length: H } }) {
-  if (!known) return null;
-  const frame = headsFrame(width, H, names.length);
-  const { left, top, wide } = frame;
+export function drawHeads(context, frame, { known, names, head }) {
+  if (!known) return;
+  const { left, top, wide, height, heads: H, bars, theme } = frame;
   const { i, j, relation, attention, rho, overlap } = known;
   const most = Math.max(...attention.flat());
   const beside = (values) => values.map((value, k) => (k === i ? NaN : value)); // a box and itself: no pair
@@ -75,12 +72,12 @@ export function drawHeads(context, { width, theme }, { known, names, head, heads
     values.forEach((value, column) => Number.isNaN(value)
       || drawCell(context, frame, { row, column, colour: shade(value), string: say(value) }));
   });
-  drawBars(context, { frame, values: relation.map((row) => row[j]), theme });
-  drawColumns(context, { frame, names, i, j, theme });
+  drawBars(context, frame, relation.map((row) => row[j]));
+  writeAlong(context, names, { x: left, y: 8, step: wide, line: 24, wanted: [i, j] }, (k) =>
+    ({ ...emphasis(k === i || k === j, theme), most: Math.max(wide, 24), align: "center" }));
   block(context, QUERY, left + i * wide, top - 3, wide - 1, 3);
-  outline(context, PARTNER, 2, left + j * wide, top - 1, wide - 1, headsHeight(H) - top);
-  write(context, "Rel", frame.bars.x, 8, { colour: theme.muted });
-  return frame;
+  outline(context, PARTNER, 2, left + j * wide, top - 1, wide - 1, height - top);
+  write(context, "Rel", bars.x, 8, { colour: theme.muted });
 }
 
 // One digit after the point and none before it, but for 1.0; no −.0.
@@ -95,8 +92,8 @@ function drawCell(context, frame, { row, column, colour, string }) {
 }
 
 // Rel(i, j) of each head, from 0 to the largest, with its number behind the bar.
-function drawBars(context, { frame, values, theme }) {
-  const { bars: { x, wide }, top, tall } = frame;
+function drawBars(context, frame, values) {
+  const { bars: { x, wide }, top, tall, theme } = frame;
   const most = Math.max(...values, 1e-9);
   values.forEach((value, h) => {
     const [y, long] = [top + offset(frame, h), ((wide - 42) * value) / most];
@@ -104,15 +101,4 @@ function drawBars(context, { frame, values, theme }) {
     write(context, digits(value), x + long + 4, y + 9, { colour: theme.ink });
   });
   block(context, theme.line, x - 1, top, 1, values.length * tall);
-}
-
-// Names of boxes above the columns; where cells are small only those of the pair.
-function drawColumns(context, { frame: { left, wide }, names, i, j, theme }) {
-  names.forEach((name, column) => {
-    const pair = column === i || column === j;
-    if (wide < 20 && !pair) return;
-    const place = { most: Math.max(wide, 24), align: "center" };
-    const x = Math.min(left + (column + 0.5) * wide, left + names.length * wide - place.most / 2);
-    write(context, name, x, 8, { ...emphasis(pair, theme), ...place });
-  });
 }

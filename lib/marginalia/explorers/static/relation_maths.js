@@ -34,8 +34,8 @@ export function softmax(logits) {
 
 // Intersection over union of two boxes x, y, w, h.
 export function iou(a, b) {
-  const shared = [0, 1].map((k) => Math.max(Math.min(a[k] + a[k + 2], b[k] + b[k + 2]) - Math.max(a[k], b[k]), 0));
-  const both = shared[0] * shared[1];
+  const shared = (k) => Math.max(Math.min(a[k] + a[k + 2], b[k] + b[k + 2]) - Math.max(a[k], b[k]), 0);
+  const both = shared(0) * shared(1);
   return both / (a[2] * a[3] + b[2] * b[3] - both);
 }
 

@@ -1,9 +1,10 @@
 // Points in the plane, the balls, edges and triangles that grow around them, and the bars of their topology.
 
-import { append, around, arrowOf, digits, modified, remember, renderWith } from "./canvas.js";
-import { ListView } from "./view.js";
-import { MOST, MOST_POINTS, asPython, complexAt, imageOf, measure, placed } from "./rips_maths.js";
-import { barAt, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage } from "./rips_drawing.js";
+import { append, around, arrowOf, digits, fitted, modified, remember, renderWith } from "./canvas.js";
+import { ListView, pythonCall } from "./view.js";
+import { MOST, MOST_POINTS, complexAt, imageOf, measure, placed } from "./rips_maths.js";
+import { barAt, barcodeFrame, diagramFrame, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage,
+  imageFrame } from "./rips_drawing.js";
 
 // ---- words --------------------------------------------------------------------------------------------
 
@@ -33,10 +34,8 @@ function describeComplex({ length, count, all, components, loops }) {
 }
 
 const RIPS_STYLE = `
-.m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 @media (max-width: 500px) { .m-rips .m-status { min-height: 4.35em; } }
-.m-rips .m-bars { flex: 1 1 200px; } .m-rips .m-bars > * { margin-right: 12px; }
-.m-rips .m-key { display: inline; } .m-rips .m-key::before { content: "■ "; color: var(--m-mark); }
+.m-rips .m-key { margin-left: 8px; } .m-rips .m-key::before { content: "■ "; color: var(--m-mark); }
 .m-rips .m-h1::before { color: var(--m-accent); }
 .m-rips .m-pair { display: flex; gap: 8px; margin-top: 6px; }
 .m-rips .m-pair > * { flex: 1 1 0; min-width: 0; }
@@ -48,21 +47,22 @@ const RIPS_STYLE = `
 class RipsView extends ListView {
   constructor(model, host, signal) {
     super(model, host, signal, { name: "rips", list: "points", style: RIPS_STYLE,
-      label: "Points and the persistent homology of their Rips complex" });
+      label: "Points and the persistent homology of their Rips complex",
+      shown: ["length", "selected", "dimension", "window", "answer"] });
     this.over = -1; // the bar under the pointer
     this.held = ""; // the bar that was chosen: its dimension and its number by persistence
     // bars, complex and image, each made again only when something that it depends on changed
-    [this.measured, this.grown, this.pictured] = [measure, complexAt, imageOf].map(remember);
+    [this.measured, this.grown, this.pictured] = [measure, complexAt, imageOf].map((make) => remember(make));
     this.buildCloud(this.left);
     this.buildBars(this.right);
-    this.start(["length", "selected", "dimension", "window", "answer"]);
+    this.start();
   }
 
   buildCloud(left) {
-    this.ground = this.stage(left, `Points in the plane. ${HELP}`, drawCloud, {
-      height: (width) => Math.min((width * this.span[1]) / this.span[0], 440),
-      pointer: { ...this.pointer("crosshair"), tap: (p) => this.add(p.drawn.onPlane(p)) },
-      keys: (event) => this.key(event) });
+    this.ground = this.stage(left, `Points in the plane. ${HELP}`,
+      (width) => fitted(width, this.span, 440), drawCloud,
+      { pointer: { ...this.pointer("crosshair"), tap: (p) => this.add(p.drawn.onPlane(p)) },
+        keys: (event) => this.key(event) });
     this.slider(this.line(left), "length", () => {
       const { known: { end }, length } = this;
       return { max: Math.max(end, length), step: end / 200 };
@@ -73,34 +73,29 @@ class RipsView extends ListView {
 
   buildBars(right) {
     const title = this.line(right);
-    const keys = append(title, "div", "m-bars");
-    this.text(keys, "h0", "m-key");
-    this.text(keys, "h1", "m-key");
     this.button(title, "‹ bar", () => this.chooseBar(-1), { label: "choose the bar below" });
     this.button(title, "bar ›", () => this.chooseBar(1), { label: "choose the bar above" });
-    const over = (find) => ({ hover: (p) => this.point({ over: find(p, this.known.bars) }),
-      down: (p) => this.holdBar(find(p, this.known.bars)) });
-    this.stage(right, "Barcode; arrow keys choose a bar", drawBarcode, { height: () => 210, pointer: over(barAt),
-      keys: (event) => this.barKey(event) });
+    this.text(title, "h0", "m-key");
+    this.text(title, "h1", "m-key");
+    const point = (find) => (p) => this.point({ over: find(p, this.known.bars) });
+    const hold = (find) => (p) => this.holdBar(find(p, this.known.bars));
+    this.stage(right, "Barcode; arrow keys choose a bar", barcodeFrame, drawBarcode,
+      { pointer: { hover: point(barAt), tap: hold(barAt) }, keys: (event) => this.barKey(event) });
     const pair = append(right, "div", "m-pair");
-    const image = (label, draw, pointer) => this.stage(append(pair, "div"), label, draw,
-      { role: "img", height: (width) => Math.min(width + 20, 270), pointer });
-    image("Persistence diagram", drawDiagram, over(dotAt));
-    image("Persistence image", drawImage);
+    this.figure(append(pair, "div"), "Persistence diagram", diagramFrame, drawDiagram, point(dotAt),
+      hold(dotAt));
+    this.figure(append(pair, "div"), "Persistence image", imageFrame, drawImage);
     const line = this.line(right);
     this.text(line, "caption", "m-muted");
     this.toggle(line, "dimension", [0, 1], (dimension) => `H${dimension}`);
   }
 
-  get points() { return this.items; }
-  get length() { return this.model.get("length"); }
-  get window() { return this.model.get("window"); }
   get span() { return [this.window[1] - this.window[0], this.window[3] - this.window[2]]; }
-  get python() { return asPython(this.points, this.length); }
+  get python() { return pythonCall("RipsExplorer", JSON.stringify(this.points), { length: this.length }); }
 
-  get known() { return this.measured(this.points, this.model.get("answer")); }
+  get known() { return this.measured(this.points, this.answer); }
   get complex() { return this.grown(this.known, this.length); }
-  get shown() { return this.pictured(this.known, this.model.get("dimension")); }
+  get shown() { return this.pictured(this.known, this.dimension); }
 
   // The bar that is pointed at, else the one that is held; -1: none.
   get lit() {
@@ -113,16 +108,16 @@ class RipsView extends ListView {
   told() {
     const { known: { known, totals }, shown: { dimension, nodes, bandwidth, peak } } = this;
     const settings = `${nodes} × ${nodes} nodes, bandwidth ${digits(bandwidth)}, weight = persistence`;
-    return { counts: describeComplex(this.complex), length: digits(this.length), status: this.describe(), h0: `H0: ${many(totals[0], "bar")}`,
-      h1: known ? `H1: ${many(totals[1], "bar")}` : this.missing(),
+    return { counts: describeComplex(this.complex), length: digits(this.length), status: this.describe(),
+      h0: `H0: ${many(totals[0], "bar")}`, h1: known ? `H1: ${many(totals[1], "bar")}` : this.missing(),
       caption: dimension && !known ? "No persistence image: H1 is not known."
         : `Persistence image of H${dimension}: ${settings}, peak ${digits(peak)}.` };
   }
 
   describe() {
     const { bar, known, selected, pointed: [pointed], points, note } = this;
-    if (bar) return describeBar(bar, known.totals);
     if (note) return note;
+    if (bar) return describeBar(bar, known.totals);
     const at = points[pointed] ? pointed : selected;
     if (at < 0) return `${many(points.length, "point")}. Point at a bar to see what begins and ends it.`;
     return `Point ${at}: x ${digits(points[at][0])}, y ${digits(points[at][1])}.`;
@@ -147,15 +142,10 @@ class RipsView extends ListView {
     else this.change({ points: [...points, point], selected: n });
   }
 
-  remove() {
-    this.pointed = [];
-    this.change({ points: this.points.filter((_, i) => i !== this.selected) });
-  }
-
   under({ x, y, touch, drawn: { onScreen } }) {
     const away = this.points.map(onScreen).map(([left, top]) => Math.hypot(left - x, top - y));
-    return away.map((_, item) => ({ item, cursor: "move" })).filter(({ item }) => away[item] < (touch ? 22 : 10))
-      .sort((a, b) => away[a.item] - away[b.item]);
+    const near = away.map((_, item) => item).filter((item) => away[item] < (touch ? 22 : 10));
+    return near.sort((a, b) => away[a] - away[b]).map((item) => ({ item, cursor: "move" }));
   }
 
   dragged({ start, p: from }, { x, y, drawn: { onScreen, onPlane } }) {
@@ -180,8 +170,7 @@ class RipsView extends ListView {
     const key = bar ? `${bar.dimension} ${bar.number}` : "";
     this.held = key === this.held ? "" : key;
     this.over = -1;
-    this.refresh();
-    this.speak();
+    this.say("");
   }
 
   chooseBar(by) {

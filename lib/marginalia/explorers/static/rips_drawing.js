@@ -1,24 +1,14 @@
 // What the Rips explorer draws: the cloud with its complex, the barcode, the diagram and the image.
 
-import { block, clamp, clipped, css, digits, fill, sequential, setFont, stroke, write } from "./canvas.js";
+import { block, clamp, clipped, digits, drawPixels, fill, pixelsOf, sequential, stroke,
+  write } from "./canvas.js";
 
-const FRAME = { left: 8, right: 10, top: 8, bottom: 34 };
 const RADIUS = 4.5; // of a point, pixels
 
 // Dimension 0 and dimension 1, as in the figures.
 const colourOf = (theme, dimension) => [theme.mark, theme.accent][dimension];
 
 // ---- cloud --------------------------------------------------------------------------------------------
-
-// Where the window [left, right, low, high] of the plane lies on a canvas: y upwards, one scale for both.
-function cloudFrame([x0, x1, y0, y1], { width, height }) {
-  const scale = Math.min(width / (x1 - x0), height / (y1 - y0));
-  const [wide, tall] = [(x1 - x0) * scale, (y1 - y0) * scale];
-  const [left, top] = [(width - wide) / 2, (height - tall) / 2];
-  return { scale, x: left, y: top, wide, tall,
-    onScreen: ([x, y]) => [left + (x - x0) * scale, top + (y1 - y) * scale],
-    onPlane: (p) => [x0 + (p.x - left) / scale, y1 - (p.y - top) / scale] };
-}
 
 // One path of discs, or of polygons, on the screen: filled as one it is equally dark throughout.
 function discs(context, places, radius) {
@@ -38,13 +28,15 @@ function polygons(context, places, corners) {
   }
 }
 
+// The window [left, right, low, high] of the plane: y upwards, one scale for both.
 export function drawCloud(context, place, { window, known, complex, selected, pointed: [pointed], bar }) {
-  const { theme } = place;
-  const frame = cloudFrame(window, place);
-  const places = known.points.map(frame.onScreen);
-  block(context, theme.panel, frame.x, frame.y, frame.wide, frame.tall);
-  clipped(context, frame, () => {
-    discs(context, places, (complex.length / 2) * frame.scale);
+  const [{ scale, theme }, [left, , , high]] = [place, window];
+  const onScreen = ([x, y]) => [place.x + (x - left) * scale, place.y + (high - y) * scale];
+  const onPlane = (p) => [left + (p.x - place.x) / scale, high - (p.y - place.y) / scale];
+  const places = known.points.map(onScreen);
+  block(context, theme.panel, place.x, place.y, place.wide, place.tall);
+  clipped(context, place, () => {
+    discs(context, places, (complex.length / 2) * scale);
     fill(context, theme.mark, theme.dark ? 0.2 : 0.13);
     polygons(context, places, complex.drawn);
     fill(context, theme.muted, 0.42);
@@ -67,8 +59,8 @@ export function drawCloud(context, place, { window, known, complex, selected, po
       if (places[i]) label(context, String(i), places[i][0] + 8, places[i][1] - 9, theme);
     }
   });
-  drawLength(context, { frame, theme, length: complex.length });
-  return frame;
+  drawLength(context, place, complex.length);
+  return { ...place, onScreen, onPlane };
 }
 
 // The edge that begins a bar, and the edge or triangle that ends it.
@@ -88,9 +80,10 @@ function drawBarIn(context, { places, bar, theme }) {
 }
 
 // A ruler as long as the longest edge that may be there.
-function drawLength(context, { frame, theme, length }) {
-  const [x, y] = [frame.x + 12, frame.y + frame.tall - 12];
-  const end = x + Math.min(length * frame.scale, frame.wide - 24);
+function drawLength(context, place, length) {
+  const { theme } = place;
+  const [x, y] = [place.x + 12, place.y + place.tall - 12];
+  const end = x + Math.min(length * place.scale, place.wide - 24);
   context.beginPath();
   for (const [across, down] of [[x, -4], [x, 4], [x, 0], [end, 0], [end, -4], [end, 4]]) {
     context.lineTo(across, y + down);
@@ -100,32 +93,36 @@ function drawLength(context, { frame, theme, length }) {
   label(context, `length ${digits(length)}`, x, y - 12, theme);
 }
 
-// Text that can be read on anything.
-function label(context, string, x, y, theme) {
-  setFont(context, 11, 600);
-  context.textAlign = "left";
-  context.textBaseline = "middle";
-  context.lineJoin = "round";
-  context.lineWidth = 4;
-  context.strokeStyle = theme.page;
-  context.strokeText(string, x, y);
-  write(context, string, x, y, { size: 11, weight: 600, colour: theme.ink });
-}
+const label = (context, string, x, y, theme) =>
+  write(context, string, x, y, { weight: 600, colour: theme.ink, halo: theme.page });
 
 // ---- axes ---------------------------------------------------------------------------------------------
 
-// A frame on a canvas whose axes run from 0 to `end`; `left` and `above`: pixels kept free beside and over
-// it, `pad`: how far it goes beyond both ends.
-function plotFrame({ width, height }, end, { left = FRAME.left, above = 0, pad = 0 } = {}) {
-  const top = FRAME.top + above;
-  const [wide, tall] = [width - left - FRAME.right, height - top - FRAME.bottom];
+const ENDLESS = 12; // pixels above the diagram: the line of bars that never die
+
+// A frame whose axes run from 0 to `end`; `left` and `top`: pixels kept free beside and over it, `pad`: how far
+// it goes beyond both ends.
+function plotFrame(width, height, end, { left, top, pad = 0 }) {
+  const [right, bottom] = [width - 10, height - 34];
   const part = (value) => (value + pad) / (end + 2 * pad);
-  return { left, top, wide, tall, end, right: left + wide, bottom: top + tall,
-    x: (value) => left + part(value) * wide, y: (value) => top + tall - part(value) * tall };
+  return { height, left, top, right, bottom, wide: right - left, tall: bottom - top, end,
+    x: (value) => left + part(value) * (right - left), y: (value) => bottom - part(value) * (bottom - top) };
 }
 
-function drawAxes(context, { frame, theme, across, up }) {
-  const { left, top, right, bottom, end } = frame;
+export const barcodeFrame = (width, { known: { end } }) => plotFrame(width, 210, end, { left: 8, top: 8 });
+
+// With room at the left for the numbers and the name of the axis.
+export function diagramFrame(width, { known: { end } }, pad) {
+  const longest = Math.max(...[end / 2, end].map((value) => digits(value).length));
+  const room = { left: 22 + 6.5 * longest, top: 8 + 2 * ENDLESS };
+  return plotFrame(width, Math.min(width + 20, 270), end, { ...room, pad });
+}
+
+export const imageFrame = (width, view) =>
+  diagramFrame(width, view, view.known.end / (view.shown.nodes - 1) / 2);
+
+function drawAxes(context, frame, across, up) {
+  const { left, top, right, bottom, end, theme } = frame;
   const style = { colour: theme.muted };
   block(context, theme.muted, left, bottom, right - left, 1);
   if (up) context.fillRect(left - 1, top, 1, bottom - top + 1);
@@ -148,14 +145,11 @@ const rowsOf = (bars) => Math.max(bars.length + 1, 8);
 
 export function barAt({ x, y, drawn: { right, bottom, tall } }, bars) {
   const row = Math.floor(((bottom - y) / tall) * rowsOf(bars));
-  return x < 0 || x > right + FRAME.right ? -1 : bars.findIndex((_, i) => rowOf(bars, i) === row);
+  return x < 0 || x > right + 10 ? -1 : bars.findIndex((_, i) => rowOf(bars, i) === row);
 }
 
-export function drawBarcode(context, place, { known, complex, lit }) {
-  const { bars, end } = known;
-  const { theme } = place;
-  const frame = plotFrame(place, end);
-  const { left, top, right, bottom, tall } = frame;
+export function drawBarcode(context, frame, { known: { bars, end }, complex, lit }) {
+  const { left, top, right, bottom, tall, theme } = frame;
   const each = tall / rowsOf(bars);
   const now = frame.x(Math.min(complex.length, end));
   block(context, theme.panel, left, top, now - left, tall);
@@ -173,17 +167,10 @@ export function drawBarcode(context, place, { known, complex, lit }) {
   });
   context.globalAlpha = 1;
   block(context, theme.ink, now - 0.75, top - 4, 1.5, tall + 4);
-  drawAxes(context, { frame, theme, across: "length (twice the radius of the balls)" });
-  return frame;
+  drawAxes(context, frame, "length (twice the radius of the balls)");
 }
 
 // ---- diagram ------------------------------------------------------------------------------------------
-
-const ENDLESS = 12; // pixels above the frame: the line of bars that never die
-
-// Room for the numbers and the name of the axis at the left.
-const gutter = (context, end) =>
-  22 + Math.ceil(Math.max(...[end / 2, end].map((value) => context.measureText(digits(value)).width)));
 
 const spot = (frame, { birth, death }) =>
   [frame.x(birth), death === Infinity ? frame.top - ENDLESS : frame.y(death)];
@@ -194,19 +181,14 @@ export function dotAt({ x, y, touch, drawn }, bars) {
   return away[best] < (touch ? 24 : 12) ? best : -1;
 }
 
-export function drawDiagram(context, place, { known: { bars, end }, complex, lit }) {
-  const { theme } = place;
-  const frame = plotFrame(place, end, { left: gutter(context, end), above: 2 * ENDLESS });
-  const { left, top, right, bottom } = frame;
+export function drawDiagram(context, frame, { known: { bars, end }, complex, lit }) {
+  const { left, top, right, bottom, theme } = frame;
   const now = Math.min(complex.length, end); // what is alive then: born before, dying later
   block(context, theme.panel, left, top - 2 * ENDLESS, frame.x(now) - left, frame.y(now) - top + 2 * ENDLESS);
-  context.beginPath();
-  context.moveTo(left, bottom);
-  context.lineTo(right, top);
+  const ends = [[left, bottom], [right, top], [left, top - ENDLESS], [right, top - ENDLESS]];
+  polygons(context, ends, [[0, 1]]);
   stroke(context, theme.muted, 1);
-  context.beginPath();
-  context.moveTo(left, top - ENDLESS);
-  context.lineTo(right, top - ENDLESS);
+  polygons(context, ends, [[2, 3]]);
   stroke(context, theme.muted, 1, [4, 3]);
   write(context, "never dies", right, top - 2 * ENDLESS + 3, { align: "right", colour: theme.muted });
   bars.forEach((bar, i) => {
@@ -214,28 +196,20 @@ export function drawDiagram(context, place, { known: { bars, end }, complex, lit
     fill(context, colourOf(theme, bar.dimension), i === lit ? 1 : 0.7);
     if (i === lit) stroke(context, theme.ink, 2);
   });
-  drawAxes(context, { frame, theme, across: "birth", up: "death" });
-  return frame;
+  drawAxes(context, frame, "birth", "death");
 }
 
 // ---- image --------------------------------------------------------------------------------------------
 
 // Every node in the middle of its own pixel, the lowest row at the bottom, with a mark for the bar that is lit.
-export function drawImage(context, place, { known: { end }, shown: { dimension, rows, nodes, peak }, bar }) {
-  const { theme } = place;
-  const frame = plotFrame(place, end,
-    { left: gutter(context, end), above: 2 * ENDLESS, pad: end / (nodes - 1) / 2 });
-  const { left, bottom, wide, tall } = frame;
-  const [xs, ys] = [wide, tall].map((whole) =>
-    Array.from({ length: rows.length + 1 }, (_, k) => Math.round((k * whole) / rows.length)));
-  rows.forEach((row, j) => row.forEach((value, i) => {
-    block(context, css(sequential(peak ? value / peak : 0)), left + xs[i], bottom - ys[j + 1],
-      xs[i + 1] - xs[i], ys[j + 1] - ys[j]);
-  }));
+export function drawImage(context, frame, { shown: { dimension, rows, nodes, peak }, bar }) {
+  const shade = (value) => [...sequential(peak ? value / peak : 0), 255];
+  const picture = pixelsOf(rows.toReversed().flat(), nodes, shade);
+  drawPixels(context, picture, frame.left, frame.top, frame.wide, frame.tall);
   if (bar?.dimension === dimension && bar.death < Infinity) {
     discs(context, [[frame.x(bar.birth), frame.y(bar.death - bar.birth)]], 6);
     stroke(context, "#000000", 4);
     stroke(context, "#ffffff", 2);
   }
-  drawAxes(context, { frame, theme, across: "birth", up: "persistence" });
+  drawAxes(context, frame, "birth", "persistence");
 }

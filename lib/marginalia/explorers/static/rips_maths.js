@@ -13,28 +13,14 @@ const STEPS = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
 // `rank`, where the edge of points i and j stands in it, at i * n + j. Edges of one length keep an order too.
 function filtration(points) {
   const n = points.length;
-  const pairs = [];
-  for (let i = 0; i < n; i += 1) {
-    for (let j = i + 1; j < n; j += 1) {
-      const [dx, dy] = [points[i][0] - points[j][0], points[i][1] - points[j][1]];
-      pairs.push([i, j, Math.sqrt(dx * dx + dy * dy)]); // to the last bit as in the library
-    }
-  }
+  const pairs = points.flatMap(([ax, ay], i) => points.slice(i + 1).map(([bx, by], k) => {
+    const [dx, dy] = [ax - bx, ay - by];
+    return [i, i + 1 + k, Math.sqrt(dx * dx + dy * dy)]; // to the last bit as in the library
+  }));
   pairs.sort((a, b) => a[2] - b[2]);
   const rank = new Int32Array(n * n);
   pairs.forEach(([i, j], e) => (rank[i * n + j] = rank[j * n + i] = e));
   return { points, n, pairs, rank };
-}
-
-// How many edges a length has let in.
-function entered(pairs, length) {
-  let [low, high] = [0, pairs.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (pairs[middle][2] <= length) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 // The triangles of the first `count` edges: how many there are, and those that are drawn, at most one on each
@@ -78,22 +64,15 @@ function joining({ n, pairs }) {
   return tree;
 }
 
-// Sum over Z/2 of two ascending lists: what stands in one of them alone.
+// Sum over Z/2 of two lists of numbers: what stands in one of them alone, ascending.
 function sum(a, b) {
-  const out = [];
-  let [i, j] = [0, 0];
-  while (i < a.length && j < b.length) {
-    if (a[i] === b[j]) [i, j] = [i + 1, j + 1];
-    else out.push(a[i] < b[j] ? a[i++] : b[j++]);
-  }
-  while (i < a.length) out.push(a[i++]);
-  while (j < b.length) out.push(b[j++]);
-  return out;
+  const alone = new Set(b);
+  return [...a.filter((value) => !alone.delete(value)), ...alone].sort((x, y) => x - y);
 }
 
 // Loops as [edge of birth, edge of death, third point of the triangle of death], by persistent cohomology:
-// coboundaries of edges, the last edge first, reduced over Z/2. Edges of the tree bear no loop (clearing),
-// and those that come with a triangle none that lasts (apparent pairs).
+// coboundaries of edges, the last edge first, reduced over Z/2. Edges of the tree bear no loop (clearing); one
+// that comes with a triangle begins a loop that ends at once.
 export function loops({ n, pairs, rank }, tree) {
   // The triangles with edge e, as numbers in the order in which triangles enter: last edge, then third point.
   const coboundary = (e) => {
@@ -106,27 +85,12 @@ export function loops({ n, pairs, rank }, tree) {
     }
     return around.sort((x, y) => x - y);
   };
-  // A triangle whose last edge is e, the first of these: it ends the loop that e would begin.
-  const closing = (e) => {
-    const [i, j] = pairs[e];
-    for (let k = 0; k < n; k += 1) {
-      if (rank[i * n + k] < e && rank[j * n + k] < e && k !== i && k !== j) return e * n + k;
-    }
-    return -1;
-  };
-  const columns = new Map(); // by the triangle in which they begin; null: the coboundary of its last edge
+  const columns = new Map(); // by the triangle in which they begin
   const found = [];
   for (let e = pairs.length - 1; e >= 0; e -= 1) {
     if (tree.has(e)) continue;
-    const triangle = closing(e);
-    if (triangle >= 0) {
-      columns.set(triangle, null);
-      continue;
-    }
     let column = coboundary(e);
-    while (columns.has(column[0])) {
-      column = sum(column, columns.get(column[0]) ?? coboundary(Math.floor(column[0] / n)));
-    }
+    while (columns.has(column[0])) column = sum(column, columns.get(column[0]));
     columns.set(column[0], column); // never empty: with all triangles there no loop stays open
     found.push([e, Math.floor(column[0] / n), column[0] % n]);
   }
@@ -143,7 +107,7 @@ function barsOf(edges, told) {
   const bars = [...tree].map((e) =>
     ({ dimension: 0, birth: 0, death: pairs[e][2], from: null, to: ends(e) }));
   if (n) bars.push({ dimension: 0, birth: 0, death: Infinity, from: null, to: null });
-  const edgeOf = (length) => ends(Math.min(entered(pairs, length * (1 - 1e-12)), pairs.length - 1));
+  const edgeOf = (length) => (pairs.find((pair) => pair[2] > length * (1 - 1e-12)) ?? pairs.at(-1)).slice(0, 2);
   const ones = told
     ? told.map(([birth, death]) => ({ dimension: 1, birth, death, from: edgeOf(birth), to: edgeOf(death) }))
     : loops(edges, tree).map(([e, f, k]) =>
@@ -160,20 +124,18 @@ function endOf(bars) {
   return STEPS.find((step) => step * unit >= most) * unit;
 }
 
-const same = (a, b) =>
-  a.length === b.length && a.every((row, i) => row.every((value, k) => value === b[i][k]));
-
 // Everything about a cloud that the view shows. `answer` is the kernel's: its `points`, and their loops as
 // births and deaths; it counts for these points alone.
 export function measure(points, answer) {
   const edges = filtration(points);
   const here = points.length <= MOST;
-  const known = here || same(answer?.points ?? [], points);
+  const known = here || JSON.stringify(answer?.points) === JSON.stringify(points);
   const bars = barsOf(edges, here ? null : known ? answer.bars : []);
-  const order = bars.map((bar, i) => i).sort((a, b) => // by persistence: a bar keeps its number in a drag
-    bars[b].death - bars[b].birth - (bars[a].death - bars[a].birth) || a - b);
   const seen = [0, 0];
-  for (const i of order) bars[i].number = seen[bars[i].dimension] += 1;
+  // by persistence: a bar keeps its number in a drag
+  for (const bar of bars.toSorted((a, b) => b.death - b.birth - (a.death - a.birth))) {
+    bar.number = seen[bar.dimension] += 1;
+  }
   return { points, edges, bars, known, totals: seen, end: endOf(bars) };
 }
 
@@ -181,7 +143,7 @@ export function measure(points, answer) {
 export function complexAt({ edges, bars, known }, length) {
   const alive = (k) =>
     bars.filter((bar) => bar.dimension === k && bar.birth <= length && length < bar.death).length;
-  const count = entered(edges.pairs, length);
+  const count = edges.pairs.filter((pair) => pair[2] <= length).length;
   return { length, count, ...triangles(edges, count), components: alive(0), loops: known ? alive(1) : NaN };
 }
 
@@ -194,16 +156,12 @@ export function persistenceImage(pairs, bandwidth, [lowB, highB, lowP, highP], n
     const z = (low + (node * (high - low)) / (nodes - 1) - x) / bandwidth;
     return Math.exp(-0.5 * z * z) / (Math.sqrt(2 * Math.PI) * bandwidth);
   };
-  const image = Array.from({ length: nodes }, () => new Float64Array(nodes));
   const every = Array.from({ length: nodes }, (_, node) => node);
-  for (const [birth, death] of pairs.filter((pair) => Number.isFinite(pair[1]))) {
-    const across = every.map((node) => bump(birth, lowB, highB, node));
-    every.forEach((row) => {
-      const height = (death - birth) * bump(death - birth, lowP, highP, row);
-      every.forEach((column) => (image[row][column] += height * across[column]));
-    });
-  }
-  return image;
+  const bumps = pairs.filter((pair) => Number.isFinite(pair[1])).map(([birth, death]) => ({
+    across: every.map((node) => bump(birth, lowB, highB, node)),
+    up: every.map((node) => (death - birth) * bump(death - birth, lowP, highP, node)) }));
+  return every.map((row) => every.map((column) =>
+    bumps.reduce((sum, { across, up }) => sum + up[row] * across[column], 0)));
 }
 
 // The image of one dimension as it is shown: births and persistences from 0 to the end of the axes.
@@ -211,7 +169,7 @@ export function imageOf({ bars, end }, dimension) {
   const pairs = bars.filter((bar) => bar.dimension === dimension).map((bar) => [bar.birth, bar.death]);
   const bandwidth = end / NODES;
   const rows = persistenceImage(pairs, bandwidth, [0, end, 0, end]);
-  const peak = Math.max(...rows.map((row) => Math.max(...row)));
+  const peak = Math.max(...rows.flat());
   return { dimension, rows, bandwidth, nodes: NODES, peak };
 }
 
@@ -221,10 +179,4 @@ export function imageOf({ bars, end }, dimension) {
 export function placed([x, y], [left, right, low, high]) {
   const rounded = (value, span) => Number(value.toFixed(clamp(3 - Math.floor(Math.log10(span)), 0, 20)));
   return [rounded(clamp(x, left, right), right - left), rounded(clamp(y, low, high), high - low)];
-}
-
-// The points as an expression that makes the explorer again.
-export function asPython(points, length) {
-  const rows = points.map(([x, y]) => `[${x}, ${y}]`).join(", ");
-  return `RipsExplorer([${rows}], length=${length})`;
 }

@@ -1,45 +1,58 @@
 // What the views of all explorers do in the same way: traits that they set, a history, words, buttons.
 
-import { History, append, around, arrowOf, button, copyText, createRoot, createStage, grouped, hearKeys,
-  imageFrom, isNear, listen, modified, savePicture, setText, undoKey } from "./canvas.js";
+import { History, STYLE, append, around, arrowOf, createStage, hearKeys, isNear, modified, readTheme,
+  savePicture, setText, undoKey, watchTheme } from "./canvas.js";
 
 const PATIENCE = 5000; // milliseconds that the kernel may take
-const GONE = "The kernel does not answer: what is changed here stays in this view. If the kernel is gone, run the "
-  + "cell again.";
+const GONE = "The kernel does not answer: what is changed here stays in this view. If the kernel is gone, run "
+  + "the cell again.";
 
 // A view of a model. Its class builds elements and has `told()`, what the places made by `text` and `steppers`
-// say; `steps(by)`, what the steppers change, by name; and `python`, an expression that makes the explorer again.
+// say; `steps(by)`, what the steppers change, by name; and `python`, an expression that makes the explorer
+// again. Every trait that undo is about, and those of `shown`, is a field, unless the class has another one.
 export class View {
-  constructor(model, host, signal, { name, label, style = "" }) {
+  constructor(model, host, signal, { name, label, style = "", shown = [] }) {
     Object.assign(this, { model, signal, name, stages: [], toggles: [], places: {} });
     this.note = ""; // what a button did
     this.kept = Object.keys(model.get("given")); // traits that undo, redo and reset are about
+    this.traits = [...this.kept, ...shown];
+    for (const trait of this.traits.filter((each) => !(each in this))) {
+      Object.defineProperty(this, trait, { get: () => model.get(trait) });
+    }
     this.history = new History(this.state);
-    this.root = createRoot(host, { label, signal, themed: () => this.refresh() });
-    this.root.classList.add(`m-${name}`);
-    append(this.root, "style", "", style);
+    this.root = append(host, "div", `marginalia m-${name}`, "", { role: "group", ariaLabel: label });
+    append(this.root, "style", "", STYLE + style);
     this.above = append(this.root, "div");
-    this.gone = append(this.above, "div", "m-gone");
-    this.gone.setAttribute("role", "alert");
+    this.gone = append(this.above, "div", "m-gone", "", { role: "alert" });
     const row = append(this.root, "div", "m-row");
     [this.left, this.right] = ["m-left", "m-right"].map((side) => append(row, "div", side));
-    // what keys do, wherever the focus is; `back` is -1 with Shift, else 1
+    // what keys do, wherever the focus is; they are told -1 with Shift, else 1
     this.keys = { r: () => this.reset(), c: () => this.copy(), s: () => this.save() };
   }
 
-  // The end of a constructor: the view hears keys and the model from here on. `shown`: traits beside the kept.
-  start(shown = []) {
-    hearKeys(this.root, (event) => this.rootKey(event), this.signal);
-    const heard = () => this.changing || this.replaced();
-    const traits = Object.fromEntries([...this.kept, ...shown].map((name) => [`change:${name}`, heard]));
+  // The end of a constructor: the view hears keys, the theme and the model from here on.
+  start() {
+    const { root, signal, model } = this;
+    hearKeys(root, (event) => this.rootKey(event), signal);
+    // a letter typed here must not cut or add a cell of the notebook; shortcuts with Control still work
+    const keep = (event) => event.ctrlKey || event.metaKey || event.stopPropagation();
+    root.addEventListener("keydown", keep, { signal });
+    watchTheme(() => this.refresh(), signal);
     const alarm = (words) => () => {
       clearTimeout(this.waiting);
       setText(this.gone, words);
       this.refresh();
     };
     this.lost = alarm(GONE);
-    this.signal.addEventListener("abort", () => clearTimeout(this.waiting));
-    listen(this.model, { ...traits, comm_live_update: this.lost, "msg:custom": alarm("") }, this.signal);
+    const changed = () => this.changing || this.replaced();
+    const heard = { ...Object.fromEntries(this.traits.map((trait) => [`change:${trait}`, changed])),
+      "change:png": () => this.loadPicture(), comm_live_update: this.lost, "msg:custom": alarm("") };
+    for (const [name, act] of Object.entries(heard)) {
+      model.on(name, act);
+      signal.addEventListener("abort", () => model.off(name, act));
+    }
+    signal.addEventListener("abort", () => clearTimeout(this.waiting));
+    this.loadPicture();
     this.refresh();
     this.ask();
   }
@@ -48,6 +61,8 @@ export class View {
   get said() { return this.places.status.textContent; }
 
   refresh() {
+    const { style } = this.root;
+    for (const [name, colour] of Object.entries(readTheme())) style.setProperty(`--m-${name}`, colour);
     for (const [name, string] of Object.entries(this.told())) setText(this.places[name], String(string));
     for (const press of this.toggles) press();
     this.undo.disabled = !this.history.can(-1);
@@ -114,9 +129,9 @@ export class View {
   save() { savePicture(this.root, `${this.name}.png`); }
 
   async copy() {
-    const done = await copyText(this.python);
-    this.code.hidden = done;
-    this.code.value = this.python;
+    const copied = navigator.clipboard?.writeText(this.python).then(() => true, () => false);
+    const done = Boolean(await copied); // a browser may not let us
+    Object.assign(this.code, { hidden: done, value: this.python });
     if (!done) this.code.select();
     this.say(done ? "Copied: a call that makes this explorer."
       : "The browser does not let this page copy: the call stands below its buttons.");
@@ -144,7 +159,8 @@ export class View {
   step(name, by) { this.change(this.steps(by)[name]); }
 
   rootKey(event) {
-    if (arrowOf(event.key) && event.target.type === "range") return false;
+    const { type } = event.target;
+    if (type === "textarea" || (type === "range" && arrowOf(event.key))) return false;
     const by = undoKey(event);
     const act = by ? () => this.travel(by) : !modified(event) && this.keys[event.key.toLowerCase()];
     if (!act) return false;
@@ -153,18 +169,24 @@ export class View {
   }
 
   async loadPicture() {
-    this.image = await imageFrom(this.model.get("png"));
+    const png = this.model.get("png");
+    this.image = png?.byteLength ? await createImageBitmap(new Blob([png], { type: "image/png" })) : null;
     this.refresh();
   }
 
   // ---- elements
 
-  // A canvas that shows this view: draw(context, { width, height, theme }, view) as for `createStage`.
-  stage(parent, label, draw, options) {
+  // A canvas that shows this view: layout(width, view), draw(context, place, view), else as for `createStage`.
+  stage(parent, label, layout, draw, options) {
     const stage = createStage(parent, { label, signal: this.signal, ...options,
-      draw: (context, place) => draw(context, place, this) });
+      layout: (width) => layout(width, this), draw: (context, place) => draw(context, place, this) });
     this.stages.push(stage);
     return stage;
+  }
+
+  // One without keys of its own, that is pointed at and clicked.
+  figure(parent, label, layout, draw, hover, tap) {
+    return this.stage(parent, label, layout, draw, { role: "img", pointer: { hover, tap } });
   }
 
   line(parent) { return append(parent, "div", "m-line"); }
@@ -172,8 +194,14 @@ export class View {
   // A place for words that change, by its name.
   text(parent, name, more = "") { this.places[name] = append(parent, "div", `m-${name} ${more}`); }
 
-  button(parent, string, act, words = {}) {
-    return button(parent, string, act, { signal: this.signal, ...words });
+  // `label` is the button's name where the text is a sign, `title` says more on hover.
+  button(parent, string, act, { label = null, title = "" } = {}) {
+    const onclick = () => {
+      element.focus({ preventScroll: true }); // JupyterLab gave it to the cell, and its keys to the notebook
+      act();
+    };
+    const element = append(parent, "button", "", string, { type: "button", title, ariaLabel: label, onclick });
+    return element;
   }
 
   buildActs(line) {
@@ -182,15 +210,14 @@ export class View {
     this.button(line, "Reset", () => this.reset(), { title: "R: back to the beginning" });
     this.button(line, "Copy as Python", () => this.copy(), { title: "a call that makes this explorer" });
     this.button(line, "Save PNG", () => this.save(), { title: "all drawings as one image" });
-    this.code = append(line, "textarea", "m-code"); // where the browser does not let us copy
-    Object.assign(this.code, { readOnly: true, hidden: true, ariaLabel: "a call that makes this explorer" });
+    this.code = append(line, "textarea", "m-code", "", // where the browser does not let us copy
+      { readOnly: true, hidden: true, ariaLabel: "a call that makes this explorer" });
   }
 
   // The help, and what is read aloud.
   buildHelp(parent, help) {
     append(parent, "div", "m-help m-muted", help);
-    this.spoken = append(parent, "div", "m-unseen");
-    this.spoken.setAttribute("role", "status");
+    this.spoken = append(parent, "div", "m-unseen", "", { role: "status" });
   }
 
   // Buttons for what is before and after, and what is chosen: last, so that they stay where they are.
@@ -209,13 +236,8 @@ export class View {
   slider(parent, name, range = () => ({ max: 1, step: 0.01 })) {
     const label = append(parent, "label", "m-choice m-slider");
     append(label, "span", "m-muted", name);
-    const input = append(label, "input");
-    input.type = "range";
-    const heard = { input: () => this.change({ [name]: Number(input.value) }, { last: false }),
-      change: () => this.change({}) };
-    for (const [event, act] of Object.entries(heard)) {
-      input.addEventListener(event, act, { signal: this.signal });
-    }
+    const input = append(label, "input", "", "", { type: "range", onchange: () => this.change({}),
+      oninput: () => this.change({ [name]: Number(input.value) }, { last: false }) });
     this.places[name] = append(label, "span", "m-value");
     this.toggles.push(() => Object.assign(input, { min: 0, ...range(), value: this.model.get(name) },
       { ariaValueText: this.places[name].textContent }));
@@ -224,14 +246,15 @@ export class View {
   // A button that is pressed while `on()` says so.
   press(parent, string, on, act, words) {
     const element = this.button(parent, string, act, words);
-    this.toggles.push(() => element.setAttribute("aria-pressed", String(on())));
+    this.toggles.push(() => (element.ariaPressed = String(on())));
   }
 
   // A button for each choice of a trait.
   toggle(parent, name, choices, say = String) {
-    const group = grouped(append(parent, "div", "m-choice"), name);
+    const group = append(parent, "div", "m-choice", "", { role: "group", ariaLabel: name });
     for (const choice of choices) {
-      this.press(group, say(choice), () => choice === this.model.get(name), () => this.change({ [name]: choice }));
+      const on = () => choice === this.model.get(name);
+      this.press(group, say(choice), on, () => this.change({ [name]: choice }));
     }
   }
 }
@@ -247,12 +270,15 @@ export function pythonCall(explorer, given, choices) {
 export const next = (choices, now, by) => choices[around(choices.indexOf(now) + by, choices.length)];
 
 // A view of things in the plane, the trait `list`, of which one may be `selected`; they are drawn on the stage
-// `ground`. Its class has `under(p)`, the things at a place as { item, cursor }, best first; `dragged(grip, p)`,
-// what a held thing becomes, `grip` being what was under the place `p` where it was taken, and `start`, the thing
-// then; `add()`, `remove()`, `nudge(event, arrow)`.
+// `ground`. Its class has `under(p)`, the things at a place as { item, cursor }, best first; `dragged(grip,
+// p)`, what a held thing becomes, `grip` being what was under the place `p` where it was taken, and `start`, the
+// thing then; `add()`, and `nudge(event, arrow)`.
 export class ListView extends View {
   constructor(model, host, signal, { list, ...words }) {
     super(model, host, signal, words);
+    const remove = () => this.selected >= 0 && this.remove();
+    Object.assign(this.keys, { n: () => this.add(), delete: remove, backspace: remove,
+      "[": () => this.beside(-1), "]": () => this.beside(1), escape: () => this.letGo() });
     this.list = list;
     this.grip = null; // what the pointer holds, with `ours`: the list as this view put it
     this.free = false; // Escape: the next Tab leaves the canvas
@@ -260,7 +286,10 @@ export class ListView extends View {
   }
 
   get items() { return this.model.get(this.list); }
-  get selected() { return this.model.get("selected") < this.items.length ? this.model.get("selected") : -1; }
+  get selected() {
+    const selected = this.model.get("selected");
+    return selected < this.items.length ? selected : -1;
+  }
 
   refresh() {
     this.delete.disabled = this.selected < 0;
@@ -288,6 +317,13 @@ export class ListView extends View {
     this.change({ [this.list]: items }, options);
   }
 
+  others(list) { return list.filter((_, i) => i !== this.selected); }
+
+  remove(more = {}) {
+    this.pointed = [];
+    this.change({ [this.list]: this.others(this.items), ...more });
+  }
+
   select(i) {
     this.note = "";
     if (i === this.selected) this.refresh();
@@ -295,14 +331,14 @@ export class ListView extends View {
   }
 
   // The pointer on the ground: points at things, selects and drags them. A click takes the best of those under
-  // it, and one more click at the same place what lies beneath; what is dragged is the one that is selected then.
+  // it, and one more click at the same place what lies beneath; what is dragged is the one selected then.
   pointer(empty) {
     return {
       hover: (p) => {
         const found = this.under(p);
         const at = found[Math.max(this.chosen(found, isNear(p, this.clicked)), 0)];
         this.ground.cursor(at?.cursor ?? empty);
-        this.point({ pointed: at && !p.touch ? [at.item] : [] });
+        this.point({ pointed: at ? [at.item] : [] });
       },
       down: (p) => {
         const found = this.under(p);
@@ -328,23 +364,24 @@ export class ListView extends View {
   // Where the selected thing is among those of a click at the same place as the last one; -1: nowhere.
   chosen(found, again) { return again ? found.findIndex(({ item }) => item === this.selected) : -1; }
 
+  // What a key does on the ground alone.
   key(event) {
-    const { selected, items } = this;
-    this.pointed = []; // until the pointer moves again
     const arrow = arrowOf(event.key);
+    this.pointed = []; // until the pointer moves again
     if (event.key === "Tab") return this.tab(event.shiftKey ? -1 : 1);
     this.free = false;
-    if (arrow && selected >= 0) return this.nudge(event, arrow);
-    if (modified(event)) return false;
-    if ("[]".includes(event.key) && items.length) {
-      this.select(around(event.key === "]" ? selected + 1 : Math.max(selected, 0) - 1, items.length));
-    } else if (event.key.toLowerCase() === "n") this.add();
-    else if (["Delete", "Backspace"].includes(event.key) && selected >= 0) this.remove();
-    else if (event.key === "Escape") {
-      this.free = true;
-      this.select(-1);
-    } else return false;
-    return true;
+    return Boolean(arrow) && this.selected >= 0 && this.nudge(event, arrow);
+  }
+
+  // Selects the thing after the selected one, or before it, and round.
+  beside(by) {
+    const { selected, items } = this;
+    if (items.length) this.select(around(by > 0 ? selected + 1 : Math.max(selected, 0) - 1, items.length));
+  }
+
+  letGo() {
+    this.free = true;
+    this.select(-1);
   }
 
   // Tab goes through the things and then on along the page: nobody is shut in.
