@@ -160,6 +160,13 @@ def test_a_cell_tells_the_queries_that_look_at_it(notebook, shown):
     shown.wait(f"^Cell at row 3, column 11, .*: most from query {best} ")
     shown.press("ArrowRight", "ArrowDown")
     notebook.has(cell=4 * 16 + 12, query=2, layer=2)
+    shown.page.mouse.move(*shown.at(0.2, 0.2))
+    shown.wait("^Cell at row 3, column 3, ")
+    shown.press("ArrowLeft")  # a mouse that rests does not hide what keys choose
+    shown.wait("^Cell at row 4, column 11, ")
+    shown.press("ArrowRight")
+    shown.page.mouse.move(2, 2)
+    notebook.has(cell=4 * 16 + 12)
     frame = shown.bars.bounding_box()
     shown.bars.hover(position={"x": 40 + 2.5 * (frame["width"] - 40) / 5, "y": 30})
     told = notebook.value("float(explorer.looks[2] * explorer.weights.size)")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
 import pytest
+from PIL import Image
 
 from .views import BOXES, POINTS, SHOW, Shown, made
 
@@ -15,7 +15,7 @@ CHANGES = {
     "attention": ["ArrowRight", "ArrowUp", "4"],
     "box": ["Tab", "ArrowRight", "Alt+ArrowDown", "n"],
     "composition": ["ArrowUp", "p", "t"],
-    "relation": ["Tab", "ArrowRight", "n"],
+    "relation": ["Tab", "ArrowRight", "n", "h", "w"],
     "rips": ["Tab", "ArrowRight", "Shift+ArrowDown", "Delete"],
 }
 KEPT = "{name: getattr(explorer, name) for name in explorer.given}"
@@ -107,8 +107,12 @@ def test_a_call_is_copied_and_a_picture_saved(notebook, shown, name):
     with shown.page.expect_download() as download:
         shown.click("Save PNG")
     assert download.value.suggested_filename == f"{name}.png"
-    picture = Path(download.value.path()).read_bytes()
-    assert picture.startswith(b"\x89PNG") and len(picture) > 5000
+    picture = np.asarray(Image.open(download.value.path()).convert("L"))
+    root, status = (part.bounding_box() for part in (shown.root, shown.root.locator(".m-status").first))
+    assert picture.shape[1] == round(root["width"])
+    top, left = round(status["y"] - root["y"]), round(status["x"] - root["x"])
+    words = picture[top : top + 20, left : left + 60]
+    assert words.min() < 100 and words.max() > 240  # its words are there as well
 
 
 def test_the_output_is_also_an_image_and_a_sentence(notebook, name):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from marginalia.explorers import BoxExplorer, RelationExplorer
@@ -83,6 +85,62 @@ def test_a_selected_box_does_not_hide_those_inside(opened):
     shown.wait(r"^Box 1: x 60, y (69|70|71), w 80, h 60 px\.")
 
 
+def test_a_click_that_jitters_moves_nothing_and_a_quick_second_press_may_drag(opened):
+    shown = opened()
+    mouse = shown.page.mouse
+    x, y = shown.at(*INSIDE)
+    for moves in (1, 2):
+        mouse.move(x, y)
+        mouse.down()
+        mouse.move(x + moves, y + 1)
+        mouse.up()
+        shown.page.wait_for_timeout(AGAIN)
+    shown.says("status", "Box 1: x 60, y 50, w 80, h 60 px.")  # beneath box 2, and neither has moved
+    shown.press("]")
+    shown.says("status", "Box 2: x 70, y 60, w 40, h 30 px.")
+    mouse.click(*shown.at(230, 200))
+    mouse.click(x, y)
+    shown.drag(INSIDE, (INSIDE[0] + 20, INSIDE[1]))  # at once: no double-click
+    assert count(shown) == 4
+    shown.press("[", "[")
+    shown.wait(r"^Box 2: x (89|90|91), y 60, w 40, h 30 px\.")
+
+
+def test_escape_ends_a_drag_as_if_it_had_not_begun(opened):
+    shown = opened()
+    for start in (INSIDE, (240, 150)):
+        shown.page.mouse.move(*shown.at(*start))
+        shown.page.mouse.down()
+        shown.page.mouse.move(*shown.at(start[0] + 40, start[1] + 30), steps=4)
+        shown.page.keyboard.press("Escape")
+        shown.page.mouse.move(*shown.at(start[0] + 60, start[1] + 30), steps=2)
+        shown.page.mouse.up()
+        assert count(shown) == 4
+    shown.press("]", "]", "]")
+    shown.says("status", "Box 2: x 70, y 60, w 40, h 30 px.")
+
+
+def test_a_small_box_is_moved_by_finger_and_not_resized(opened):
+    shown = opened([[100, 100, 26, 24], *NESTED[3:]], has_touch=True, viewport={"width": 420, "height": 900})
+    for _ in range(2):
+        shown.page.wait_for_timeout(AGAIN)
+        box = [float(number) for number in re.findall(r"\b[xy] (\d+)", shown.text("status"))] or [100, 100]
+        x, y = shown.at(box[0] + 13, box[1] + 12)
+        shown.touch((x, y), (x + 15, y + 15), (x + 30, y + 30))
+        shown.wait(rf"^Box 0: x (?!{box[0]:.0f},)\d+, y \d+, w 26, h 24 px\.")
+
+
+def test_a_button_that_is_used_up_leaves_the_keys_to_the_boxes(opened):
+    shown = opened(NESTED[2:])
+    shown.press("]")
+    for _ in range(2):
+        shown.button("Delete box").press("Enter")
+    assert shown.first.evaluate("canvas => document.activeElement === canvas")
+    shown.page.keyboard.press("Control+z")
+    shown.page.keyboard.press("Control+z")
+    assert count(shown) == 2
+
+
 def test_by_finger(opened):
     shown = opened(has_touch=True, viewport={"width": 420, "height": 900})
     for box in (2, 1, 0):
@@ -142,3 +200,6 @@ def test_without_a_clipboard_the_call_stands_there_to_be_copied(opened):
     field.wait_for()
     boxes = "[[20,20,200,160],[60,50,80,60],[70,60,40,30],[240,30,60,50.5]]"
     assert field.input_value().startswith((f"BoxExplorer({boxes}", f"RelationExplorer({boxes}"))
+    field.press("ArrowRight")  # belongs to the text
+    shown.press("n")  # what stands there is no longer what is shown
+    assert not field.is_visible()

@@ -146,9 +146,11 @@ def test_keys_do_all_that_buttons_do(notebook, shown):
     shown.first.focus()
     shown.press("Tab", "Tab", "ArrowRight", "Shift+ArrowDown", "Alt+ArrowRight", "p", "p", "h", "w")
     notebook.until("explorer.boxes[1]", [151, 40, 61, 90])
-    notebook.until("[explorer.pair, explorer.head, explorer.weights]", [[1, 2], 0, "random"])
+    notebook.until(
+        "[explorer.pair, explorer.head, explorer.weights]", [[1, 3], 0, "random"]
+    )  # no box is its own partner
     shown.press("w", "Shift+P", "x", "Shift+H", "Escape")
-    notebook.until("[explorer.pair, explorer.head, explorer.weights]", [[1, 1], -1, "given"])
+    notebook.until("[explorer.pair, explorer.head, explorer.weights]", [[2, 1], -1, "given"])
     notebook.until("explorer.selected", -1)
     shown.press("n", "Backspace")
     notebook.until("len(explorer.boxes)", 5)
@@ -190,9 +192,13 @@ def test_python_sets_traits_and_the_view_follows(notebook, shown):
     shown.says("mc", pair_text(made(other, pair=(1, 2), head=4)))
     assert shown.values() == ["spoon", "plate", "4"]
     notebook.run("explorer.boxes = []")
-    shown.says("mc", "Add a box")
+    shown.says("mc", "A pair needs two boxes")
     notebook.run("explorer.boxes = [[1, 2, 3, 4]]")
-    shown.says("detail", "attends most to itself, 100 %; uniform is 100 %.")
+    shown.says("status", "1 box.")
+    assert [shown.text(name) for name in ("mc", "geometry", "bias", "detail")] == [
+        "A pair needs two boxes",
+        *3 * [""],
+    ]
 
 
 # ---- a saved page
@@ -204,7 +210,7 @@ def test_a_saved_page_works_without_a_kernel(open_saved):
     shown.press("Tab", "Shift+ArrowRight", "p")
     moved = [[40, 20, 70, 60], *BOXES[1:]]
     assert shown.text("mc") == pair_text(made(moved, pair=(0, 2)))
-    shown.press("Delete", "Control+z", "Control+z")
+    shown.press("Delete", "Control+z", "Control+z", "Control+z")
     assert shown.text("mc") == pair_text(made(pair=(0, 1)))
 
 

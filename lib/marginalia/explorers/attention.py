@@ -230,16 +230,14 @@ class AttentionExplorer(Explorer):
         note = f"Scores from {self.threshold:.2g}.{cross}\n{cell}"
         figure.supxlabel(note, fontsize=7, x=0.03, ha="left")
         axes = figure.subplots()
-        weights = np.zeros((h, w)) if turned else self.weights
-        plots.map_over(axes, weights, decoded(self.png), point=point, color=TINT).set_alpha(self.opacity)
         order = np.argsort(self.looks if turned else facts["scores"], kind="stable")  # the best lie on top
         rows = [*(k for k in order if facts["scores"][k] >= self.threshold and k != row), row]
         boxes = cxcywh_to_xywh(np.array(facts["boxes"]))[rows]
         labels = [f"{facts['names'][k]} {numbers[k]}" for k in rows]
+        weights = _painted(boxes, self.looks[rows]) if turned else self.weights
+        alpha = self.opacity * (min(1, self.looks.max() * h * w) if turned else 1)  # pale below uniform
+        plots.map_over(axes, weights, decoded(self.png), point=point, color=TINT).set_alpha(alpha)
         if turned:
-            shares = self.looks[rows] / max(self.looks.max(), 1 / (h * w))
-            for box, look in zip(boxes, shares, strict=True):
-                plots.boxes_on(axes, [box], color=TINT, fill=look * self.opacity, linewidth=0)
             y, x = divmod(self.cell, w)
             plots.boxes_on(axes, [[x / w, y / h, 1 / w, 1 / h]], color="white")
         plots.boxes_on(axes, boxes[:-1], color=style.PALETTE["sky"], labels=labels[:-1])
@@ -289,6 +287,17 @@ class AttentionExplorer(Explorer):
             where = f"layer {place['layer']}, {_named(place['head'])}, {place['kind']}"
             peak = plots.times_uniform(self._map(**place))
             axes.set_xlabel(f"query {place['query']}\n{where}\npeak {peak}", fontsize=7, labelpad=2)
+
+
+def _painted(boxes: Float[np.ndarray, "N 4"], looks: Float[np.ndarray, " N"]) -> Float[np.ndarray, "200 200"]:
+    """The unit square, each place with the look of the smallest box x, y, w, h that covers it."""
+    shown, middles = np.zeros((200, 200)), (np.arange(200) + 0.5) / 200
+    for k in np.argsort(-boxes[:, 2] * boxes[:, 3]):
+        across, down = (
+            abs(middles - boxes[k, a] - boxes[k, a + 2] / 2) <= boxes[k, a + 2] / 2 for a in (0, 1)
+        )
+        shown[np.ix_(down, across)] = looks[k]
+    return shown
 
 
 def _named(head: int) -> str:

@@ -61,14 +61,16 @@ class RelationExplorer(BoxExplorer):
         *,
         pair: tuple[int, int] | None = None,
         head: int = -1,
+        weights: str | None = None,
         **options,
     ):
         projections, frequency = _parameters(relation)
         super().__init__(boxes, **options)
         self.projections, self.frequency = projections, frequency
-        self.weights = next(iter(projections))
+        self.weights = next(iter(projections)) if weights is None else weights
         self.pair = (0, min(1, self._last)) if pair is None else pair
         self.head = head
+        self.given = self.given | {name: getattr(self, name) for name in ("pair", "head", "weights")}
 
     @property
     def _last(self) -> int:

@@ -59,11 +59,12 @@ class RipsExplorer(ListExplorer):
         self, points: Float[np.ndarray, "N 2"] | None = None, length: float | None = None, dimension: int = 1
     ):
         super().__init__(points=_circle_and_cluster() if points is None else points, dimension=dimension)
-        self.given, self.window = {"points": self.points}, _window(self._cloud)
+        self.window = _window(self._cloud)
         if length is None:
             birth, death = max(self.bars[1], key=np.ptp, default=(self._end / 4, self._end / 4))
             length = birth + 0.25 * (death - birth)
         self.length = length
+        self.given = {"points": self.points, "length": self.length, "dimension": dimension}
 
     @traitlets.validate("length")
     def _not_negative(self, proposal):

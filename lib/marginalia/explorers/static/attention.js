@@ -92,7 +92,6 @@ class AttentionView extends View {
 
   buildChoices(line) {
     this.steppers(line, "query");
-    append(line, "span", "m-muted", "layer");
     this.toggle(line, "layer", [...Array(this.layers).keys()]);
     this.steppers(line, "head");
     this.toggle(line, "kind", KINDS);
@@ -225,7 +224,13 @@ class AttentionView extends View {
   // A query that was asked for by name stays when the pointer moves on.
   step(name, by) {
     this.held ||= name === "query" || (name === "across" && !this.cells);
+    this.over = this.near = this.bar = -1; // a mouse that rests on a cell no longer points at it
     super.step(name, by);
+  }
+
+  reset() {
+    this.held = this.all = false;
+    super.reset();
   }
 
   hold(row) {

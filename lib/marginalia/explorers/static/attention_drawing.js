@@ -1,7 +1,7 @@
 // What the attention explorer draws: boxes and a map on their image, all heads, two maps on one scale, the
 // product, and the queries that look at a cell.
 
-import { block, clipped, drawColours, drawPixels, drawTag, emphasis, outline, pixelsOf, sequential, setFont,
+import { block, clamp, clipped, drawColours, drawPixels, drawTag, emphasis, outline, pixelsOf, sequential, setFont,
   strokeRimmed, write, writeAlong } from "./canvas.js";
 import { KINDS, against, gridOf, short, timesUniform } from "./attention_maths.js";
 
@@ -55,21 +55,30 @@ export function drawScene(context, frame, view) {
   const places = facts.boxes.map((box) => corner(box, frame));
   const most = Math.max(...looks.map(({ weight }) => weight), 1 / shown.map.levels.length);
   const taken = []; // boxes on one thing would write over each other: the best keeps its tag
-  block(context, theme.panel, 0, 0, wide, tall);
-  context.imageSmoothingEnabled = wide < 2 * facts.size[0];
-  if (image) context.drawImage(image, 0, 0, wide, tall);
+  const drawGround = () => {
+    context.globalAlpha = 1;
+    context.imageSmoothingEnabled = wide < 2 * facts.size[0];
+    block(context, theme.panel, 0, 0, wide, tall);
+    if (image) context.drawImage(image, 0, 0, wide, tall);
+  };
+  drawGround();
   context.globalAlpha = opacity;
   if (!cells) drawPixels(context, shown.tint, 0, 0, wide, tall);
   clipped(context, frame, () => { // boxes may reach beyond their image
-    for (const i of cells ? rows : []) {
-      context.globalAlpha = (opacity * looks[i].weight) / most;
-      block(context, CHOSEN, ...places[i]);
+    const areas = places.map((place) => place[2] * place[3]);
+    for (const i of cells ? rows.toSorted((a, b) => areas[b] - areas[a]) : []) {
+      const [x, y, w, h] = places[i];
+      clipped(context, { x, y, wide: w, tall: h }, () => { // fills on each other would add up
+        drawGround();
+        context.globalAlpha = (opacity * looks[i].weight) / most;
+        block(context, CHOSEN, x, y, w, h);
+      });
     }
     context.globalAlpha = 1;
     for (const i of rows.filter((each) => each !== row)) markBox(context, facts.boxes[i], frame, OTHER, 1.75);
     markBox(context, facts.boxes[row], frame, CHOSEN, 2.75);
-    const best = cells ? rows.toSorted((a, b) => looks[b].weight - looks[a].weight) : [row, ...rows.filter((i) => i !== row)];
-    for (const i of best) {
+    const best = (i) => (cells ? looks[i].weight : facts.scores[i] + (i === row));
+    for (const i of rows.toSorted((a, b) => best(b) - best(a))) {
       const number = cells ? timesUniform(looks[i], shown.map.levels.length) : facts.scores[i].toFixed(2);
       drawTag(context, facts.names[i], ` ${number}`, places[i], i === row ? CHOSEN : OTHER, frame, taken, i);
     }
@@ -89,10 +98,11 @@ const TALL = 150; // pixels of a small map
 function framesOf(width, count, columns, aspect, lines, gap, left = EDGE) {
   const room = width - left - EDGE - (columns - 1) * gap;
   const wide = Math.min(room / columns, TALL * aspect);
+  const slot = Math.max(wide, Math.min(room / columns, 100)); // words are wider than a narrow image
   const tall = wide / aspect;
   const step = tall + lines * LINE + 6;
   const frames = Array.from({ length: count }, (_, i) => (
-    { x: left + (i % columns) * (wide + gap), y: EDGE + Math.floor(i / columns) * step, wide, tall }));
+    { x: left + (i % columns) * (slot + gap), y: EDGE + Math.floor(i / columns) * step, wide, tall, slot }));
   return { frames, lines, height: EDGE + Math.ceil(count / columns) * step };
 }
 
@@ -106,7 +116,7 @@ export const productFrames = (width, { aspect }) =>
 
 // The frame under a pointer, its text included; -1: none.
 export const frameAt = ({ x, y, drawn: { frames, lines } }) => frames.findIndex((frame) =>
-  x >= frame.x && x <= frame.x + frame.wide && y >= frame.y && y <= frame.y + frame.tall + lines * LINE);
+  x >= frame.x && x <= frame.x + frame.slot && y >= frame.y && y <= frame.y + frame.tall + lines * LINE);
 
 function drawHeat(context, heat, frame, { box, reference, chosen, theme }) {
   drawPixels(context, heat, frame.x, frame.y, frame.wide, frame.tall);
@@ -126,10 +136,10 @@ export function drawHeads(context, { frames, theme }, { shown, layer, head, head
     const below = frame.y + frame.tall + LINE / 2 + 2;
     const style = emphasis(chosen, theme);
     const name = at.head < 0 ? "mean" : frame.wide < 72 ? String(at.head) : `head ${at.head}`;
-    write(context, name, frame.x, below, { ...style, most: frame.wide });
-    if (!all) {
-      write(context, against(peak, levels.length), frame.x + frame.wide, below, { ...style, align: "right" });
-    } else if (i % (heads + 1) === 0) {
+    write(context, name, frame.x, below, { ...style, most: frame.slot });
+    if (!all && frame.slot > 60) {
+      write(context, against(peak, levels.length), frame.x + frame.slot, below, { ...style, align: "right" });
+    } else if (all && i % (heads + 1) === 0) {
       write(context, frame.tall > 42 ? `layer ${at.layer}` : String(at.layer), 9, frame.y + frame.tall / 2,
         { ...emphasis(at.layer === layer, theme), align: "center", turned: true });
     }
@@ -150,13 +160,13 @@ export function drawProduct(context, { frames, theme }, view) {
     markCell(context, lit, view, frame);
     const line = (n) => frame.y + frame.tall + (n + 0.5) * LINE + 2;
     write(context, KINDS[k], frame.x, line(0), { size: 12, weight: chosen ? 700 : 600, colour: theme.ink });
-    const most = frame.wide + (k < 2 ? 14 : 0);
+    const most = frame.slot + (k < 2 ? 14 : 0);
     writeFitting(context, [formulas[k], terms[k] ?? formulas[k]], frame.x, line(1), most, theme.muted);
     const peaks = `peak ${short(peak)} = ${against(peak, levels.length)}`;
     writeFitting(context, [peaks], frame.x, line(2), most, theme.ink);
     if (!k || head < 0) return;
     const [before, middle] = [frames[k - 1], frame.y + frame.tall / 2];
-    const between = (before.x + before.wide + frame.x) / 2;
+    const between = (before.x + before.slot + frame.x) / 2;
     write(context, k === 1 ? "×" : "→", between, middle, { size: 18, align: "center", colour: theme.ink });
   });
 }
@@ -170,7 +180,7 @@ export function drawPinned(context, { frames, theme }, { pair }) {
     const frame = frames[k];
     drawHeat(context, heat, frame, { box, reference, theme });
     [...words, `peak ${short(peak)} = ${against(peak, levels.length)}`].forEach((string, n) => {
-      const style = { colour: theme.ink, weight: n ? 400 : 600, most: frame.wide + 16 };
+      const style = { colour: theme.ink, weight: n ? 400 : 600, most: frame.slot + 16 };
       write(context, string, frame.x, frame.y + frame.tall + (n + 0.5) * LINE + 2, style);
     });
   });
@@ -179,7 +189,7 @@ export function drawPinned(context, { frames, theme }, { pair }) {
 // The first of the strings that fits in 9 to 11 pixels, else the last, smaller; c_q is c with a lowered q.
 function writeFitting(context, strings, x, y, most, colour) {
   setFont(context, 11);
-  const sizeOf = (string) => Math.min(11, (11 * most) / context.measureText(string).width);
+  const sizeOf = (string) => clamp((11 * most) / context.measureText(string).width, 7, 11);
   const sizes = strings.map(sizeOf);
   const k = sizes.findIndex((size) => size >= 9);
   let at = x;
@@ -192,7 +202,7 @@ function writeFitting(context, strings, x, y, most, colour) {
 // The colours of the small maps, from nothing to each map's own peak.
 export function drawScale(context, { width, theme }, { all }) {
   drawColours(context, { x: EDGE, y: 8, most: width - EDGE, colourAt: sequential, low: "0",
-    words: `own peak${all ? "" : ", told as a multiple of the uniform weight"}`, theme });
+    words: `own peak${all ? "" : ", × uniform weight"}`, theme });
 }
 
 // ---- queries ------------------------------------------------------------------------------------------

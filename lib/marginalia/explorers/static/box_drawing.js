@@ -23,9 +23,9 @@ export function handlePlaces([x, y, w, h]) {
 const MANY = 100; // boxes: of more, lines are thin, and only those that are chosen have tags
 export const MARGIN = 6; // pixels around the image, for handles of boxes at its edge
 
-// leftOut: boxes with dashed lines; hues: colours of some boxes, by index; tags: what stands at the boxes.
+// leftOut: boxes with dashed lines; hues: colours of some boxes, by index; shares: what stands behind names.
 export function drawPicture(context, place, { image, boxes, names, selected, lit, leftOut = [], hues = {},
-  tags = names }) {
+  shares = [] }) {
   const { scale, x, y, wide, tall, theme } = place;
   const onScreen = ([left, top, w, h]) => [x + left * scale, y + top * scale, w * scale, h * scale];
   block(context, theme.panel, x, y, wide, tall);
@@ -42,7 +42,7 @@ export function drawPicture(context, place, { image, boxes, names, selected, lit
   }
   const taken = []; // the tag of a chosen box first; where there is one, no other is written over it
   for (const i of order.toReversed().filter((each) => boxes.length <= MANY || strong(each) || hues[each])) {
-    drawTag(context, tags[i], "", onScreen(boxes[i]), colourOf(i), place, taken, i);
+    drawTag(context, names[i], shares[i] ?? "", onScreen(boxes[i]), colourOf(i), place, taken, i);
   }
   for (const spot of selected < 0 ? [] : handlePlaces(onScreen(boxes[selected]))) {
     block(context, "#ffffff", spot.x - 3.5, spot.y - 3.5, 7, 7);

@@ -6,7 +6,7 @@ import { between, fresh, moved, resized } from "./box_maths.js";
 import { MARGIN, cursorOf, drawPicture, handlePlaces } from "./box_drawing.js";
 
 export const BOX_HELP = "Drag a box or its handles; click again to choose what lies beneath. Drag on empty "
-  + "ground (with Shift anywhere) to draw a box; double-click to add one. Keys: Tab or [ ] choose, arrows move "
+  + "ground (with Shift anywhere) to draw a box with a mouse; double-click to add one. Keys: Tab or [ ] choose, arrows move "
   + "(Shift: 10 px, Alt: resize), N adds, Delete removes, Ctrl+Z, Ctrl+Shift+Z, R reset, C copy, S save, "
   + "Escape lets go.";
 const BOXES_STYLE = `
@@ -62,7 +62,7 @@ export class BoxesView extends ListView {
     this.change({ boxes, selected: old.length, ...added }, options);
   }
 
-  remove() { super.remove({ labels: this.others(this.labels) }); }
+  remove(more) { super.remove({ labels: this.others(this.labels), ...more }); }
 
   nudge(event, arrow) {
     const { size, boxes: { [this.selected]: box } } = this;
@@ -76,8 +76,11 @@ export class BoxesView extends ListView {
     const { boxes, selected } = this;
     const { x, y, touch, drawn: { onScreen, tags } } = p;
     const reach = touch ? 18 : 8;
-    const spots = selected < 0 ? [] : handlePlaces(onScreen(boxes[selected]));
-    const spot = spots.find((each) => Math.abs(x - each.x) <= reach && Math.abs(y - each.y) <= reach);
+    const [left, top, w, h] = selected < 0 ? [] : onScreen(boxes[selected]);
+    const spots = selected < 0 ? [] : handlePlaces([left, top, w, h]);
+    const from = (other) => Math.hypot(x - other.x, y - other.y);
+    const middle = from({ x: left + w / 2, y: top + h / 2 }); // of a small box: a finger covers all of it
+    const spot = spots.find((each) => from(each) <= Math.min(reach, middle));
     const held = spot ? [{ item: selected, handle: spot.handle, cursor: cursorOf(spot.handle) }] : [];
     const found = boxesAt(boxes.map(onScreen), p, tags).filter((item) => !spot || item !== selected);
     return [...held, ...found.map((item) => ({ item, cursor: "move" }))];
@@ -102,12 +105,13 @@ export class BoxesView extends ListView {
       },
       drag: (p) => {
         if (!this.grip?.draws || this.grip.begun) own.drag(p);
-        else if (!p.still) {
+        else {
           this.grip.begun = true;
           this.append(this.dragged(this.grip, p), { last: false });
         }
       },
       twice: (p) => {
+        this.grip = null;
         this.add(placeOf(p));
         return true;
       } };

@@ -108,7 +108,7 @@ export const STYLE = `
 .marginalia .m-value { min-width: 40px; margin-left: 3px; }
 .marginalia .m-slider { flex: 1 1 190px; margin: 0; } .marginalia .m-slider input { flex: 1 1 60px; min-width: 50px;
   accent-color: var(--m-mark); }
-.marginalia .m-gone { color: var(--m-accent); font-weight: 600; } .marginalia .m-gone:empty { display: none; }
+.marginalia .m-gone { border-left: 3px solid var(--m-accent); padding-left: 6px; } .marginalia .m-gone:empty { display: none; }
 .marginalia .m-code { width: 100%; box-sizing: border-box; font: 12px/1.4 monospace; }
 .m-status, .m-attention .m-cell, .m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
 .marginalia .m-help { font-size: 12px; margin-top: 4px; }
@@ -179,7 +179,7 @@ export class History {
 
   can(by) { return this.at + by in this.states; }
 
-  step(by) { return this.states[(this.at += by)]; }
+  step(by) { return this.states[(this.at += by)]; } // 0: the present one
 }
 
 // The key's step through a history: -1 undo, 1 redo, 0 another key.
@@ -191,14 +191,16 @@ export function undoKey(event) {
 
 // ---- taking away --------------------------------------------------------------------------------------
 
-// Saves the canvases of an explorer, where they stand, as one PNG.
-export function savePicture(root, name) {
+// Saves the canvases of an explorer and its words, but not the help and the controls, as one PNG.
+export async function savePicture(root, name) {
   const ratio = window.devicePixelRatio || 1;
   const frame = root.getBoundingClientRect();
   const whole = document.createElement("canvas");
   [whole.width, whole.height] = [frame.width * ratio, frame.height * ratio];
   const context = whole.getContext("2d");
   block(context, readTheme().page, 0, 0, whole.width, whole.height);
+  const words = await wordsOf(root, frame);
+  context.drawImage(words, 0, 0, whole.width, whole.height);
   for (const canvas of [...root.querySelectorAll("canvas")].filter(({ height }) => height)) {
     const { x, y } = canvas.getBoundingClientRect();
     context.drawImage(canvas, (x - frame.x) * ratio, (y - frame.y) * ratio);
@@ -209,9 +211,24 @@ export function savePicture(root, name) {
   link.click();
 }
 
+// What an element says, as an image that has a place left for each canvas.
+async function wordsOf(root, { width, height }) {
+  const page = document.createElement("div");
+  page.innerHTML = `<svg width="${width}" height="${height}"><foreignObject width="100%" height="100%">`;
+  const copy = root.cloneNode(true);
+  const hidden = `button:not([aria-pressed="true"]), input, textarea, .m-help`;
+  append(copy, "style", "", `.marginalia { width: ${width}px; } :is(${hidden}) { visibility: hidden; }`);
+  page.querySelector("foreignObject").append(copy);
+  const image = new Image();
+  image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(page.firstChild))}`;
+  await image.decode();
+  return image;
+}
+
 // ---- canvas -------------------------------------------------------------------------------------------
 
 const DOUBLE = 400; // milliseconds between two clicks that are one double-click
+const JITTER = { mouse: 3, touch: 12 }; // pixels that a click may move
 const AWAY = -1e6; // pixels: beside all that is drawn
 
 // A canvas that stays sharp, follows the width of its parent and hears pointer and keys.
@@ -220,8 +237,8 @@ const AWAY = -1e6; // pixels: beside all that is drawn
 //   pointer: { down(p) -> true to start a drag, drag(p), drop(p), hover(p), twice(p),
 //            tap(p): let go where it went down, and nothing was dragged }
 //            with p = { x, y, touch, shift, still, drawn } in CSS pixels of the canvas, `drawn` being the
-//            layout, `still` whether it is where it went down. A pointer that leaves hovers once far away, and
-//            a finger never does.
+//            layout, `still` whether it is still where it went down; a drag begins when it is not. A pointer
+//            that leaves hovers once far away, and a finger never does.
 //   keys(event) -> true when the key was used
 //   role "img": the canvas has no keys of its own, and Tab goes past it
 // All listeners end with `signal`. Returns { canvas, redraw, cursor(name) }.
@@ -242,6 +259,7 @@ export function createStage(parent, { label, signal, layout, draw, pointer = {},
       canvas.style.height = `${tall}px`;
       [canvas.width, canvas.height] = [across, down];
     }
+    canvas.style.visibility = tall ? "" : "hidden"; // nothing to see: no place for keys
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, tall);
     context.font = `12px ${family}`;
@@ -283,12 +301,13 @@ export const isNear = (p, other) =>
 // `tell(name, p)` calls a handler that there is.
 function hearPointer(canvas, tell, signal) {
   let held = false;
-  let down = null; // where the pointer went down
+  let down = null; // where the pointer went down, and whether it moved since or came down there before
   let before = { time: -Infinity, x: 0, y: 0 };
   const place = ({ clientX, clientY, pointerType, shiftKey: shift }) => {
     const frame = canvas.getBoundingClientRect();
     const p = { x: clientX - frame.left, y: clientY - frame.top, touch: pointerType === "touch", shift };
-    return { ...p, still: isNear(p, down) };
+    if (down) down.moved ||= Math.hypot(p.x - down.x, p.y - down.y) > (p.touch ? JITTER.touch : JITTER.mouse);
+    return { ...p, still: Boolean(down) && !down.moved };
   };
   const on = (name, act, options = {}) => canvas.addEventListener(name, act, { ...options, signal });
 
@@ -298,14 +317,13 @@ function hearPointer(canvas, tell, signal) {
     const p = place(event);
     const twice = isNear(p, before) && event.timeStamp - before.time < DOUBLE;
     before = { time: twice ? -Infinity : event.timeStamp, x: p.x, y: p.y };
-    if (twice && tell("twice", p)) return;
-    down = p;
+    down = { ...p, twice };
     held = Boolean(tell("down", p));
     if (held) canvas.setPointerCapture(event.pointerId);
   });
   on("pointermove", (event) => {
     const p = place(event);
-    if (held || !p.touch) tell(held ? "drag" : "hover", p);
+    if (held ? !p.still : !p.touch) tell(held ? "drag" : "hover", p);
   });
   const release = (p) => {
     if (held) tell("drop", p);
@@ -314,7 +332,8 @@ function hearPointer(canvas, tell, signal) {
   };
   on("pointerup", (event) => {
     const p = place(event);
-    if (p.still && !held) tell("tap", p);
+    const twice = p.still && down.twice && tell("twice", p);
+    if (p.still && !held && !twice) tell("tap", p);
     release(p);
   });
   on("pointercancel", () => release({})); // a finger that scrolls the page, say

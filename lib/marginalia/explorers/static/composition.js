@@ -156,6 +156,7 @@ class CompositionView extends View {
 
   // Flows go from the largest to the smallest that is drawn, and round.
   step(name, by) {
+    this.over = null; // a mouse that rests on a cell no longer points at it
     if (name !== "flow") return super.step(name, by);
     const flows = this.known.flows.toReversed();
     const now = flows.findIndex(({ n, m }) => n === this.held?.n && m === this.held.m);
@@ -168,6 +169,11 @@ class CompositionView extends View {
     this.held = again ? null : lit;
     this.pointed = this.over = null;
     this.say("");
+  }
+
+  reset() {
+    this.held = null;
+    super.reset();
   }
 
   // ---- pointer

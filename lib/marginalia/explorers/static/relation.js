@@ -51,7 +51,7 @@ function describeCell(cell, { i, j, scores, relation, attention, rho, overlap, o
 class RelationView extends BoxesView {
   constructor(model, host, signal) {
     super(model, host, signal, { name: "relation", label: "Boxes on an image and their position relation",
-      help: HELP, shown: ["pair", "head", "weights", "frequency", "projections"] });
+      help: HELP, shown: ["frequency", "projections"] });
   }
 
   buildRight(right) {
@@ -77,23 +77,23 @@ class RelationView extends BoxesView {
   get heads() { return this.projections[this.weights]; }
   get pair() { return this.model.get("pair").map((k) => clamp(k, 0, Math.max(this.boxes.length - 1, 0))); }
   get python() {
-    const { projections, pair, head } = this;
-    return this.call("RelationExplorer", projections.given ? ", relation" : "", { pair, head });
+    const { projections, pair, head, weights } = this;
+    return this.call("RelationExplorer", projections.given ? ", relation" : "", { pair, head, weights });
   }
   get said() { return `${super.said} ${this.places.mc.textContent}. ${this.places.detail.textContent}`; }
 
-  // What is told and drawn of the pair; null without a box. A box under the pointer is the partner for as long.
+  // What is told and drawn of the pair; null without one. A box under the pointer is the partner for as long.
   get known() {
     const { boxes, heads, frequency, lit, grip, pair: [i, j] } = this;
-    if (!boxes.length) return null;
+    if (boxes.length < 2) return null;
     const row = this.measured(boxes, this.size, this.box_format, i, heads, frequency);
     const [over = j] = grip ? [] : lit.filter((k) => k !== i || this.cell);
     return { ...row, i, j: over, frequency, of: around(this.head, heads.length + 1) };
   }
   get hues() { return this.known ? { [this.known.j]: PARTNER, [this.known.i]: QUERY } : {}; }
-  get tags() {
+  get shares() {
     const { attention, of } = this.known ?? {};
-    return this.names.map((name, k) => `${name}: ${Math.round(100 * attention[of][k])} %`);
+    return attention?.[of].map((share) => `: ${Math.round(100 * share)} %`);
   }
 
   told() {
@@ -102,10 +102,10 @@ class RelationView extends BoxesView {
     const most = known ? percent(Math.max(...known.attention.flat())) : "";
     return { query, partner, head: this.head < 0 ? "mean" : this.head,
       status: note || describeBoxes(boxes, names, lit[0] ?? selected),
-      mc: known ? describePair(known) : "Add a box",
-      geometry: `Geometry of box ${query} beside box ${partner} (w′, h′), and its embedding`,
-      bias: `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box ${query} to `
-        + `every box in %, from 0 (dark) to ${most} (bright)`,
+      mc: known ? describePair(known) : "A pair needs two boxes",
+      geometry: known ? `Geometry of box ${query} beside box ${partner} (w′, h′), and its embedding` : "",
+      bias: known ? `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box ${query} `
+        + `to every box in %, from 0 (dark) to ${most} (bright)` : "",
       detail: !known ? "" : this.wave ? describeWave(this.wave, known)
         : describeCell(this.cell, known, names) };
   }
@@ -121,9 +121,11 @@ class RelationView extends BoxesView {
   }
 
   // The pair stays with its boxes.
-  remove() {
-    this.model.set("pair", this.pair.map((k) => k - (k > this.selected)));
-    super.remove();
+  remove() { super.remove({ pair: this.pair.map((k) => k - (k > this.selected)) }); }
+
+  reset() {
+    this.over({});
+    super.reset();
   }
 
   swap() {
@@ -134,9 +136,11 @@ class RelationView extends BoxesView {
   steps(by) {
     const { pair: [i, j], boxes: { length: n }, heads: { length: H } } = this;
     const beside = (k) => around(k + by, Math.max(n, 1));
+    const query = beside(i);
+    const partner = beside(j) === i ? around(j + 2 * by, Math.max(n, 1)) : beside(j);
     return {
-      query: { pair: [beside(i), j], selected: beside(i) },
-      partner: { pair: [i, beside(j)] },
+      query: { pair: [query, query === j ? i : j], selected: query },
+      partner: { pair: [i, n < 2 ? j : partner] },
       head: { head: around(this.head + 1 + by, H + 1) - 1 }, // after the last their mean, -1
       weights: { weights: next(Object.keys(this.projections), this.weights, by) },
     };

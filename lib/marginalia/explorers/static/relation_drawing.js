@@ -73,7 +73,7 @@ export function drawHeads(context, frame, { known, names, head }) {
       || drawCell(context, frame, { row, column, colour: shade(value), string: say(value) }));
   });
   drawBars(context, frame, relation.map((row) => row[j]));
-  writeAlong(context, names, { x: left, y: 8, step: wide, line: 24, wanted: [i, j] }, (k) =>
+  writeAlong(context, names, { x: left, y: 8, step: wide, line: Math.max(wide, 24), wanted: [i, j] }, (k) =>
     ({ ...emphasis(k === i || k === j, theme), most: Math.max(wide, 24), align: "center" }));
   block(context, QUERY, left + i * wide, top - 3, wide - 1, 3);
   outline(context, PARTNER, 2, left + j * wide, top - 1, wide - 1, height - top);

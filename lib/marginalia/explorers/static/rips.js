@@ -1,6 +1,6 @@
 // Points in the plane, the balls, edges and triangles that grow around them, and the bars of their topology.
 
-import { append, around, arrowOf, digits, fitted, modified, remember, renderWith } from "./canvas.js";
+import { append, around, arrowOf, clamp, digits, fitted, modified, remember, renderWith } from "./canvas.js";
 import { ListView, pythonCall } from "./view.js";
 import { MOST, MOST_POINTS, complexAt, imageOf, measure, placed } from "./rips_maths.js";
 import { barAt, barcodeFrame, diagramFrame, dotAt, drawBarcode, drawCloud, drawDiagram, drawImage,
@@ -48,7 +48,7 @@ class RipsView extends ListView {
   constructor(model, host, signal) {
     super(model, host, signal, { name: "rips", list: "points", style: RIPS_STYLE,
       label: "Points and the persistent homology of their Rips complex",
-      shown: ["length", "selected", "dimension", "window", "answer"] });
+      shown: ["selected", "window", "answer"] });
     this.over = -1; // the bar under the pointer
     this.held = ""; // the bar that was chosen: its dimension and its number by persistence
     // bars, complex and image, each made again only when something that it depends on changed
@@ -91,7 +91,10 @@ class RipsView extends ListView {
   }
 
   get span() { return [this.window[1] - this.window[0], this.window[3] - this.window[2]]; }
-  get python() { return pythonCall("RipsExplorer", JSON.stringify(this.points), { length: this.length }); }
+  get python() {
+    const { points, length, dimension } = this;
+    return pythonCall("RipsExplorer", JSON.stringify(points), { length, dimension });
+  }
 
   get known() { return this.measured(this.points, this.answer); }
   get complex() { return this.grown(this.known, this.length); }
@@ -120,7 +123,9 @@ class RipsView extends ListView {
     if (bar) return describeBar(bar, known.totals);
     const at = points[pointed] ? pointed : selected;
     if (at < 0) return `${many(points.length, "point")}. Point at a bar to see what begins and ends it.`;
-    return `Point ${at}: x ${digits(points[at][0])}, y ${digits(points[at][1])}.`;
+    const places = clamp(4 - Math.ceil(Math.log10(this.span[0])), 0, 12); // a thousandth of the window, or less
+    const [x, y] = points[at].map((value) => String(Number(value.toFixed(places))).replace("-", "−"));
+    return `Point ${at}: x ${x}, y ${y}.`;
   }
 
   // In place of H1, where the browser does not compute it.
@@ -149,7 +154,6 @@ class RipsView extends ListView {
   }
 
   dragged({ start, p: from }, { x, y, drawn: { onScreen, onPlane } }) {
-    if (Math.hypot(x - from.x, y - from.y) < 1) return start;
     const [left, top] = onScreen(start);
     return placed(onPlane({ x: left + x - from.x, y: top + y - from.y }), this.window);
   }
@@ -160,6 +164,12 @@ class RipsView extends ListView {
     const [x, y] = this.points[this.selected];
     this.put(placed([x + right * step, y - down * step], this.window));
     return true;
+  }
+
+  // A mouse that rests on a bar no longer points at it.
+  select(i) {
+    this.over = -1;
+    super.select(i);
   }
 
   // ---- bars

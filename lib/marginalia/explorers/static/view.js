@@ -67,6 +67,8 @@ export class View {
     for (const press of this.toggles) press();
     this.undo.disabled = !this.history.can(-1);
     this.redo.disabled = !this.history.can(1);
+    // a button that is disabled now would lose the keys
+    if (this.root.contains(document.activeElement) && document.activeElement.disabled) this.focus();
     for (const stage of this.stages) stage.redraw();
   }
 
@@ -99,6 +101,7 @@ export class View {
   replaced({ last = true } = {}) {
     this.note = "";
     if (last && !this.grip) this.history.record(this.state);
+    this.code.hidden = true; // a call of what was there before
     this.refresh();
   }
 
@@ -120,9 +123,9 @@ export class View {
   travel(by) {
     if (!this.history.can(by)) return;
     this.change(this.history.step(by));
-    // a button that is disabled now would keep the keys
-    if (document.activeElement?.disabled) this.stages[0].canvas.focus({ preventScroll: true });
   }
+
+  focus() { this.stages[0].canvas.focus({ preventScroll: true }); }
 
   reset() { this.change(this.model.get("given")); }
 
@@ -236,7 +239,7 @@ export class View {
   slider(parent, name, range = () => ({ max: 1, step: 0.01 })) {
     const label = append(parent, "label", "m-choice m-slider");
     append(label, "span", "m-muted", name);
-    const input = append(label, "input", "", "", { type: "range", onchange: () => this.change({}),
+    const input = append(label, "input", "", "", { type: "range", ariaLabel: name, onchange: () => this.change({}),
       oninput: () => this.change({ [name]: Number(input.value) }, { last: false }) });
     this.places[name] = append(label, "span", "m-value");
     this.toggles.push(() => Object.assign(input, { min: 0, ...range(), value: this.model.get(name) },
@@ -252,6 +255,7 @@ export class View {
   // A button for each choice of a trait.
   toggle(parent, name, choices, say = String) {
     const group = append(parent, "div", "m-choice", "", { role: "group", ariaLabel: name });
+    if (typeof choices[0] === "number") append(group, "span", "m-muted", name); // numbers do not say what they are of
     for (const choice of choices) {
       const on = () => choice === this.model.get(name);
       this.press(group, say(choice), on, () => this.change({ [name]: choice }));
@@ -379,9 +383,12 @@ export class ListView extends View {
     if (items.length) this.select(around(by > 0 ? selected + 1 : Math.max(selected, 0) - 1, items.length));
   }
 
+  // Ends a drag as if it had not begun; without one, nothing is selected any more.
   letGo() {
-    this.free = true;
-    this.select(-1);
+    const { grip } = this;
+    [this.grip, this.free] = [null, true];
+    if (grip) this.change(this.history.step(0));
+    else this.select(-1);
   }
 
   // Tab goes through the things and then on along the page: nobody is shut in.
