@@ -120,18 +120,13 @@ class AttentionView extends View {
       const { layer, head } = this.shown.small[frameAt(p)] ?? this.choice;
       this.change({ layer, head });
     };
-    const heads = this.figure(right, "Maps of all heads; a click chooses one", headFrames, drawHeads,
-      (p) => heads.cursor(frameAt(p) < 0 ? "default" : "pointer"), choose);
+    this.figure(right, "Maps of all heads; a click chooses one", headFrames, drawHeads, null, choose);
     this.figure(right, "Colours of the maps, from 0 to their own peak", () => ({ height: 18 }), drawScale);
     this.text(right, "pinned", "m-title");
     this.figure(right, "The pinned map beside the present one, on one scale", pinFrames, drawPinned);
     this.text(right, "equation", "m-title");
-    const product = this.figure(right, "Content times spatial map gives the combined map; a click chooses one",
-      productFrames, drawProduct, (p) => {
-        const { kind, cell } = this.inProduct(p);
-        product.cursor(kind ? "pointer" : "default");
-        this.point({ over: cell });
-      }, (p) => this.clickProduct(p));
+    this.figure(right, "Content times spatial map gives the combined map; a click chooses one", productFrames,
+      drawProduct, (p) => this.point({ over: this.inProduct(p).cell }), (p) => this.clickProduct(p));
     this.text(right, "looks", "m-title");
     this.figure(right, "Weight that each query gives to the cell; a click chooses a query", queryBars,
       drawQueries, (p) => this.point({ bar: barAt(p) }), (p) => this.hold(barAt(p)));
@@ -247,10 +242,7 @@ class AttentionView extends View {
   // From a query's cells to a cell's queries, and back.
   turn() { this.change({ cell: this.cells ? -1 : this.lit }); }
 
-  overview() {
-    this.all = !this.all;
-    this.refresh();
-  }
+  overview() { this.point({ all: !this.all }); }
 
   pin() {
     const { query, layer, head, kind } = this;

@@ -219,11 +219,10 @@ export function drawQueries(context, place, { facts, shown, looks, row, rows }) 
   const yOf = (weight) => top + tall * (1 - weight / most);
   const muted = { colour: theme.muted, align: "right" };
   looks.forEach(({ weight }, i) => {
-    context.globalAlpha = rows.includes(i) ? 1 : 0.4;
-    block(context, i === row ? CHOSEN : theme.mark, left + (i + 0.15) * step, yOf(weight), 0.7 * step,
+    const colour = i === row ? CHOSEN : rows.includes(i) ? theme.mark : `${theme.mark}66`;
+    block(context, colour, left + (i + 0.15) * step, yOf(weight), 0.7 * step,
       Math.max(top + tall - yOf(weight), 1));
   });
-  context.globalAlpha = 1;
   for (let x = left; x < width; x += 6) block(context, theme.ink, x, yOf(1 / cells) - 0.5, 3, 1);
   block(context, theme.muted, left, top + tall, width - left, 1);
   for (const value of [most, 0]) write(context, against(value, cells), left - 5, yOf(value), muted);

@@ -106,11 +106,12 @@ export const STYLE = `
 .marginalia .m-line { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin: 6px 0; }
 .marginalia .m-choice { display: flex; gap: 3px; align-items: center; margin-right: 8px; }
 .marginalia .m-value { min-width: 40px; margin-left: 3px; }
-.marginalia .m-slider { flex: 1 1 190px; margin: 0; } .marginalia .m-slider input { flex: 1 1 60px; min-width: 50px;
-  accent-color: var(--m-mark); }
+.marginalia .m-slider { flex: 1 1 190px; margin: 0; }
+.marginalia .m-slider input { flex: 1 1 60px; min-width: 50px; accent-color: var(--m-mark); }
 .marginalia .m-gone { border-left: 3px solid var(--m-accent); padding-left: 6px; } .marginalia .m-gone:empty { display: none; }
 .marginalia .m-code { width: 100%; box-sizing: border-box; font: 12px/1.4 monospace; }
-.m-status, .m-attention .m-cell, .m-rips .m-counts { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.marginalia .m-status, .m-attention .m-cell, .m-rips .m-counts { min-height: 2.9em;
+  font-variant-numeric: tabular-nums; }
 .marginalia .m-help { font-size: 12px; margin-top: 4px; }
 .marginalia .m-title { font-size: 12px; margin: 8px 0 2px; }
 .marginalia button { font: inherit; color: inherit; background: none; min-width: 26px; padding: 2px 7px;

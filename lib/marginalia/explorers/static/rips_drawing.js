@@ -114,7 +114,7 @@ export const barcodeFrame = (width, { known: { end } }) => plotFrame(width, 210,
 // With room at the left for the numbers and the name of the axis.
 export function diagramFrame(width, { known: { end } }, pad) {
   const longest = Math.max(...[end / 2, end].map((value) => digits(value).length));
-  const room = { left: 22 + 6.5 * longest, top: 8 + 2 * ENDLESS };
+  const room = { left: 22 + 7 * longest, top: 8 + 2 * ENDLESS };
   return plotFrame(width, Math.min(width + 20, 270), end, { ...room, pad });
 }
 
