@@ -108,7 +108,8 @@ export const STYLE = `
 .marginalia .m-value { min-width: 40px; margin-left: 3px; }
 .marginalia .m-slider { flex: 1 1 190px; margin: 0; }
 .marginalia .m-slider input { flex: 1 1 60px; min-width: 50px; accent-color: var(--m-mark); }
-.marginalia .m-gone { border-left: 3px solid var(--m-accent); padding-left: 6px; } .marginalia .m-gone:empty { display: none; }
+.marginalia .m-gone { border-left: 3px solid var(--m-accent); padding-left: 6px; }
+.marginalia .m-gone:empty { display: none; }
 .marginalia .m-code { width: 100%; box-sizing: border-box; font: 12px/1.4 monospace; }
 .marginalia .m-status, .m-attention .m-cell, .m-rips .m-counts { min-height: 2.9em;
   font-variant-numeric: tabular-nums; }

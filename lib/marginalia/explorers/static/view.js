@@ -187,9 +187,10 @@ export class View {
     return stage;
   }
 
-  // One without keys of its own, that is pointed at and clicked.
+  // One without keys of its own, that may be pointed at and clicked.
   figure(parent, label, layout, draw, hover, tap) {
-    return this.stage(parent, label, layout, draw, { role: "img", pointer: { hover, tap } });
+    const stage = this.stage(parent, label, layout, draw, { role: "img", pointer: { hover, tap } });
+    if (tap) stage.cursor("pointer");
   }
 
   line(parent) { return append(parent, "div", "m-line"); }
@@ -275,8 +276,8 @@ export const next = (choices, now, by) => choices[around(choices.indexOf(now) + 
 
 // A view of things in the plane, the trait `list`, of which one may be `selected`; they are drawn on the stage
 // `ground`. Its class has `under(p)`, the things at a place as { item, cursor }, best first; `dragged(grip,
-// p)`, what a held thing becomes, `grip` being what was under the place `p` where it was taken, and `start`, the
-// thing then; `add()`, and `nudge(event, arrow)`.
+// p)`, what a held thing becomes, `grip` being what was under the place `p` where it was taken, and `start`,
+// the thing then; `add()`, and `nudge(event, arrow)`.
 export class ListView extends View {
   constructor(model, host, signal, { list, ...words }) {
     super(model, host, signal, words);
