@@ -65,6 +65,17 @@ def test_it_appears_with_the_numbers_of_the_library(notebook, shown):
     assert shown.text("caption") == f"Persistence image of {told}"
 
 
+def test_undo_and_reset_take_back_length_and_dimension(notebook, shown):
+    slider = shown.root.get_by_label("length")
+    slider.press("End")
+    shown.click("H0")
+    notebook.has(length=1.5, dimension=0)
+    shown.click("Undo", "Undo")
+    notebook.has(length=1.2, dimension=1)
+    shown.click("Redo", "Reset")
+    notebook.has(length=1.2, dimension=1)
+
+
 def test_a_click_goes_through_points_that_lie_on_each_other(notebook, shown):
     notebook.run(f"explorer.points = {[*POINTS, [1, 0.98], [1, 0.96]]}")
     for point in (2, 5, 6, 2):

@@ -1,8 +1,8 @@
 // What the attention explorer draws: boxes and a map on their image, all heads, two maps on one scale, the
 // product, and the queries that look at a cell.
 
-import { block, clamp, clipped, drawColours, drawPixels, drawTag, emphasis, outline, pixelsOf, sequential, setFont,
-  strokeRimmed, write, writeAlong } from "./canvas.js";
+import { block, clamp, clipped, drawColours, drawPixels, drawTag, emphasis, outline, pixelsOf, sequential,
+  setFont, strokeRimmed, write, writeAlong } from "./canvas.js";
 import { KINDS, against, gridOf, short, timesUniform } from "./attention_maths.js";
 
 const CHOSEN = "#ff8c1a";

@@ -6,9 +6,9 @@ import { between, fresh, moved, resized } from "./box_maths.js";
 import { MARGIN, cursorOf, drawPicture, handlePlaces } from "./box_drawing.js";
 
 export const BOX_HELP = "Drag a box or its handles; click again to choose what lies beneath. Drag on empty "
-  + "ground (with Shift anywhere) to draw a box with a mouse; double-click to add one. Keys: Tab or [ ] choose, arrows move "
-  + "(Shift: 10 px, Alt: resize), N adds, Delete removes, Ctrl+Z, Ctrl+Shift+Z, R reset, C copy, S save, "
-  + "Escape lets go.";
+  + "ground (with Shift anywhere) to draw a box with a mouse; double-click to add one. Keys: Tab or [ ] choose, "
+  + "arrows move (Shift: 10 px, Alt: resize), N adds, Delete removes, Ctrl+Z, Ctrl+Shift+Z, R reset, C copy, "
+  + "S save, Escape lets go.";
 const BOXES_STYLE = `
 .marginalia .m-mc { font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums;
   margin-right: 10px; }

@@ -222,7 +222,8 @@ async function wordsOf(root, { width, height }) {
   append(copy, "style", "", `.marginalia { width: ${width}px; } :is(${hidden}) { visibility: hidden; }`);
   page.querySelector("foreignObject").append(copy);
   const image = new Image();
-  image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(page.firstChild))}`;
+  const words = new XMLSerializer().serializeToString(page.firstChild);
+  image.src = `data:image/svg+xml,${encodeURIComponent(words)}`;
   await image.decode();
   return image;
 }

@@ -104,8 +104,8 @@ class RelationView extends BoxesView {
       status: note || describeBoxes(boxes, names, lit[0] ?? selected),
       mc: known ? describePair(known) : "A pair needs two boxes",
       geometry: known ? `Geometry of box ${query} beside box ${partner} (w′, h′), and its embedding` : "",
-      bias: known ? `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box ${query} `
-        + `to every box in %, from 0 (dark) to ${most} (bright)` : "",
+      bias: known ? `Bias Rel(${query}, ${partner}) of each head, ${weights} weights; attention of box `
+        + `${query} to every box in %, from 0 (dark) to ${most} (bright)` : "",
       detail: !known ? "" : this.wave ? describeWave(this.wave, known)
         : describeCell(this.cell, known, names) };
   }

@@ -240,8 +240,8 @@ export class View {
   slider(parent, name, range = () => ({ max: 1, step: 0.01 })) {
     const label = append(parent, "label", "m-choice m-slider");
     append(label, "span", "m-muted", name);
-    const input = append(label, "input", "", "", { type: "range", ariaLabel: name, onchange: () => this.change({}),
-      oninput: () => this.change({ [name]: Number(input.value) }, { last: false }) });
+    const input = append(label, "input", "", "", { type: "range", ariaLabel: name,
+      onchange: () => this.change({}), oninput: () => this.change({ [name]: Number(input.value) }, { last: false }) });
     this.places[name] = append(label, "span", "m-value");
     this.toggles.push(() => Object.assign(input, { min: 0, ...range(), value: this.model.get(name) },
       { ariaValueText: this.places[name].textContent }));
@@ -256,7 +256,8 @@ export class View {
   // A button for each choice of a trait.
   toggle(parent, name, choices, say = String) {
     const group = append(parent, "div", "m-choice", "", { role: "group", ariaLabel: name });
-    if (typeof choices[0] === "number") append(group, "span", "m-muted", name); // numbers do not say what they are of
+    // numbers do not say what they are of
+    if (typeof choices[0] === "number") append(group, "span", "m-muted", name);
     for (const choice of choices) {
       const on = () => choice === this.model.get(name);
       this.press(group, say(choice), on, () => this.change({ [name]: choice }));
