@@ -38,6 +38,10 @@ def test_parts_name_only_what_comes_before_and_nothing_is_imported(explorer, nam
     parts, names = explorer_parts(name), set()
     assert explorer._esm == joined(*parts)
     assert not re.search(r"^\s*import\b|\bimport\(|https?://|\bfetch\(", explorer._esm, re.MULTILINE)
+    # the one way to export that anywidget does not warn of
+    assert re.findall(r"^export .*\brender\b.*", explorer._esm, re.MULTILINE) == [
+        "export default { render };"
+    ]
     for part in parts:
         source = (STATIC / part).read_text(encoding="utf-8")
         wanted = {n for found in re.findall(r"import \{([^}]*)\}", source) for n in re.findall(r"\w+", found)}
