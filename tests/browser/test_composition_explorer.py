@@ -50,6 +50,18 @@ def number(text: str) -> float:
     return float(text.replace("−", "-"))
 
 
+def test_escape_ends_a_drag_on_the_map(notebook, shown):
+    shown.page.mouse.move(*shown.pair(5, 1))
+    shown.page.mouse.down()
+    shown.page.mouse.move(*shown.pair(6, 3), steps=3)
+    notebook.has(pair=[6, 3])
+    shown.page.keyboard.press("Escape")
+    shown.page.mouse.move(*shown.pair(8, 3), steps=3)
+    shown.page.mouse.up()
+    notebook.has(pair=[7, 2])
+    assert shown.button("Undo").is_disabled()
+
+
 def test_it_appears_with_the_numbers_of_the_library(notebook, shown):
     code = "b, a = explorer.heads; m = abs(a - b).argmax(); t = explorer.terms; n = torch.tensor"
     told = notebook.run(f"{code}\nprint(m, b[m], a[m], *[float(n(each).norm()) for each in t.values()])")

@@ -120,6 +120,24 @@ def test_escape_ends_a_drag_as_if_it_had_not_begun(opened):
     shown.says("status", "Box 2: x 70, y 60, w 40, h 30 px.")
 
 
+def test_during_a_drag_keys_do_nothing(opened):
+    shown = opened()
+    shown.page.mouse.move(*shown.at(*INSIDE))
+    shown.page.mouse.down()
+    shown.page.mouse.move(*shown.at(INSIDE[0] + 10, INSIDE[1] + 10), steps=3)
+    for key in ("]", "Tab", "n", "Delete", "Control+z"):
+        shown.page.keyboard.press(key)
+    shown.page.mouse.move(*shown.at(INSIDE[0] + 20, INSIDE[1] + 10), steps=3)
+    shown.page.mouse.up()
+    shown.page.mouse.move(2, 2)
+    shown.wait(r"^Box 2: x (89|90|91), y (69|70|71), w 40, h 30 px\.")
+    assert count(shown) == 4
+    shown.click("Undo")
+    assert count(shown) == 4
+    shown.press("]", "]", "]")
+    shown.says("status", "Box 2: x 70, y 60, w 40, h 30 px.")
+
+
 def test_a_small_box_is_moved_by_finger_and_not_resized(opened):
     shown = opened([[100, 100, 26, 24], *NESTED[3:]], has_touch=True, viewport={"width": 420, "height": 900})
     for _ in range(2):

@@ -101,6 +101,15 @@ def test_a_drag_changes_the_numbers_and_python_sees_it(notebook, shown):
     notebook.until("[explorer.selected, explorer.pair]", [0, [0, 1]])
 
 
+def test_no_box_becomes_its_own_partner(notebook, shown):
+    shown.rows.click(position=shown.cell(2, 0))  # its own column
+    notebook.until("[explorer.pair, explorer.head]", [[0, 1], 2])
+    shown.press("]", "Delete")
+    notebook.until("[explorer.pair, len(explorer.boxes)]", [[0, 1], 4])
+    notebook.run("explorer.pair = (3, 2); explorer.boxes = explorer.boxes[:3]")
+    assert notebook.value("explorer.pair") == [2, 0]
+
+
 def test_the_last_two_boxes_clicked_are_the_pair(notebook, shown):
     shown.page.mouse.click(*shown.at(300, 80))
     shown.page.mouse.move(2, 2)

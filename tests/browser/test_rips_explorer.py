@@ -65,6 +65,14 @@ def test_it_appears_with_the_numbers_of_the_library(notebook, shown):
     assert shown.text("caption") == f"Persistence image of {told}"
 
 
+def test_a_held_bar_is_let_go(notebook, shown):
+    for end in (lambda: shown.click("Reset"), lambda: shown.press("Escape")):
+        shown.click("choose the bar above")
+        shown.wait("^H. bar ")
+        end()
+        shown.wait("^5 points")
+
+
 def test_undo_and_reset_take_back_length_and_dimension(notebook, shown):
     slider = shown.root.get_by_label("length")
     slider.press("End")

@@ -91,6 +91,7 @@ class RelationExplorer(BoxExplorer):
     @traitlets.observe("boxes", "selected")
     def _keep_pair(self, change):
         i, j = (min(k, self._last) for k in self.pair)
+        j = (i + 1) % (self._last + 1) if i == j else j
         chosen = change.name == "selected" and change.new not in (-1, i)
         self.pair = (change.new, i) if chosen else (i, j)
 

@@ -29,11 +29,12 @@ function describe({ facts, row, layer, head, kind, held, shown: { map } }) {
 
 // The three queries that give a cell most.
 function describeLooks({ facts, looks, lit, layer, head, kind, w, h }) {
+  const where = `Cell at ${placeOf(lit, w)}, layer ${layer}, ${headOf(head)}, ${kind}`;
+  if (!looks.some(({ weight }) => weight)) return `${where}: every query gives it less than 8 bits can tell.`;
   const best = looks.map((_, row) => row).sort((a, b) => looks[b].weight - looks[a].weight).slice(0, 3)
-    .filter((row, k) => !k || looks[row].weight); // of the others 8 bits tell nothing
+    .filter((row) => looks[row].weight); // of the others 8 bits tell nothing
   const each = best.map((row) => `${queryOf(facts, row, "", "query")} ${timesUniform(looks[row], h * w)}`);
-  return `Cell at ${placeOf(lit, w)}, layer ${layer}, ${headOf(head)}, ${kind}: most from `
-    + `${each.join(", then ")} the uniform weight.`;
+  return `${where}: most from ${each.join(", then ")} the uniform weight.`;
 }
 
 // A query of the bars, or the cell under the pointer, with the box there, or else the peak.
@@ -221,6 +222,12 @@ class AttentionView extends View {
     this.held ||= name === "query" || (name === "across" && !this.cells);
     this.over = this.near = this.bar = -1; // a mouse that rests on a cell no longer points at it
     super.step(name, by);
+  }
+
+  // What is undone stays when the pointer moves on.
+  travel(by) {
+    this.held = true;
+    super.travel(by);
   }
 
   reset() {

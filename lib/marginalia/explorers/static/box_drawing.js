@@ -35,13 +35,14 @@ export function drawPicture(context, place, { image, boxes, names, selected, lit
 
   const strong = (i) => 2 * (i === selected) + lit.includes(i);
   const colourOf = (i) => hues[i] ?? (strong(i) ? "#ff8c1a" : "#56b4e9");
-  const order = boxes.map((_, i) => i).sort((a, b) => strong(a) - strong(b));
+  const rank = (i) => strong(i) + Boolean(hues[i]);
+  const order = boxes.map((_, i) => i).sort((a, b) => rank(a) - rank(b));
   for (const i of order) {
     strokeRimmed(context, colourOf(i), strong(i) ? 2.5 : boxes.length > MANY ? 1 : 1.75,
       () => context.rect(...onScreen(boxes[i])), leftOut.includes(i) ? [5, 4] : []);
   }
   const taken = []; // the tag of a chosen box first; where there is one, no other is written over it
-  for (const i of order.toReversed().filter((each) => boxes.length <= MANY || strong(each) || hues[each])) {
+  for (const i of order.toReversed().filter((each) => boxes.length <= MANY || rank(each))) {
     drawTag(context, names[i], shares[i] ?? "", onScreen(boxes[i]), colourOf(i), place, taken, i);
   }
   for (const spot of selected < 0 ? [] : handlePlaces(onScreen(boxes[selected]))) {

@@ -220,6 +220,7 @@ async function wordsOf(root, { width, height }) {
   const copy = root.cloneNode(true);
   const hidden = `button:not([aria-pressed="true"]), input, textarea, .m-help`;
   append(copy, "style", "", `.marginalia { width: ${width}px; } :is(${hidden}) { visibility: hidden; }`);
+  copy.style.fontFamily = getComputedStyle(root).fontFamily; // it may come from a variable of the page
   page.querySelector("foreignObject").append(copy);
   const image = new Image();
   const words = new XMLSerializer().serializeToString(page.firstChild);

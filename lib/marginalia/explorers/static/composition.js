@@ -66,7 +66,7 @@ class CompositionView extends View {
     this.arrows("key", "query");
     this.letters({ p: "where", l: "layer", m: "map", h: "head", t: "term", f: "flow" });
     Object.assign(this.keys, { "+": () => this.step("threshold", 1), "-": () => this.step("threshold", -1),
-      escape: () => this.hold(null) });
+      escape: () => this.letGo() });
     this.start();
   }
 
@@ -176,6 +176,13 @@ class CompositionView extends View {
     super.reset();
   }
 
+  // Ends a drag as if it had not begun; without one, lets go what is held.
+  letGo() {
+    if (this.drags) this.change(this.history.step(0));
+    else this.hold(null);
+    this.drags = false;
+  }
+
   // ---- pointer
 
   mapPointer() {
@@ -188,9 +195,12 @@ class CompositionView extends View {
     };
     return {
       hover: (p) => this.point({ over: cell(p) }),
-      down: (p) => !p.touch && choose(p, false), // a finger that moves scrolls the page
-      drag: (p) => choose(p, false),
-      drop: () => this.change({}),
+      down: (p) => (this.drags = !p.touch && choose(p, false)), // a finger that moves scrolls the page
+      drag: (p) => this.drags && choose(p, false),
+      drop: () => {
+        this.drags = false;
+        this.change({});
+      },
       tap: (p) => choose(p, true),
     };
   }

@@ -120,8 +120,11 @@ class RelationView extends BoxesView {
     super.change({ ...pair, ...values }, options);
   }
 
-  // The pair stays with its boxes.
-  remove() { super.remove({ pair: this.pair.map((k) => k - (k > this.selected)) }); }
+  // The pair stays with its boxes; where one of them goes, the next takes its place.
+  remove() {
+    const [i, j] = this.pair.map((k) => k - (k > this.selected));
+    super.remove({ pair: [i, i === j ? around(i + 1, Math.max(this.boxes.length - 1, 1)) : j] });
+  }
 
   reset() {
     this.over({});
@@ -156,7 +159,7 @@ class RelationView extends BoxesView {
     if (!cell) return;
     const H = this.heads.length;
     const head = cell.row > H ? {} : { head: cell.row === H ? -1 : cell.row };
-    const pair = cell.column < 0 ? {} : { pair: [this.pair[0], cell.column] };
+    const pair = cell.column < 0 || cell.column === this.pair[0] ? {} : { pair: [this.pair[0], cell.column] };
     this.cell = cell;
     this.change({ ...head, ...pair });
   }

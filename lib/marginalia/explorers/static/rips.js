@@ -166,6 +166,16 @@ class RipsView extends ListView {
     return true;
   }
 
+  reset() {
+    this.held = "";
+    super.reset();
+  }
+
+  letGo() {
+    this.held = "";
+    super.letGo();
+  }
+
   // A mouse that rests on a bar no longer points at it.
   select(i) {
     this.over = -1;

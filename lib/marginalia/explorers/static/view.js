@@ -372,6 +372,7 @@ export class ListView extends View {
 
   // What a key does on the ground alone.
   key(event) {
+    if (this.grip && event.key !== "Escape") return true; // nothing else happens during a drag
     const arrow = arrowOf(event.key);
     this.pointed = []; // until the pointer moves again
     if (event.key === "Tab") return this.tab(event.shiftKey ? -1 : 1);
