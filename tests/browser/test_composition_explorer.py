@@ -54,7 +54,7 @@ def test_escape_ends_a_drag_on_the_map(notebook, shown):
     shown.page.mouse.move(*shown.pair(5, 1))
     shown.page.mouse.down()
     shown.page.mouse.move(*shown.pair(6, 3), steps=3)
-    notebook.has(pair=[6, 3])
+    shown.wait("query 6 ")
     shown.page.keyboard.press("Escape")
     shown.page.mouse.move(*shown.pair(8, 3), steps=3)
     shown.page.mouse.up()
