@@ -10,6 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from marginalia.boxes import reading
 from marginalia.boxes.reading import read_boxes
@@ -73,6 +74,7 @@ UNLISTED = "annotation or detection for an image that is not listed"
 TWICE = "image id, category id or name of a label file twice"
 NO_SIZE = "no size or file for an image where `sizes` was given"
 NAN = "NaN or infinity in a box"
+FAR = "number beyond 1e9 in a box"
 EMPTY = "width or height zero or negative"
 BOXLESS = "annotation with no box, or with four nan"
 OUTSIDE = "box (partly) outside its image, beyond rounding"
@@ -92,6 +94,10 @@ ABOVE = "YOLO number above 2, where 1 is the whole side"
 
 YOLO = {"a.txt": "0 .5 .5 .1 .1"}
 GBK = "划痕".encode("gbk")
+ALIASES = "a0: &a0 [x, x, x, x, x, x]\n" + "".join(
+    f"a{k + 1}: &a{k + 1} [{', '.join([f'*a{k}'] * 9)}]\n" for k in range(8)
+)
+ALIASES += "names: *a8"
 CROWD = coco(iscrowd=1).replace('"bbox": [1', '"iscrowd": 1, "bbox": [1')
 
 # row of the table, the content, options, what the message says besides the file's name
@@ -194,8 +200,13 @@ ERRORS = [
         )
     ),
     (NAMES, YOLO | {"data.yaml": "names: [cat"}, {}, r"data\.yaml is not valid YAML"),
+    (NAMES, YOLO | {"data.yaml": '"\\UFFFFFFFF"'}, {}, r"data\.yaml is not valid YAML"),
+    (NAMES, YOLO | {"data.yaml": '"\\U00110000"'}, {}, r"data\.yaml is not valid YAML"),
+    (NAMES, YOLO | {"data.yaml": f"%YAML {'1' * 4301}.1\n---\na"}, {}, r"data\.yaml is not valid YAML"),
+    (NAMES, YOLO | {"data.yaml": f"names:\n ? {'1' * 4301}\n : a"}, {}, r"data\.yaml: names must be"),
+    (NAMES, YOLO | {"data.yaml": ALIASES}, {}, r"data\.yaml: names must be"),
     (LIMIT, YOLO | {"data.yaml": "names: " + "[" * 5000}, {}, r"data\.yaml is nested too deeply"),
-    (LIMIT, YOLO | {"data.yaml": "#" * 2**21}, {}, r"data\.yaml has more than 1,048,576 bytes"),
+    (LIMIT, YOLO | {"data.yaml": "#" * 2**21}, {}, r"data\.yaml has more than 262,144 bytes"),
     (BAD_XML, {"a.xml": BOMB}, {}, r"a\.xml defines or fetches XML entities"),
     (BAD_XML, {"a.xml": corners(1, 2, 3, 4)[:-5]}, {}, r"a\.xml is not well-formed"),
     (BAD_XML, {"a.xml": corners(1, 2, 3, 4), "b.xml": ""}, {}, r"b\.xml is empty"),
@@ -273,6 +284,10 @@ COUNTED = [
     (NAN, ("a.json", coco().replace("[5,", "[1e999,")), {}, DROPPED, "annotation 2"),
     (NAN, {"a.xml": corners(1, 2, 3, "nan")}, {}, DROPPED, "a.xml, object 2"),
     (NAN, {"a.txt": "0 .5 .5 .1 .1\n0 nan .5 .1 .1"}, {}, DROPPED, "a.txt, line 2"),
+    (FAR, ("a.json", coco(bbox=[0, 0, 1e200, 1e200])), {}, DROPPED, "annotation 2"),
+    (FAR, ("a.json", coco(bbox=[1e308, 0, 1e308, 1])), {}, DROPPED, "annotation 2"),
+    (FAR, ("a.json", results(bbox=[0, -2e9, 1, 1])), {"ground_truth": True}, DROPPED, "detection 2"),
+    (FAR, {"a.xml": corners(0, 0, 3, "1e308")}, {}, DROPPED, "a.xml, object 2"),
     (EMPTY, ("a.json", coco(bbox=[1, 2, 0, 4])), {}, DROPPED, "annotation 2"),
     (EMPTY, ("a.json", coco(bbox=[1, 2, 3, -4])), {}, DROPPED, "annotation 2"),
     (EMPTY, ("a.json", results(bbox=[1, 2, 3, -4])), {"ground_truth": True}, DROPPED, "detection 2"),
@@ -488,7 +503,81 @@ def test_an_archive_with_one_name_twice(tmp_path):
         read_boxes(put(tmp_path, ("a.tar", file.getvalue())))
 
 
-@pytest.mark.parametrize("sizes", [(0, 5), (1, 2, 3), 7, "text"])
+@pytest.mark.parametrize("sizes", [(0, 5), (1, 2, 3), 7, "text", (1, "b"), {"a": "xy"}, {"a": (1, 2, 3)}])
 def test_sizes_that_are_none(tmp_path, sizes):
     with pytest.raises((ValueError, FileNotFoundError), match="sizes"):
         read_boxes(put(tmp_path, {"a.txt": "0 .5 .5 .1 .1"}), sizes=sizes)
+
+
+NAMELESS = [
+    ("~nobody-of-this-name/a.json", "cannot be read"),
+    ("x" * 300, "cannot be read"),
+    ("x/" * 3000, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("path", "told"), NAMELESS)
+def test_paths_that_no_disk_has_are_one_short_error(path, told):
+    with pytest.raises(ValueError, match=told) as error:
+        read_boxes(path)
+    assert path[:50] in str(error.value) and len(str(error.value)) < 1000
+
+
+def test_a_folder_with_the_name_of_a_file_is_a_folder(tmp_path):
+    folder = put(tmp_path / "d.xml", {"a.xml": voc("a", ("dog", 1, 2, 3, 4))})
+    assert len(read_boxes(folder)) == len(read_boxes(folder, format="voc")) == 1
+
+
+def test_long_names_make_no_long_errors(tmp_path):
+    archive = tar({"n" * 100_000 + ".xml": "<annotation>"})
+    csv = "ImageId,ClassId,EncodedPixels\n{0}.png,1,1 1\n{0}.jpg,1,1 1\n".format("n" * 100_000)
+    for name, content in (("a.tar.gz", archive), ("a.csv", csv)):
+        with pytest.raises(ValueError, match=name) as error:
+            read_boxes(put(tmp_path, (name, content)))
+        assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("codec", ["punycode", "idna", "unicode_escape", "utf-7", "charmap", "x" * 1000])
+def test_codecs_that_are_no_encodings_of_text_are_refused(tmp_path, codec):
+    path = put(tmp_path, ("a.xml", f'<?xml version="1.0" encoding="{codec}"?><annotation/>'))
+    with pytest.raises(ValueError, match=r"a\.xml.* as it says; save it as UTF-8") as error:
+        read_boxes(path)
+    assert len(str(error.value)) < 1000
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    put(tmp_path / "other", {"b.xml": voc("b", ("dog", 1, 2, 3, 4))})
+    folder = put(tmp_path / "set", {"a.xml": voc("a", ("dog", 1, 2, 3, 4))})
+    for name, to in {"more": "../other", "again": "../other", "loop": ".", "up": ".."}.items():
+        (folder / name).symlink_to(to)
+    assert read_boxes(folder).image_ids == ("a", "b")
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, 1e30, -1.0])
+def test_masks_have_whole_numbers_as_pixels(tmp_path, value):
+    file = io.BytesIO()
+    Image.fromarray(np.full((2, 2), value, np.float32)).save(file, "TIFF")
+    put(tmp_path, {"a.png": file.getvalue(), "b.png": png(np.eye(9))})
+    with pytest.raises(ValueError, match=r"a\.png has pixels of float32"):
+        read_boxes(tmp_path, format="masks")
+
+
+@pytest.mark.parametrize("number", ["1_0", "1\u00b2", "0x10"])
+def test_what_only_python_takes_for_a_number_is_none(tmp_path, number):
+    with pytest.raises(ValueError, match=r"a\.xml, object 2: <xmax> is .*, which is no number"):
+        read_boxes(put(tmp_path, ("a.xml", corners(1, 2, number, 4))))
+
+
+def test_a_damaged_image_beside_labels_is_no_image(tmp_path):
+    damaged = b"II\x2b\x00\x08\x00\x00\x00" + (2**62).to_bytes(8, "little")
+    put(tmp_path, {"labels/a.txt": "0 .5 .5 .1 .1", "images/a.tif": damaged})
+    assert "normalised, image sizes unknown" in read_boxes(tmp_path / "labels").report
+    with pytest.raises(ValueError, match=r"a\.tif is not an image"):
+        read_boxes(tmp_path / "labels", sizes=tmp_path / "images")
+
+
+def test_rows_of_severstal_without_an_image(tmp_path):
+    for name in ("", "/"):
+        path = put(tmp_path, ("a.csv", f"ImageId,ClassId,EncodedPixels\nb.jpg,1,1 1\n{name},1,1 1\n"))
+        with pytest.raises(ValueError, match=r"a\.csv: row 3 names no image"):
+            read_boxes(path)

@@ -89,9 +89,17 @@ def test_files_together_above_the_limit(tmp_path, monkeypatch, pack):
 
 def test_one_file_above_the_limit(tmp_path, monkeypatch):
     path = put(tmp_path, {"a.xml": voc("a") + " " * 5000})
-    monkeypatch.setattr(sources, "FILE_BYTES", 4000)
-    with pytest.raises(LimitError, match=r"a\.xml has 5,\d+ bytes.*sources\.FILE_BYTES"):
-        read_boxes(path)
+    monkeypatch.setattr(sources, "TEXT_BYTES", 4000)
+    for where in (
+        path,
+        path / "a.xml",
+        put(tmp_path / "tar", ("a.tar", tar({"a.xml": voc("a") + " " * 5000}))),
+    ):
+        with pytest.raises(LimitError, match=r"a\.xml has 5,\d+ bytes.*sources\.TEXT_BYTES"):
+            read_boxes(where)
+    monkeypatch.setattr(sources, "FILE_BYTES", 60)
+    with pytest.raises(LimitError, match=r"a\.png has \d+ bytes.*sources\.FILE_BYTES"):
+        read_boxes(put(tmp_path / "masks", {"a.png": png(np.eye(9))}), format="masks")
 
 
 HEADERS = {

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from .table import MAX_AREA, BoxTable, Issue
 
 HIGHEST_CLASS = 2**31 - 1  # number of a class that tables of others still hold
+FARTHEST = 1e9  # pixels: areas of larger boxes are soon no numbers any more
 NO_CATEGORY = -1  # category of a box that has none in its file
 NO_BOX = (np.nan,) * 4  # in the place of a box that is not in its file
 
@@ -66,11 +67,14 @@ def validate(raw: Raw) -> BoxTable:
     # dropped: boxes without four numbers, without an extent, or with a score that says nothing
     boxless = np.isnan(xywh).all(1)
     finite = np.isfinite(xywh).all(1)
+    near = (abs(xywh) <= FARTHEST).all(1)
     least = xywh[:, 2:].min(1)
     positive = least > 0 if table.score is None else least >= 0
     scored = np.ones(len(xywh), bool) if table.score is None else np.isfinite(table.score)
     count("without a box", boxless, kept=False)
     count("not a number", ~finite & ~boxless, kept=False)
+    count("too large for an image", finite & ~near, kept=False)
+    finite &= near
     count("size not positive", finite & ~positive, kept=False)
     count("score not a number", finite & positive & ~scored, kept=False)
     usable = finite & positive & scored
@@ -79,7 +83,9 @@ def validate(raw: Raw) -> BoxTable:
     # kept, but counted: what is unusual about a box
     limit = sizes[table.image]
     slack = ROUNDING * limit
-    with np.errstate(invalid="ignore"):  # comparisons with an unknown size are False, as they should be
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # comparisons with an unknown size are False, as they should be
         outside = (xywh[:, :2] < -slack).any(1) | (xywh[:, :2] + xywh[:, 2:] > limit + slack).any(1)
     outside |= (xywh[:, :2] < 0).any(1) & np.isnan(limit).any(1)
     count("outside the image", usable & outside, kept=True)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -58,9 +58,9 @@ def read_severstal(path: Path) -> Raw:
         if (name, label) in seen:
             rows.mark("class of an image given again", where)
         seen.add((name, label))
-        mask = _runs_to_mask(runs, f"{path}: {where}")
-        for k, (_, xywh, pixels) in enumerate(components(mask, f"{path}: {where}"), start=1):
-            rows.add(f"{where}, part {k}", i, label, xywh, pixels)
+        mask, first = _runs_to_mask(runs, f"{path}: {where}")
+        for k, (_, (x, *ywh), pixels) in enumerate(components(mask, f"{path}: {where}"), start=1):
+            rows.add(f"{where}, part {k}", i, label, (first + x, *ywh), pixels)
     return rows.raw(image_ids(path, list(index)), [SEVERSTAL_SIZE] * len(index), {}, index)
 
 
@@ -136,6 +136,8 @@ def _severstal_rows(path: Path) -> Iterator[tuple[int, str, int, str]]:
             raise ValueError(f"{path}: row {number} has {len(row)} fields instead of {len(header)}")
         joined = "_".join(row[:-1])
         name, label = joined.rsplit("_", 1) if "_" in joined else (joined, "")
+        if not PurePosixPath(name).name:
+            raise ValueError(f"{path}: row {number} names no image")
         runs = row[-1].strip()
         if runs and not (label.strip().isdecimal() and len(label) < 10):
             raise ValueError(f"{path}: row {number} ({name:.60}): class {label!r:.40} is not a whole number")
@@ -151,8 +153,11 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
         raise ValueError(f"{told}; csv.field_size_limit(...) allows longer fields") from None
 
 
-def _runs_to_mask(runs: str, where: str) -> Bool[np.ndarray, "H W"]:
-    """The mask of a text of `start length` pairs, which count from 1 down the columns."""
+def _runs_to_mask(runs: str, where: str) -> tuple[Bool[np.ndarray, "H W"], int]:
+    """The mask of a text of `start length` pairs, which count from 1 down the columns, and its first column.
+
+    W reaches from the first column with a run to the last.
+    """
     width, height = SEVERSTAL_SIZE
     words = runs.split()
     if not all(map(str.isdecimal, words)):
@@ -166,8 +171,11 @@ def _runs_to_mask(runs: str, where: str) -> Bool[np.ndarray, "H W"]:
     if (starts < 0).any() or (ends <= starts).any() or (ends > width * height).any():
         raise ValueError(f"{where}: a run lies outside the {width} x {height} pixels of the image")
     # +1 where a run starts, -1 behind its end; the running sum is positive inside runs
-    begin, end = (np.bincount(at.astype(int), minlength=width * height + 1) for at in (starts, ends))
-    return (np.cumsum(begin - end)[:-1] > 0).reshape(width, height).T
+    first, last = int(starts.min()) // height, -int(-ends.max() // height)
+    pixels = (last - first) * height
+    begin, end = ((at - first * height).astype(int) for at in (starts, ends))
+    begin, end = (np.bincount(at, minlength=pixels + 1) for at in (begin, end))
+    return (np.cumsum(begin - end)[:-1] > 0).reshape(-1, height).T, first
 
 
 def _open_mask(where: str, text: bytes) -> Int[np.ndarray, "H W"]:
@@ -175,7 +183,11 @@ def _open_mask(where: str, text: bytes) -> Int[np.ndarray, "H W"]:
         mask = np.array(image)
     if mask.ndim != 2:
         raise ValueError(f"{where} has {mask.shape[2]} channels; a mask has one, whose values are classes")
-    return mask.astype(int)
+    if not (mask.dtype == bool or mask.dtype.kind in "iu") or mask.min() < 0 or mask.max() > HIGHEST_CLASS:
+        raise ValueError(
+            f"{where} has pixels of {mask.dtype}, not all of them whole numbers that can be classes"
+        )
+    return mask.view(np.uint8) if mask.dtype == bool else mask
 
 
 def looks_like_mask(text: bytes) -> str | None:

@@ -51,6 +51,7 @@ class JsonStream:
         self._more()
         self.buffer = self.buffer.removeprefix(b"\xef\xbb\xbf")  # Windows editors put this in front of UTF-8
         if not self.peek() and not self.damage:
+            self.file.close()
             raise ValueError(f"{self.path}: the file is empty")
         return self
 
@@ -102,7 +103,9 @@ class JsonStream:
         decode = msgspec.json.Decoder(list[kind]).decode
         count = 0
         self.done = f"before its first {word}"
-        self.expect(b"[", f"{word}s are a list of objects")
+        self.expect(
+            b"[", f"{word.removesuffix('y')}{'ies' if word.endswith('y') else 's'} are a list of objects"
+        )
         self._take(b"[")
         while self.peek() != b"]":
             if count:

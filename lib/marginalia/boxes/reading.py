@@ -20,6 +20,7 @@ is one ValueError naming the file and the entry. **Dropped** means: not in the t
 | image id, category id or name of a label file twice | error | |
 | no size or file for an image where `sizes` was given | error | |
 | NaN or infinity in a box | dropped | not a number |
+| number beyond 1e9 in a box | dropped | too large for an image |
 | width or height zero or negative | dropped | size not positive |
 | detection of width or height zero | kept, as COCO's evaluation does | size zero, a false positive |
 | annotation with no box, or with four nan | dropped | without a box |
@@ -55,8 +56,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from . import coco, defect_formats, voc, yolo
-from .checks import validate
-from .sources import is_archive, listing, walk
+from .checks import Raw, validate
+from .sources import LimitError, is_archive, listing, walk
 from .table import BoxTable
 
 FORMATS = {  # name -> what reads it, and what it is
@@ -68,6 +69,7 @@ FORMATS = {  # name -> what reads it, and what it is
     "severstal": (defect_formats.read_severstal, "Severstal's run lengths (.csv)"),
     "masks": (defect_formats.read_masks, "class masks (folder, .tar, .tar.gz of .png)"),
 }
+MESSAGE = 900  # characters of an error
 _FILES_ONLY = ("coco", "coco-results", "severstal")
 _WITHOUT_SIZES = ("yolo", "deeppcb")
 _COCO_WORDS = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
@@ -106,8 +108,22 @@ def read_boxes(
     BoxTable(1 boxes, 1 images, 1 categories)
       size not positive: 1 dropped, first: annotation 2
     """
+    try:
+        return validate(_read(Path(path).expanduser(), format, ground_truth, sizes))
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, RuntimeError) as error:  # a name too long for the disk, or a home that is not there
+        raise ValueError(f"{path!s:.300} cannot be read ({error!s:.300})") from error
+    except ValueError as error:  # names in files may have any length
+        if len(str(error)) <= MESSAGE:
+            raise
+        kind = LimitError if isinstance(error, LimitError) else ValueError
+        raise kind(f"{error!s:.{MESSAGE}}...") from None
+
+
+def _read(path: Path, format: str | None, ground_truth: BoxTable | None, sizes) -> Raw:
+    """What the file's one reader finds, once the arguments go together."""
     # is it there, and is it something that can be read?
-    path = Path(path).expanduser()
     if not path.exists():
         hint = "; relative paths start at the working folder, which for a notebook is notebooks/"
         hint = "" if path.is_absolute() else hint
@@ -135,7 +151,7 @@ def read_boxes(
     if sizes is not None and format not in _WITHOUT_SIZES:
         raise ValueError(f"{path}: sizes= is for labels that give none; {what} has its own")
     more = {"coco-results": (ground_truth,)} | dict.fromkeys(_WITHOUT_SIZES, (sizes,))
-    return validate(read(path, *more.get(format, ())))
+    return read(path, *more.get(format, ()))
 
 
 def _refuse(path: Path, format: str | None) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 IMAGE_FILES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 MEMBERS = 300_000  # files and folders of an archive
-FILE_BYTES = 1 << 27  # of one file of labels, one annotation or one mask
+FILE_BYTES = 1 << 27  # of one mask, or of a header of an archive
+TEXT_BYTES = 1 << 23  # of one file of labels or one annotation
 TOTAL_BYTES = 1 << 32  # of all files of a set that are read
 UNPACKED_BYTES = 1 << 33  # of a packed archive or file
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -95,7 +96,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
     if path.is_dir():
         for name in listing(path):
             if wanted(name):
-                _bounded(path / name, (path / name).stat().st_size)
+                bounded(path / name, (path / name).stat().st_size)
                 yield name, (path / name).read_bytes()
         return
     last, count = "before its first file", 0
@@ -112,7 +113,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
                         "give the folder"
                     )
                 if member.isfile() and visible(name) and wanted(name):
-                    _bounded(name, member.size)
+                    bounded(name, member.size)
                     yield name, archive.extractfile(member).read()
                 last = f"after {name:.200}"
             # an archive ends with zeros, or with the file; a damaged header looks like the end
@@ -128,11 +129,13 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
         raise ValueError(f"{path}: the archive breaks off {last} ({error}); fetch it again") from error
 
 
-def _bounded(name: str | Path, size: int):
-    if size > FILE_BYTES:
+def bounded(name: str | Path, size: int):
+    """LimitError for a file with more bytes than one of its kind may have."""
+    limit = "TEXT_BYTES" if PurePath(name).suffix.lower() in (".xml", ".txt") else "FILE_BYTES"
+    if size > globals()[limit]:
         raise LimitError(
-            f"{name} has {size:,} bytes, more than {FILE_BYTES:,}; if that is right, set "
-            "marginalia.boxes.sources.FILE_BYTES higher"
+            f"{name} has {size:,} bytes, more than {globals()[limit]:,}; if that is right, set "
+            f"marginalia.boxes.sources.{limit} higher"
         )
 
 
@@ -145,15 +148,20 @@ def visible(name: str) -> bool:
 def listing(folder: Path) -> list[str]:
     """Names of all visible files below a folder, sorted, with `/` between the parts.
 
-    PermissionError for a folder in it that may not be read.
+    Links to folders are followed, but no folder is read twice, so that a loop ends. PermissionError for a
+    folder in it that may not be read.
     """
 
     def refused(error: OSError):
         raise error
 
-    names = []
-    for place, folders, files in os.walk(folder, onerror=refused):
-        folders[:] = filter(visible, folders)
+    names, seen = [], set()
+    for place, folders, files in os.walk(folder, onerror=refused, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(filter(visible, folders))
         names += [Path(place, name) for name in files if visible(name) and Path(place, name).is_file()]
     return sorted(name.relative_to(folder).as_posix() for name in names)
 
@@ -184,7 +192,7 @@ def opened_image(where: str, file) -> Iterator[Image.Image]:
             "PIL.Image.MAX_IMAGE_PIXELS higher"
         ) from None
     except Exception as error:  # of many kinds, by what is damaged
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
             raise
         raise ValueError(f"{where} is not an image that can be read ({error})") from None
 
@@ -226,15 +234,19 @@ def image_sizes(sizes, ids: Sequence[str], where: Path) -> tuple[np.ndarray, tup
     named like the ids, of which only the headers are read. Raises ValueError for an id without a size.
     """
     if isinstance(sizes, (str, Path)):
-        return _sizes_in_folder(Path(sizes), ids, where)
+        return _sizes_in_folder(Path(sizes).expanduser(), ids, where)
     if isinstance(sizes, Mapping):
         if missing := [i for i in ids if i not in sizes]:
             raise ValueError(
                 f"{where}: sizes says nothing about image {missing[0]!r} ({len(missing)} in all)"
             )
-        values = np.array([sizes[i] for i in ids], np.float64)
+        values = [sizes[i] for i in ids]
     else:
-        values = np.tile(np.asarray(sizes, np.float64), (len(ids), 1))
+        values = [sizes] * len(ids)
+    try:
+        values = np.array(values, np.float64).reshape(-1, 2)
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.shape != (len(ids), 2) or not (values > 0).all():
         raise ValueError(
             "sizes: give (width, height) in pixels, a mapping from image id to that, or a folder "

@@ -12,8 +12,11 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from .checks import NO_BOX, NO_CATEGORY, Raw, Rows
-from .sources import decoded, image_ids, members
+from .sources import bounded, decoded, image_ids, members
+from .yolo import is_number
 
+# Python's codecs that no annotation is written in, some of which take quadratic time
+_NO_TEXT = ("punycode", "idna", "unicode-escape", "raw-unicode-escape", "charmap", "utf-7")
 _ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]+)["']""")
 
 
@@ -26,7 +29,11 @@ def read_voc(path: Path) -> Raw:
     exactly. An object with several <bndbox> is as many boxes. Categories are numbered from 1 in alphabetical
     order of their names. `difficult` objects are kept and counted.
     """
-    texts = {path.name: path.read_bytes()} if path.suffix.lower() == ".xml" else members(path, (".xml",))
+    if path.is_file() and path.suffix.lower() == ".xml":
+        bounded(path, path.stat().st_size)
+        texts = {path.name: path.read_bytes()}
+    else:
+        texts = members(path, (".xml",))
     if not texts:
         raise ValueError(f"{path}: no .xml file in it; VOC annotations are one XML file per image")
     rows, things, sizes, files = Rows(), [], [], []
@@ -64,11 +71,14 @@ def xml_text(where: str, content: bytes) -> str:
     """
     declared = _ENCODING.match(content)
     try:
-        if declared and codecs.lookup(declared[1].decode()).name not in ("utf-8", "utf-16"):
-            return content.decode(declared[1].decode())
+        codec = codecs.lookup(declared[1].decode()).name if declared else "utf-8"
+        if codec in _NO_TEXT:
+            raise LookupError(codec)
+        if codec not in ("utf-8", "utf-16"):
+            return content.decode(codec)
     except (LookupError, ValueError):
         raise ValueError(
-            f"{where}: its text is not in {declared[1].decode()}, as it says; save it as UTF-8"
+            f"{where}: its text is not in {declared[1].decode():.40}, as it says; save it as UTF-8"
         ) from None
     return decoded(where, content)
 
@@ -97,16 +107,12 @@ def _text(element: Element, tag: str) -> str:
 
 def _number(text: str) -> float:
     """A number; NaN for what is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+    return float(text) if is_number(text) else np.nan
 
 
 def _corner(element: Element, tag: str, where: str) -> float:
     text = _text(element, tag)
-    try:
-        return float(text)
-    except ValueError:
+    if not is_number(text):
         what = f"<{tag}> is {text!r:.40}, which is no number" if text else f"no <{tag}>"
-        raise ValueError(f"{where}: {what}") from None
+        raise ValueError(f"{where}: {what}")
+    return float(text)

@@ -14,7 +14,7 @@ from .sources import LimitError, decoded, image_ids, image_sizes, members, sizes
 
 ABOVE = 2  # normalised to the image size: a box that stands over a little stays below it
 NAME_FILES = ("obj.names", "classes.txt", "data.yaml", "data.yml")
-NAMES_BYTES = 1 << 20  # of a file of names; YAML is slow to read
+NAMES_BYTES = 1 << 18  # of a file of names; YAML is slow to read
 
 
 def read_yolo(path: Path, sizes=None) -> Raw:
@@ -131,19 +131,22 @@ def _names_of_yaml(where: str, text: bytes) -> dict[int, str]:
 
     if len(text) > NAMES_BYTES:
         raise LimitError(f"{where} has more than {NAMES_BYTES:,} bytes; leave only `names` in it")
+    text = decoded(where, text)
     try:
         # all as text: a class may be called `no` or 1.0. Nothing can multiply then, whatever anchors say.
-        content = yaml.load(decoded(where, text), yaml.BaseLoader)
-    except yaml.YAMLError as error:
+        content = yaml.load(text, yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # numbers of characters and versions
         raise ValueError(f"{where} is not valid YAML: {error!s:.300}") from None
     except RecursionError:
         raise LimitError(f"{where} is nested too deeply; leave only `names` in it") from None
     names = content.get("names", {}) if isinstance(content, dict) else {}
     pairs = list(names.items() if isinstance(names, dict) else enumerate(names))
-    numbered = all(str(number).isdecimal() and isinstance(name, str) for number, name in pairs)
+    numbered = all(
+        str(number).isdecimal() and len(str(number)) < 10 and isinstance(name, str) for number, name in pairs
+    )
     if not isinstance(names, (dict, list)) or not numbered:
         raise ValueError(
             f"{where}: names must be a list of names, or lines `0: name` with a space behind the colon, "
-            f"not {reprlib.repr(names)}"
+            f"not {reprlib.repr(names):.80}"
         )
     return {int(number): name for number, name in pairs}
