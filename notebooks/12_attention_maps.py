@@ -376,7 +376,7 @@ else:
 
 # %%
 view = OWN or conditional_detr.open_view(EXPLORED, PHOTOGRAPH if "cells" in EXPLORED else None)
-explorer = AttentionExplorer(view.captured, view.pixels, names=view.names)
+explorer = AttentionExplorer(view.captured, view.pixels, names=view.names, queries=48)
 explorer
 
 # %% [markdown]
