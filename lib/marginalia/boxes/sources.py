@@ -131,10 +131,11 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
 
 def bounded(name: str | Path, size: int):
     """LimitError for a file with more bytes than one of its kind may have."""
-    limit = "TEXT_BYTES" if PurePath(name).suffix.lower() in (".xml", ".txt") else "FILE_BYTES"
-    if size > globals()[limit]:
+    text = PurePath(name).suffix.lower() in (".xml", ".txt")
+    limit, most = ("TEXT_BYTES", TEXT_BYTES) if text else ("FILE_BYTES", FILE_BYTES)
+    if size > most:
         raise LimitError(
-            f"{name} has {size:,} bytes, more than {globals()[limit]:,}; if that is right, set "
+            f"{name} has {size:,} bytes, more than {most:,}; if that is right, set "
             f"marginalia.boxes.sources.{limit} higher"
         )
 
